@@ -1,0 +1,17 @@
+namespace KernelEngine;
+
+/// <summary>How one element of a tensor is stored. Accumulation is float32 whatever the storage.</summary>
+public enum DataType
+{
+    /// <summary>IEEE 754 binary32, text form <c>f32</c>.</summary>
+    Float32,
+
+    /// <summary>IEEE 754 binary16 (<see cref="Half"/>), text form <c>f16</c>.</summary>
+    Float16,
+
+    /// <summary>The upper half of a binary32 (<see cref="KernelEngine.BFloat16"/>), text form <c>bf16</c>.</summary>
+    BFloat16,
+
+    /// <summary>Signed 32-bit integer: token ids and positions, text form <c>i32</c>.</summary>
+    Int32,
+}

@@ -1,0 +1,40 @@
+namespace KernelEngine;
+
+/// <summary>Size and text form of each <see cref="DataType"/>.</summary>
+public static class DataTypes
+{
+    /// <summary>Bytes of one element.</summary>
+    public static int SizeInBytes(this DataType type) => type is DataType.Float32 or DataType.Int32 ? 4 : 2;
+
+    /// <summary>The short form used in problems: f32, f16, bf16, i32.</summary>
+    public static string ToText(this DataType type) => type switch
+    {
+        DataType.Float32 => "f32",
+        DataType.Float16 => "f16",
+        DataType.BFloat16 => "bf16",
+        _ => "i32",
+    };
+
+    /// <summary>Reads the short form; false when <paramref name="text"/> is none of the four.</summary>
+    public static bool TryParse(string text, out DataType type)
+    {
+        (type, bool known) = text switch
+        {
+            "f32" => (DataType.Float32, true),
+            "f16" => (DataType.Float16, true),
+            "bf16" => (DataType.BFloat16, true),
+            "i32" => (DataType.Int32, true),
+            _ => (default, false),
+        };
+        return known;
+    }
+
+    /// <summary>The data type that stores a managed element type: float, Half, BFloat16 or int.</summary>
+    /// <exception cref="NotSupportedException">Any other type.</exception>
+    public static DataType Of<T>() where T : unmanaged =>
+        typeof(T) == typeof(float) ? DataType.Float32
+        : typeof(T) == typeof(Half) ? DataType.Float16
+        : typeof(T) == typeof(BFloat16) ? DataType.BFloat16
+        : typeof(T) == typeof(int) ? DataType.Int32
+        : throw new NotSupportedException($"Tensors hold float, Half, BFloat16 or int, not {typeof(T).Name}.");
+}

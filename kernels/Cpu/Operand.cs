@@ -1,0 +1,23 @@
+namespace KernelEngine;
+
+/// <summary>One tensor that an operation reads or writes, as its problem prescribes it.</summary>
+/// <param name="Name">The argument's name, as in messages: <c>query</c>.</param>
+/// <param name="Role">Whether it is read, written or both.</param>
+/// <param name="Type">How its elements are stored.</param>
+/// <param name="Shape">Its lengths (the strides of this layout are not prescribed).</param>
+/// <param name="DimensionNames">The names of its dimensions, separated by commas, for messages.</param>
+/// <param name="IsOptional">True when it may be left out.</param>
+/// <param name="Bound">For Int32 inputs: values must lie in 0 .. Bound - 1.</param>
+public readonly record struct Operand(
+    string Name, OperandRole Role, DataType Type, TensorLayout Shape, string DimensionNames, bool IsOptional = false, long Bound = 0)
+{
+    /// <summary>The shape with names: <c>[kvLength=1024, numKvHeads=8, headDim=128]</c>.</summary>
+    public string FormatShape()
+    {
+        string[] names = DimensionNames.Split(',', StringSplitOptions.TrimEntries);
+        var parts = new string[Shape.Rank];
+        for (int i = 0; i < parts.Length; i++)
+            parts[i] = $"{names[i]}={Shape[i]}";
+        return $"[{string.Join(", ", parts)}]";
+    }
+}

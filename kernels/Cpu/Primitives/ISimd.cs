@@ -1,0 +1,69 @@
+namespace KernelEngine.Kernels.Cpu.Primitives;
+
+/// <summary>
+/// The vector instructions a kernel body is written in, so that one body compiles to 512, 256 and 128 bits. Implementations
+/// are empty structs; the JIT replaces every call with the instruction.
+/// </summary>
+/// <typeparam name="TVector">The register of <see cref="Width"/> float32 lanes.</typeparam>
+public unsafe interface ISimd<TVector> where TVector : unmanaged
+{
+    /// <summary>The word in kernel names: avx512, avx2, vector128.</summary>
+    static abstract string Name { get; }
+
+    /// <summary>Null when the processor has these instructions, else a sentence.</summary>
+    static abstract string? WhyUnavailable { get; }
+
+    /// <summary>Float32 lanes of a register.</summary>
+    static abstract int Width { get; }
+
+    /// <summary>Vectors across a full tile of the matrix micro-kernel; 6 rows of them must fit the register file.</summary>
+    static abstract int TileVectors { get; }
+
+    /// <summary>All lanes zero.</summary>
+    static abstract TVector Zero { get; }
+
+    /// <summary>All lanes <paramref name="value"/>.</summary>
+    static abstract TVector Broadcast(float value);
+
+    /// <summary>Loads <see cref="Width"/> floats; no alignment needed.</summary>
+    static abstract TVector Load(float* source);
+
+    /// <summary>Stores <see cref="Width"/> floats; no alignment needed.</summary>
+    static abstract void Store(TVector value, float* target);
+
+    /// <summary>Loads <see cref="Width"/> binary16 numbers and widens them exactly, infinities and NaNs included.</summary>
+    static abstract TVector LoadFloat16(ushort* source);
+
+    /// <summary>Loads <see cref="Width"/> bfloat16 numbers and widens them exactly.</summary>
+    static abstract TVector LoadBFloat16(ushort* source);
+
+    /// <summary>a · b + c with one rounding where the processor has it.</summary>
+    static abstract TVector MultiplyAdd(TVector a, TVector b, TVector c);
+
+    /// <summary>a + b.</summary>
+    static abstract TVector Add(TVector a, TVector b);
+
+    /// <summary>a − b.</summary>
+    static abstract TVector Subtract(TVector a, TVector b);
+
+    /// <summary>a · b.</summary>
+    static abstract TVector Multiply(TVector a, TVector b);
+
+    /// <summary>a / b.</summary>
+    static abstract TVector Divide(TVector a, TVector b);
+
+    /// <summary>The larger of each pair of lanes; which one for NaN is not specified.</summary>
+    static abstract TVector Max(TVector a, TVector b);
+
+    /// <summary>The sum of all lanes, pairwise.</summary>
+    static abstract float Sum(TVector value);
+
+    /// <summary>The largest lane.</summary>
+    static abstract float MaxAcross(TVector value);
+
+    /// <summary>
+    /// 2^x for x ≤ 0 (what a softmax needs); −∞ and everything below −126 gives 0, NaN gives NaN. Relative error at most
+    /// 2.5e-7 (2 ulp).
+    /// </summary>
+    static abstract TVector Exp2NonPositive(TVector value);
+}

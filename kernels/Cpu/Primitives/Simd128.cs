@@ -1,0 +1,112 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace KernelEngine.Kernels.Cpu.Primitives;
+
+/// <summary>128-bit registers through the portable Vector128: any x64 or Arm64 processor, and scalar code where there is none.</summary>
+public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
+{
+    /// <inheritdoc/>
+    public static string Name => "vector128";
+
+    /// <inheritdoc/>
+    public static string? WhyUnavailable => null;
+
+    /// <inheritdoc/>
+    public static int Width => 4;
+
+    /// <inheritdoc/>
+    public static int TileVectors => 2;
+
+    /// <inheritdoc/>
+    public static Vector128<float> Zero => Vector128<float>.Zero;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Broadcast(float value) => Vector128.Create(value);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Load(float* source) => Vector128.Load(source);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(Vector128<float> value, float* target) => value.Store(target);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadFloat16(ushort* source)
+    {
+        // Sign-extending to 32 bits and shifting by 13 puts exponent and mantissa in place with the sign in the top bits;
+        // multiplying by 2^112 corrects the exponent bias and normalises subnormals. Exponent 31 (infinity, NaN) would come
+        // out as 2^16 or more: those lanes get float32's exponent of all ones instead.
+        Vector128<int> wide = Vector128.ShiftLeft(Vector128.WidenLower(Vector128.CreateScalar(*(long*)source).AsInt16()), 13);
+        Vector128<int> bits = wide & Vector128.Create(unchecked((int)0x8FFFE000));
+        Vector128<float> scaled = bits.AsSingle() * Vector128.Create(5.192296858534828e33f);
+        Vector128<int> exponent = wide & Vector128.Create(0x0F800000);
+        Vector128<int> special = Vector128.Equals(exponent, Vector128.Create(0x0F800000)) & Vector128.Create(0x7F800000);
+        return (scaled.AsInt32() | special).AsSingle();
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadBFloat16(ushort* source) =>
+        Vector128.ShiftLeft(Vector128.WidenLower(Vector128.CreateScalar(*(ulong*)source).AsUInt16()), 16).AsSingle();
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> MultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) =>
+        Vector128.MultiplyAddEstimate(a, b, c);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Add(Vector128<float> a, Vector128<float> b) => a + b;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Subtract(Vector128<float> a, Vector128<float> b) => a - b;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Multiply(Vector128<float> a, Vector128<float> b) => a * b;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Divide(Vector128<float> a, Vector128<float> b) => a / b;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Max(Vector128<float> a, Vector128<float> b) => Vector128.Max(a, b);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Sum(Vector128<float> value) => Vector128.Sum(value);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxAcross(Vector128<float> value)
+    {
+        Vector128<float> pairs = Vector128.Max(value, Vector128.Shuffle(value, Vector128.Create(2, 3, 0, 1)));
+        return Math.Max(pairs.ToScalar(), pairs.GetElement(1));
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Exp2NonPositive(Vector128<float> value)
+    {
+        // As in Simd512, but 2^n is built in the exponent bits, so results below 2^-126 are flushed to 0.
+        Vector128<float> x = Vector128.Max(value, Vector128.Create(-127f));
+        Vector128<float> n = Vector128.Round(x);
+        Vector128<float> f = x - n;
+        Vector128<float> p = Vector128.Create(Exp2Polynomial.C6);
+        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.C5));
+        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.C4));
+        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.C3));
+        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.C2));
+        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.C1));
+        p = Vector128.MultiplyAddEstimate(p, f, Vector128<float>.One);
+        Vector128<int> exponent = Vector128.ShiftLeft(Vector128.ConvertToInt32(n) + Vector128.Create(127), 23);
+        Vector128<float> result = p * exponent.AsSingle();
+        return Vector128.ConditionalSelect(Vector128.Equals(value, value), result, value);
+    }
+}

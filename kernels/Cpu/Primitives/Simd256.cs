@@ -1,0 +1,109 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace KernelEngine.Kernels.Cpu.Primitives;
+
+/// <summary>256-bit registers: AVX2 and FMA.</summary>
+public readonly unsafe struct Simd256 : ISimd<Vector256<float>>
+{
+    /// <inheritdoc/>
+    public static string Name => "avx2";
+
+    /// <inheritdoc/>
+    public static string? WhyUnavailable => Avx2.IsSupported && Fma.IsSupported ? null : "needs AVX2 and FMA";
+
+    /// <inheritdoc/>
+    public static int Width => 8;
+
+    /// <inheritdoc/>
+    public static int TileVectors => 2;
+
+    /// <inheritdoc/>
+    public static Vector256<float> Zero => Vector256<float>.Zero;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Broadcast(float value) => Vector256.Create(value);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Load(float* source) => Vector256.Load(source);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(Vector256<float> value, float* target) => value.Store(target);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadFloat16(ushort* source)
+    {
+        // Sign-extending to 32 bits and shifting by 13 puts exponent and mantissa in place with the sign in the top bits;
+        // multiplying by 2^112 corrects the exponent bias and normalises subnormals. Exponent 31 (infinity, NaN) would come
+        // out as 2^16 or more: those lanes get float32's exponent of all ones instead.
+        Vector256<int> wide = Vector256.ShiftLeft(Avx2.ConvertToVector256Int32(Vector128.Load((short*)source)), 13);
+        Vector256<int> bits = wide & Vector256.Create(unchecked((int)0x8FFFE000));
+        Vector256<float> scaled = bits.AsSingle() * Vector256.Create(5.192296858534828e33f);
+        Vector256<int> exponent = wide & Vector256.Create(0x0F800000);
+        Vector256<int> special = Vector256.Equals(exponent, Vector256.Create(0x0F800000)) & Vector256.Create(0x7F800000);
+        return (scaled.AsInt32() | special).AsSingle();
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadBFloat16(ushort* source) =>
+        Vector256.ShiftLeft(Avx2.ConvertToVector256Int32(Vector128.Load(source)), 16).AsSingle();
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) =>
+        Fma.MultiplyAdd(a, b, c);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Add(Vector256<float> a, Vector256<float> b) => a + b;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Subtract(Vector256<float> a, Vector256<float> b) => a - b;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Multiply(Vector256<float> a, Vector256<float> b) => a * b;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Divide(Vector256<float> a, Vector256<float> b) => a / b;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Max(Vector256<float> a, Vector256<float> b) => Avx.Max(a, b);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Sum(Vector256<float> value) => Vector256.Sum(value);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxAcross(Vector256<float> value) => Simd128.MaxAcross(Vector128.Max(value.GetLower(), value.GetUpper()));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Exp2NonPositive(Vector256<float> value)
+    {
+        // As in Simd512, but 2^n is built in the exponent bits, so results below 2^-126 are flushed to 0.
+        Vector256<float> x = Avx.Max(value, Vector256.Create(-127f));
+        Vector256<float> n = Avx.RoundToNearestInteger(x);
+        Vector256<float> f = x - n;
+        Vector256<float> p = Vector256.Create(Exp2Polynomial.C6);
+        p = Fma.MultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.C5));
+        p = Fma.MultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.C4));
+        p = Fma.MultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.C3));
+        p = Fma.MultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.C2));
+        p = Fma.MultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.C1));
+        p = Fma.MultiplyAdd(p, f, Vector256<float>.One);
+        Vector256<int> exponent = Vector256.ShiftLeft(Avx.ConvertToVector256Int32(n) + Vector256.Create(127), 23);
+        Vector256<float> result = p * exponent.AsSingle();
+        return Vector256.ConditionalSelect(Vector256.Equals(value, value), result, value);
+    }
+}

@@ -1,0 +1,68 @@
+using System.Numerics;
+
+namespace KernelEngine;
+
+/// <summary>Scratch memory for kernels, kept between calls so that a call in steady state allocates nothing.</summary>
+internal sealed unsafe class HostWorkspacePool : IDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly List<(nint Address, long Bytes)> _free = [];
+    private readonly List<(nint Address, long Bytes)> _rented = [];
+
+    /// <summary>Returns at least <paramref name="bytes"/> bytes, 64-byte aligned, contents undefined.</summary>
+    public void* Rent(long bytes)
+    {
+        lock (_gate)
+        {
+            int best = -1;
+            for (int i = 0; i < _free.Count; i++)
+            {
+                if (_free[i].Bytes >= bytes && (best < 0 || _free[i].Bytes < _free[best].Bytes))
+                    best = i;
+            }
+            (nint Address, long Bytes) block;
+            if (best >= 0)
+            {
+                block = _free[best];
+                _free.RemoveAt(best);
+            }
+            else
+            {
+                DropSmaller(bytes);
+                long size = (long)BitOperations.RoundUpToPowerOf2((ulong)Math.Max(bytes, 4096));
+                block = ((nint)HostMemory.Allocate(size), size);
+            }
+            _rented.Add(block);
+            return (void*)block.Address;
+        }
+    }
+
+    /// <summary>Takes back what <see cref="Rent"/> gave.</summary>
+    public void Return(void* address)
+    {
+        lock (_gate)
+        {
+            int index = _rented.FindIndex(block => block.Address == (nint)address);
+            _free.Add(_rented[index]);
+            _rented.RemoveAt(index);
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+            DropSmaller(long.MaxValue);
+    }
+
+    // One caller with growing problems would otherwise leave a trail of blocks that are too small for it.
+    private void DropSmaller(long bytes)
+    {
+        for (int i = _free.Count - 1; i >= 0; i--)
+        {
+            if (_free[i].Bytes >= bytes)
+                continue;
+            HostMemory.Free((void*)_free[i].Address);
+            _free.RemoveAt(i);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+using KernelEngine.Kernels.Cpu.Attention;
+
+namespace KernelEngine;
+
+/// <summary>
+/// Fused attention (Dao 2023, arXiv:2307.08691; Vaswani et al. 2017, arXiv:1706.03762): scores, softmax and the weighted sum
+/// in one pass, without a matrix of scores.
+/// </summary>
+public static class Attention
+{
+    /// <summary>Attention of many query rows: prefill and training.</summary>
+    public static Operation<AttentionProblem> ForwardOperation { get; } = new(
+        "attention-forward", "softmax(scale * Q K^T + mask) V for many query rows, with optional log-sum-exp",
+        new AttentionReference<double>("attention-forward/reference", DeviceKinds.Reference),
+        new AttentionReference<float>("attention-forward/plain", DeviceKinds.Cpu))
+    {
+        Examples =
+        [
+            "q=1 k=1 d=1", "q=3 k=3 d=40 causal", "b=2 h=6 kv=2 q=33 k=65 d=64 dv=24 causal", "h=4 kv=1 q=17 k=257 d=80 bf16",
+            "h=2 q=9 k=4 d=16 causal f16", "q=5 k=0 d=8",
+        ],
+        Benchmarks = ["h=8 q=512 k=512 d=64", "h=8 q=2048 k=2048 d=64", "h=8 q=2048 k=2048 d=64 causal", "h=32 kv=8 q=2048 k=2048 d=128"],
+    };
+
+    /// <summary>Attention of a few new query rows over a long cache: decoding.</summary>
+    public static Operation<AttentionProblem> DecodeOperation { get; } = new(
+        "attention-decode", "softmax(scale * q K^T + mask) V for a few query rows over a long cache",
+        new AttentionReference<double>("attention-decode/reference", DeviceKinds.Reference),
+        new AttentionReference<float>("attention-decode/plain", DeviceKinds.Cpu))
+    {
+        Examples =
+        [
+            "q=1 k=1 d=1", "h=8 kv=2 q=1 k=513 d=64", "b=2 h=6 kv=2 q=3 k=1025 d=40 dv=24 causal", "h=7 kv=1 q=1 k=300 d=128 bf16",
+            "h=4 kv=4 q=2 k=129 d=80 causal f16", "h=2 q=1 k=0 d=8",
+        ],
+        Benchmarks = ["h=32 q=1 k=32768 d=128", "h=32 kv=8 q=1 k=32768 d=128", "h=32 kv=8 q=1 k=32768 d=128 bf16"],
+    };
+
+    /// <summary>Computes attention for many query rows.</summary>
+    /// <param name="query">[batchSize, queryLength, numHeads, headDim]</param>
+    /// <param name="key">[batchSize, kvLength, numKvHeads, headDim]</param>
+    /// <param name="value">[batchSize, kvLength, numKvHeads, valueHeadDim]</param>
+    /// <param name="output">[batchSize, queryLength, numHeads, valueHeadDim], written</param>
+    /// <param name="options">Mask and scale; null for no mask and 1/√headDim.</param>
+    /// <param name="lse">Optional f32 [batchSize, numHeads, queryLength], written: natural log of the softmax denominator.</param>
+    /// <exception cref="ArgumentException">Shapes, types or devices do not fit one another.</exception>
+    public static void Forward(
+        TensorView query, TensorView key, TensorView value, TensorView output, AttentionOptions? options = null, TensorView lse = default) =>
+        Run(ForwardOperation, query, key, value, output, options, lse);
+
+    /// <summary>Computes attention for a few query rows over a long cache; the operands are those of <see cref="Forward"/>.</summary>
+    /// <exception cref="ArgumentException">Shapes, types or devices do not fit one another.</exception>
+    public static void Decode(
+        TensorView query, TensorView key, TensorView value, TensorView output, AttentionOptions? options = null, TensorView lse = default) =>
+        Run(DecodeOperation, query, key, value, output, options, lse);
+
+    private static void Run(
+        Operation<AttentionProblem> operation, TensorView query, TensorView key, TensorView value, TensorView output,
+        AttentionOptions? options, TensorView lse)
+    {
+        Shapes.RequireRank(query, 4, nameof(query));
+        Shapes.RequireRank(key, 4, nameof(key));
+        Shapes.RequireRank(value, 4, nameof(value));
+        options ??= AttentionOptions.Default;
+        var problem = new AttentionProblem(
+            Shapes.Size(query, 0, nameof(query)), Shapes.Size(query, 2, nameof(query)), Shapes.Size(key, 2, nameof(key)),
+            Shapes.Size(query, 1, nameof(query)), Shapes.Size(key, 1, nameof(key)), Shapes.Size(query, 3, nameof(query)),
+            Shapes.Size(value, 3, nameof(value)), options.IsCausal, options.SoftmaxScale, query.Type, key.Type);
+        query.Storage!.Device.Run(operation, problem, [query, key, value, output, lse]);
+    }
+}

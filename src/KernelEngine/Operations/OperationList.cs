@@ -1,0 +1,29 @@
+namespace KernelEngine;
+
+/// <summary>Every operation of the engine. Tests, benchmarks, the command line and the README's table read this list.</summary>
+public static class OperationList
+{
+    /// <summary>All operations, by area.</summary>
+    public static IReadOnlyList<Operation> All { get; } =
+    [
+        Attention.ForwardOperation,
+        Attention.DecodeOperation,
+    ];
+
+    /// <summary>Finds an operation by its name.</summary>
+    /// <exception cref="ArgumentException">There is none; the message lists those there are.</exception>
+    public static Operation Find(string name) => All.FirstOrDefault(o => o.Name == name)
+        ?? throw new ArgumentException($"There is no operation '{name}'. Known: {string.Join(", ", All.Select(o => o.Name))}.", nameof(name));
+
+    /// <summary>Finds a kernel, and its operation, by the kernel's name.</summary>
+    /// <exception cref="ArgumentException">There is none.</exception>
+    public static (Operation Operation, Kernel Kernel) FindKernel(string name)
+    {
+        foreach (Operation operation in All)
+        {
+            if (operation.Kernels.FirstOrDefault(k => k.Name == name) is { } kernel)
+                return (operation, kernel);
+        }
+        throw new ArgumentException($"There is no kernel '{name}'. `kernel-engine kernels` lists them.", nameof(name));
+    }
+}

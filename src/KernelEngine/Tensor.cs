@@ -1,0 +1,124 @@
+using System.Runtime.InteropServices;
+
+namespace KernelEngine;
+
+/// <summary>
+/// Memory on a device with a data type and a shape. Owned (<see cref="Allocate"/>) or borrowed from the caller without a
+/// copy (<c>Wrap</c>). Converts to the <see cref="TensorView"/> that operations take.
+/// </summary>
+public sealed class Tensor : IDisposable
+{
+    private readonly TensorStorage _storage;
+
+    private Tensor(TensorStorage storage, DataType type, TensorLayout layout)
+    {
+        _storage = storage;
+        View = new TensorView(storage, 0, type, layout);
+    }
+
+    /// <summary>The whole tensor as operations take it.</summary>
+    public TensorView View { get; }
+
+    /// <summary>How elements are stored.</summary>
+    public DataType Type => View.Type;
+
+    /// <summary>Shape and strides.</summary>
+    public TensorLayout Layout => View.Layout;
+
+    /// <summary>The device that holds it.</summary>
+    public Device Device => _storage.Device;
+
+    /// <summary>Allocates a row-major tensor of zeros.</summary>
+    /// <exception cref="ArgumentException">The shape is negative or too large for the device.</exception>
+    public static Tensor Allocate(Device device, DataType type, params ReadOnlySpan<long> lengths)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        TensorLayout layout = TensorLayout.Contiguous(lengths);
+        if (layout.Count > long.MaxValue / type.SizeInBytes())
+            throw new ArgumentException($"A tensor of shape {layout} is larger than an address space.", nameof(lengths));
+        return new Tensor(device.AllocateStorage(layout.Count * type.SizeInBytes()), type, layout);
+    }
+
+    /// <summary>Allocates a row-major tensor and copies <paramref name="values"/> into it.</summary>
+    /// <exception cref="ArgumentException">The number of values is not that of the shape.</exception>
+    public static Tensor From<T>(Device device, ReadOnlySpan<T> values, params ReadOnlySpan<long> lengths) where T : unmanaged
+    {
+        Tensor tensor = Allocate(device, DataTypes.Of<T>(), lengths);
+        tensor.CopyFrom(values);
+        return tensor;
+    }
+
+    /// <summary>Borrows the caller's memory, pinned until <see cref="Dispose"/>. Only for devices that work in host memory.</summary>
+    /// <exception cref="ArgumentException">The memory does not hold exactly the shape.</exception>
+    public static Tensor Wrap<T>(Device device, Memory<T> memory, params ReadOnlySpan<long> lengths) where T : unmanaged
+    {
+        TensorLayout layout = TensorLayout.Contiguous(lengths);
+        if (memory.Length != layout.Count)
+            throw new ArgumentException($"The shape {layout} has {layout.Count} elements but the memory has {memory.Length}.", nameof(memory));
+        DataType type = DataTypes.Of<T>();
+        return new Tensor(HostDevice(device).Borrow(memory.Pin(), layout.Count * type.SizeInBytes()), type, layout);
+    }
+
+    /// <summary>Borrows memory by address. The caller vouches that <paramref name="layout"/>'s span is valid until <see cref="Dispose"/>.</summary>
+    /// <exception cref="ArgumentException">The address is null or not aligned to the element.</exception>
+    public static unsafe Tensor Wrap(Device device, void* address, DataType type, TensorLayout layout)
+    {
+        if (address == null && layout.Span > 0)
+            throw new ArgumentNullException(nameof(address));
+        if ((nuint)address % (nuint)type.SizeInBytes() != 0)
+            throw new ArgumentException($"The address must be aligned to the element size of {type.SizeInBytes()} bytes.", nameof(address));
+        return new Tensor(HostDevice(device).Borrow(address, checked(layout.Span * type.SizeInBytes())), type, layout);
+    }
+
+    /// <summary>What operations take.</summary>
+    public static implicit operator TensorView(Tensor tensor)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        return tensor.View;
+    }
+
+    /// <summary>What operations take.</summary>
+    public TensorView ToTensorView() => View;
+
+    /// <summary>Keeps the elements start .. start + length of one dimension.</summary>
+    public TensorView Slice(int dimension, long start, long length) => View.Slice(dimension, start, length);
+
+    /// <summary>Copies from host memory. The tensor must be contiguous.</summary>
+    /// <exception cref="ArgumentException">Another element type or number of elements.</exception>
+    public void CopyFrom<T>(ReadOnlySpan<T> source) where T : unmanaged
+    {
+        CheckCopy<T>(source.Length, nameof(source));
+        _storage.Write(0, MemoryMarshal.AsBytes(source));
+    }
+
+    /// <summary>Waits for the device and copies to host memory. The tensor must be contiguous.</summary>
+    /// <exception cref="ArgumentException">Another element type or number of elements.</exception>
+    public void CopyTo<T>(Span<T> target) where T : unmanaged
+    {
+        CheckCopy<T>(target.Length, nameof(target));
+        _storage.Read(0, MemoryMarshal.AsBytes(target));
+    }
+
+    /// <summary>Waits for the device and returns the elements in row-major order.</summary>
+    public T[] ToArray<T>() where T : unmanaged
+    {
+        var values = new T[Layout.Count];
+        CopyTo<T>(values);
+        return values;
+    }
+
+    /// <summary>Gives owned memory back, or lets go of borrowed memory. Safe to call twice.</summary>
+    public void Dispose() => _storage.Dispose();
+
+    private static CpuDevice HostDevice(Device device) => device as CpuDevice
+        ?? throw new NotSupportedException($"Device '{device?.Name}' has its own memory: allocate the tensor there and copy.");
+
+    private void CheckCopy<T>(int length, string paramName) where T : unmanaged
+    {
+        ObjectDisposedException.ThrowIf(_storage.IsDisposed, this);
+        if (DataTypes.Of<T>() != Type)
+            throw new ArgumentException($"The tensor holds {Type.ToText()} but {typeof(T).Name} was given.", paramName);
+        if (!Layout.IsContiguous || length != Layout.Count)
+            throw new ArgumentException($"A contiguous tensor of {Layout.Count} elements is needed for a copy; the tensor is {Layout}, the other side has {length} elements.", paramName);
+    }
+}

@@ -1,0 +1,71 @@
+namespace KernelEngine;
+
+/// <summary>
+/// A tensor as operations take it: a storage, the byte where it begins, a data type and a layout. A value: slicing one
+/// allocates nothing. The default value stands for an optional operand that is left out. Bounds are proved when it is made.
+/// </summary>
+public readonly struct TensorView
+{
+    /// <summary>Makes a view after checking that it lies inside the storage.</summary>
+    /// <exception cref="ArgumentException">The view leaves the storage or begins at an odd address for its type.</exception>
+    public TensorView(TensorStorage storage, long byteOffset, DataType type, TensorLayout layout)
+    {
+        ArgumentNullException.ThrowIfNull(storage);
+        if (layout.Span > (long.MaxValue - Math.Max(byteOffset, 0)) / type.SizeInBytes()
+            || byteOffset < 0 || byteOffset + layout.Span * type.SizeInBytes() > storage.Bytes)
+        {
+            throw new ArgumentException(
+                $"A view of {layout} {type.ToText()} that begins at byte {byteOffset} and spans {layout.Span} elements does not fit the storage of {storage.Bytes} bytes.",
+                nameof(layout));
+        }
+        if (byteOffset % type.SizeInBytes() != 0)
+            throw new ArgumentException($"A view of {type.ToText()} cannot begin at byte {byteOffset}.", nameof(byteOffset));
+        Storage = storage;
+        ByteOffset = byteOffset;
+        Type = type;
+        Layout = layout;
+    }
+
+    /// <summary>The memory, or null for an operand that is left out.</summary>
+    public TensorStorage? Storage { get; }
+
+    /// <summary>Where the first element begins.</summary>
+    public long ByteOffset { get; }
+
+    /// <summary>How elements are stored.</summary>
+    public DataType Type { get; }
+
+    /// <summary>Shape and strides.</summary>
+    public TensorLayout Layout { get; }
+
+    /// <summary>False for the default value.</summary>
+    public bool IsPresent => Storage is not null;
+
+    /// <summary>One past the last byte that an element of this view occupies.</summary>
+    internal long ByteEnd => ByteOffset + Layout.Span * Type.SizeInBytes();
+
+    /// <summary>Length of dimension <paramref name="dimension"/>.</summary>
+    public long this[int dimension] => Layout[dimension];
+
+    /// <summary>Keeps the elements start .. start + length of one dimension.</summary>
+    public TensorView Slice(int dimension, long start, long length)
+    {
+        (TensorLayout layout, long offset) = Layout.Slice(dimension, start, length);
+        return new TensorView(Present, ByteOffset + offset * Type.SizeInBytes(), Type, layout);
+    }
+
+    /// <summary>Swaps two dimensions without moving an element.</summary>
+    public TensorView Transpose(int first, int second) => new(Present, ByteOffset, Type, Layout.Transpose(first, second));
+
+    /// <summary>The same elements in another shape; both must be contiguous.</summary>
+    /// <exception cref="ArgumentException">The view has gaps, or the counts differ.</exception>
+    public TensorView Reshape(params ReadOnlySpan<long> lengths)
+    {
+        TensorLayout layout = TensorLayout.Contiguous(lengths);
+        if (!Layout.IsContiguous || layout.Count != Layout.Count)
+            throw new ArgumentException($"A view of shape {Layout} cannot be reshaped to {layout} without a copy.", nameof(lengths));
+        return new TensorView(Present, ByteOffset, Type, layout);
+    }
+
+    private TensorStorage Present => Storage ?? throw new InvalidOperationException("This view is empty.");
+}

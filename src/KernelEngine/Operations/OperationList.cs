@@ -8,6 +8,7 @@ public static class OperationList
     [
         Attention.ForwardOperation,
         Attention.DecodeOperation,
+        Linear.ForwardOperation,
     ];
 
     /// <summary>Finds an operation by its name.</summary>

@@ -23,7 +23,6 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     private const int BlockM = 96;
     private const int BlockN = 256;
     private const int TileRows = MatrixTile<TSimd, TVector>.Rows;
-    private const float Log2E = 1.44269504f;
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
@@ -159,11 +158,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             float* maxima = workspace + Plan.State, totals = maxima + BlockM;
             for (int r = 0; r < rows; r++)
             {
-                float* q = queryRows + r * Problem.HeadDim;
-                Rows<TSimd, TVector>.Widen(Query.Address(batch, row0 + r, head), Query.Type, Problem.HeadDim, q);
-                float factor = Problem.Scale * Log2E;
-                for (int c = 0; c < Problem.HeadDim; c++)
-                    q[c] *= factor;
+                AttentionRow<TSimd, TVector>.LoadQuery(Query, batch, row0 + r, head, Problem, queryRows + r * Problem.HeadDim);
                 maxima[r] = float.NegativeInfinity;
                 totals[r] = 0f;
             }
@@ -189,32 +184,13 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                     {
                         int visible = Math.Clamp(Problem.VisibleKeys(row0 + r + i) - key0, 0, BlockN);
                         if (visible > 0)
-                            UpdateState(s + i * BlockN, visible, ref maxima[r + i], ref totals[r + i], sums + (r + i) * Plan.ValueWidth);
+                            AttentionRow<TSimd, TVector>.Update(s + i * BlockN, visible, ref maxima[r + i], ref totals[r + i], sums + (r + i) * Plan.ValueWidth, Plan.ValueWidth);
                     }
                     AddValues(workspace, s, tileRows, least, row0 + r, key0, sums + r * Plan.ValueWidth);
                 }
             }
             for (int r = 0; r < rows; r++)
-                WriteRow(batch, head, row0 + r, maxima[r], totals[r], sums + r * Plan.ValueWidth);
-        }
-
-        // Replaces scores by probabilities relative to the running maximum, and rescales what was summed under the old one.
-        private readonly void UpdateState(float* scores, int count, ref float maximum, ref float total, float* sums)
-        {
-            float blockMaximum = Softmax<TSimd, TVector>.Max(scores, count);
-            float newMaximum = Math.Max(maximum, blockMaximum);
-            float shift = newMaximum == float.NegativeInfinity ? 0f : newMaximum; // −∞ − (−∞) would be NaN
-            float blockTotal = Softmax<TSimd, TVector>.Exp2InPlace(scores, count, shift);
-            if (newMaximum != maximum)
-            {
-                float factor = MathF.Pow(2f, maximum - shift);
-                total *= factor;
-                TVector f = TSimd.Broadcast(factor);
-                for (int c = 0; c < Plan.ValueWidth; c += TSimd.Width)
-                    TSimd.Store(TSimd.Multiply(TSimd.Load(sums + c), f), sums + c);
-                maximum = newMaximum;
-            }
-            total += blockTotal;
+                AttentionRow<TSimd, TVector>.Write(Output, Lse, batch, head, row0 + r, maxima[r], totals[r], sums + r * Plan.ValueWidth, Plan.ValueWidth);
         }
 
         // sums += p · v. The keys every row of the tile sees go through the micro-kernel; the up to five further ones of a
@@ -242,14 +218,6 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                     }
                 }
             }
-        }
-
-        private readonly void WriteRow(int batch, int head, int row, float maximum, float total, float* sums)
-        {
-            AttentionRow<TSimd, TVector>.Normalize(sums, Plan.ValueWidth, total);
-            Rows<TSimd, TVector>.Narrow(sums, Problem.ValueHeadDim, Output.Address(batch, row, head), Output.Type);
-            if (Lse.IsPresent)
-                *(float*)Lse.Address(batch, head, row) = AttentionRow<TSimd, TVector>.Lse(maximum, total);
         }
     }
 }

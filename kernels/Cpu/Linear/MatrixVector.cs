@@ -47,19 +47,19 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
             switch (Weight.Type)
             {
                 case DataType.Float32:
-                    Stream<Float32Source>(first, last);
+                    Stream<Float32Source<TSimd, TVector>>(first, last);
                     break;
                 case DataType.Float16:
-                    Stream<Float16Source>(first, last);
+                    Stream<Float16Source<TSimd, TVector>>(first, last);
                     break;
                 default:
-                    Stream<BFloat16Source>(first, last);
+                    Stream<BFloat16Source<TSimd, TVector>>(first, last);
                     break;
             }
         }
 
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private readonly void Stream<TSource>(long first, long last) where TSource : struct, ISource
+        private readonly void Stream<TSource>(long first, long last) where TSource : struct, ISource<TVector>
         {
             long inputStride = Input.Layout.Stride(0), outputStride = Output.Layout.Stride(0);
             long size = Problem.InputSize;
@@ -79,7 +79,7 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static float Dot<TSource>(byte* w, float* x, long size) where TSource : struct, ISource
+        private static float Dot<TSource>(byte* w, float* x, long size) where TSource : struct, ISource<TVector>
         {
             int v = TSimd.Width;
             TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
@@ -100,7 +100,7 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static void DotFour<TSource>(byte* w, float* x, long xStride, long size, float* y, long yStride) where TSource : struct, ISource
+        private static void DotFour<TSource>(byte* w, float* x, long xStride, long size, float* y, long yStride) where TSource : struct, ISource<TVector>
         {
             int v = TSimd.Width;
             float* x1 = x + xStride, x2 = x1 + xStride, x3 = x2 + xStride;
@@ -134,40 +134,5 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
             y[2 * yStride] = r2;
             y[3 * yStride] = r3;
         }
-    }
-
-    // How weights are stored; the loops above compile once for each.
-    private interface ISource
-    {
-        static abstract TVector Load(byte* row, long index);
-
-        static abstract float LoadOne(byte* row, long index);
-    }
-
-    private readonly struct Float32Source : ISource
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static TVector Load(byte* row, long index) => TSimd.Load((float*)row + index);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static float LoadOne(byte* row, long index) => ((float*)row)[index];
-    }
-
-    private readonly struct Float16Source : ISource
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static TVector Load(byte* row, long index) => TSimd.LoadFloat16((ushort*)row + index);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static float LoadOne(byte* row, long index) => (float)((Half*)row)[index];
-    }
-
-    private readonly struct BFloat16Source : ISource
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static TVector Load(byte* row, long index) => TSimd.LoadBFloat16((ushort*)row + index);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static float LoadOne(byte* row, long index) => ((BFloat16*)row)[index].ToSingle();
     }
 }

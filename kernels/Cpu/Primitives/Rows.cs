@@ -73,12 +73,12 @@ internal static unsafe class Rows<TSimd, TVector>
             {
                 Vector128<float> v0 = Vector128.Load(r0 + k), v1 = Vector128.Load(r1 + k);
                 Vector128<float> v2 = Vector128.Load(r2 + k), v3 = Vector128.Load(r3 + k);
-                Vector128<float> low01 = UnpackLow(v0, v1), high01 = UnpackHigh(v0, v1);
-                Vector128<float> low23 = UnpackLow(v2, v3), high23 = UnpackHigh(v2, v3);
-                JoinLow(low01, low23).Store(target);
-                JoinHigh(low01, low23).Store(target + width);
-                JoinLow(high01, high23).Store(target + 2 * width);
-                JoinHigh(high01, high23).Store(target + 3 * width);
+                Vector128<float> low01 = Vectors.UnpackLow(v0, v1), high01 = Vectors.UnpackHigh(v0, v1);
+                Vector128<float> low23 = Vectors.UnpackLow(v2, v3), high23 = Vectors.UnpackHigh(v2, v3);
+                Vectors.JoinLow(low01, low23).Store(target);
+                Vectors.JoinHigh(low01, low23).Store(target + width);
+                Vectors.JoinLow(high01, high23).Store(target + 2 * width);
+                Vectors.JoinHigh(high01, high23).Store(target + 3 * width);
             }
             for (; k < depth; k++, target += width)
                 (target[0], target[1], target[2], target[3]) = (r0[k], r1[k], r2[k], r3[k]);
@@ -90,22 +90,4 @@ internal static unsafe class Rows<TSimd, TVector>
                 panel[k * width + n] = n < rows ? row[k] : 0f;
         }
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> UnpackLow(Vector128<float> a, Vector128<float> b) =>
-        System.Runtime.Intrinsics.X86.Sse.IsSupported
-            ? System.Runtime.Intrinsics.X86.Sse.UnpackLow(a, b)
-            : Vector128.Create(a.GetElement(0), b.GetElement(0), a.GetElement(1), b.GetElement(1));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> UnpackHigh(Vector128<float> a, Vector128<float> b) =>
-        System.Runtime.Intrinsics.X86.Sse.IsSupported
-            ? System.Runtime.Intrinsics.X86.Sse.UnpackHigh(a, b)
-            : Vector128.Create(a.GetElement(2), b.GetElement(2), a.GetElement(3), b.GetElement(3));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> JoinLow(Vector128<float> a, Vector128<float> b) => Vector128.Create(a.GetLower(), b.GetLower());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> JoinHigh(Vector128<float> a, Vector128<float> b) => Vector128.Create(a.GetUpper(), b.GetUpper());
 }

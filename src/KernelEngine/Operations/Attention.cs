@@ -31,7 +31,10 @@ public static class Attention
     public static Operation<AttentionProblem> DecodeOperation { get; } = new(
         "attention-decode", "softmax(scale * q K^T + mask) V for a few query rows over a long cache",
         new AttentionReference<double>("attention-decode/reference", DeviceKinds.Reference),
-        new AttentionReference<float>("attention-decode/plain", DeviceKinds.Cpu))
+        new AttentionReference<float>("attention-decode/plain", DeviceKinds.Cpu),
+        new FlashDecode<Simd512, Vector512<float>>(),
+        new FlashDecode<Simd256, Vector256<float>>(),
+        new FlashDecode<Simd128, Vector128<float>>())
     {
         Examples =
         [

@@ -1,4 +1,6 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.Linear;
+using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine;
 
@@ -9,7 +11,13 @@ public static class Linear
     public static Operation<LinearProblem> ForwardOperation { get; } = new(
         "linear", "input · weightᵀ: matrix-matrix for many rows, matrix-vector for one; f32, f16 or bf16 weights",
         new LinearReference<double>("linear/reference", DeviceKinds.Reference),
-        new LinearReference<float>("linear/plain", DeviceKinds.Cpu))
+        new LinearReference<float>("linear/plain", DeviceKinds.Cpu),
+        new MatrixVector<Simd512, Vector512<float>>(),
+        new MatrixVector<Simd256, Vector256<float>>(),
+        new MatrixVector<Simd128, Vector128<float>>(),
+        new MatrixMultiply<Simd512, Vector512<float>>(),
+        new MatrixMultiply<Simd256, Vector256<float>>(),
+        new MatrixMultiply<Simd128, Vector128<float>>())
     {
         Examples = ["m=1 n=1 k=1", "m=1 n=67 k=259", "m=7 n=130 k=65", "m=97 n=193 k=130 w=bf16", "m=1 n=100 k=515 w=f16", "m=3 n=64 k=0"],
         Benchmarks = ["m=1024 n=1024 k=1024", "m=2048 n=2048 k=2048", "m=512 n=2048 k=768 w=bf16", "m=1 n=32000 k=768", "m=1 n=32000 k=768 w=bf16"],

@@ -80,11 +80,6 @@ public sealed record ModelDescription
         rotary.Dimensions < 2 || rotary.Dimensions > headDim || rotary.Dimensions % 2 != 0
             ? $"The rotary dimensions must be even and at most the head dimension {headDim} but are {rotary.Dimensions}."
         : !double.IsFinite(rotary.Base) || rotary.Base <= 1 ? $"The rotary base must be above 1 but is {rotary.Base}."
-        : rotary.Scaling is not { } scaling ? null
-        : !(scaling.Factor >= 1 && double.IsFinite(scaling.Factor)) ? $"The rotary scaling factor must be at least 1 but is {scaling.Factor}."
-        : scaling.OriginalMaxPosition < 0 || !(scaling.LowFrequencyFactor > 0)
-            || !(scaling.HighFrequencyFactor > scaling.LowFrequencyFactor) || !double.IsFinite(scaling.HighFrequencyFactor)
-            ? "The rotary scaling needs 0 < low frequency factor < high frequency factor and a positive original length."
         : null;
 
     private static string OutOfRange(string what, int value, int max) => $"{what} must be 1 to {max} but is {value}.";

@@ -18,28 +18,6 @@ public sealed record RotaryDescription
     /// <summary>Null for the plain frequencies.</summary>
     public RotaryScaling? Scaling { get; init; }
 
-    /// <summary>The angle per position of each pair, in radians: dimensions / 2 numbers.</summary>
-    public double[] GetFrequencies()
-    {
-        var frequencies = new double[Dimensions / 2];
-        for (int i = 0; i < frequencies.Length; i++)
-            frequencies[i] = Stretch(Math.Pow(Base, -2.0 * i / Dimensions));
-        return frequencies;
-    }
-
-    // Between the two factors llama3 blends linearly in the number of turns over the original length.
-    private double Stretch(double frequency)
-    {
-        if (Scaling is not { } scaling)
-            return frequency;
-        if (scaling.OriginalMaxPosition == 0)
-            return frequency / scaling.Factor;
-        double turns = scaling.OriginalMaxPosition * frequency / (2 * Math.PI);
-        if (turns > scaling.HighFrequencyFactor)
-            return frequency;
-        if (turns < scaling.LowFrequencyFactor)
-            return frequency / scaling.Factor;
-        double share = (turns - scaling.LowFrequencyFactor) / (scaling.HighFrequencyFactor - scaling.LowFrequencyFactor);
-        return (1 - share) * frequency / scaling.Factor + share * frequency;
-    }
+    /// <summary>The cosines and sines of positions 0 .. <paramref name="maxPosition"/> − 1.</summary>
+    public RotaryTables CreateTables(int maxPosition) => RotaryTables.Create(maxPosition, Dimensions, Base, Scaling);
 }

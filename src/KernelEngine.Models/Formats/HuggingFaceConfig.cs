@@ -75,14 +75,21 @@ public static class HuggingFaceConfig
     private static RotaryScaling? ReadScaling(ByteSource source, JsonFields scaling)
     {
         string type = scaling.GetString("rope_type", scaling.GetString("type", ""));
-        return type switch
+        try
         {
-            "default" => null,
-            "linear" => new RotaryScaling(scaling.GetNumber("factor")),
-            "llama3" => new RotaryScaling(
-                scaling.GetNumber("factor"), scaling.GetNumber("low_freq_factor"), scaling.GetNumber("high_freq_factor"),
-                scaling.GetSize("original_max_position_embeddings", ModelDescription.MaxMaxPosition)),
-            _ => throw new ModelFormatException(source.Name, $"The rope_type of rope_scaling must be linear or llama3 but is '{type}'."),
-        };
+            return type switch
+            {
+                "default" => null,
+                "linear" => new LinearRotaryScaling(scaling.GetNumber("factor")),
+                "llama3" => new Llama3RotaryScaling(
+                    scaling.GetNumber("factor"), scaling.GetNumber("low_freq_factor"), scaling.GetNumber("high_freq_factor"),
+                    scaling.GetSize("original_max_position_embeddings", ModelDescription.MaxMaxPosition)),
+                _ => throw scaling.Refuse("rope_type", $"must be linear or llama3 but is '{type}'"),
+            };
+        }
+        catch (ArgumentOutOfRangeException e)
+        {
+            throw new ModelFormatException(source.Name, $"rope_scaling is out of range: {e.Message}", e);
+        }
     }
 }

@@ -9,7 +9,7 @@ namespace KernelEngine.Models.Tokenizers;
 /// <summary>What a tokenizer.json says, checked: vocabulary, merges, and the steps before and after them.</summary>
 internal sealed class HuggingFaceTokenizerFile
 {
-    private const int MaxBytes = 1 << 27, MaxMerges = 1 << 24;
+    private const int MaxBytes = 1 << 27, MaxMerges = 1 << 24, MaxReplacement = 4, MaxSteps = 8;
 
     private readonly ByteSource _source;
     private readonly Dictionary<string, int> _ids = new(StringComparer.Ordinal);
@@ -172,7 +172,7 @@ internal sealed class HuggingFaceTokenizerFile
             switch (step.GetString("type"))
             {
                 case "Prepend":
-                    Normalizer.Add((null, step.GetString("prepend")));
+                    Normalizer.Add((null, CheckLength(step, "prepend", step.GetString("prepend"), MaxReplacement)));
                     break;
                 case "Replace":
                     Normalizer.Add(ReadReplace(step));
@@ -259,16 +259,22 @@ internal sealed class HuggingFaceTokenizerFile
     {
         string pattern = step.GetObject("pattern")?.GetString("String", "") ?? "";
         return pattern.Length > 0
-            ? (pattern, step.GetString("content"))
+            ? (pattern, CheckLength(step, "content", step.GetString("content"), MaxReplacement * pattern.Length))
             : throw step.Refuse("pattern", "must be a String that is not empty");
     }
 
+    // A small file must not turn short texts into long ones.
+    private static string CheckLength(JsonFields step, string name, string text, int max) => text.Length <= max
+        ? text
+        : throw step.Refuse(name, $"must have at most {max} characters but has {text.Length}");
+
     // A component is one step, or a Sequence of them, or null for none.
-    private IEnumerable<JsonFields> GetSteps(JsonFields root, string name, string listName)
+    private JsonFields[] GetSteps(JsonFields root, string name, string listName)
     {
         if (root.GetObject(name) is not { } component)
             return [];
-        return component.GetString("type") == "Sequence" ? GetObjects(component, listName) : [component];
+        JsonFields[] steps = component.GetString("type") == "Sequence" ? [.. GetObjects(component, listName)] : [component];
+        return steps.Length <= MaxSteps ? steps : throw root.Refuse(name, $"must have at most {MaxSteps} steps but has {steps.Length}");
     }
 
     private IEnumerable<JsonFields> GetObjects(JsonFields parent, string name)

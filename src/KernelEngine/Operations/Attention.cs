@@ -12,7 +12,8 @@ public static class Attention
     public static Operation<AttentionProblem> ForwardOperation { get; } = new(
         "attention-forward", "softmax(scale * Q K^T + mask) V for many query rows, with optional log-sum-exp",
         new AttentionReference<double>("attention-forward/reference", DeviceKinds.Reference),
-        new AttentionReference<float>("attention-forward/plain", DeviceKinds.Cpu))
+        new AttentionReference<float>("attention-forward/plain", DeviceKinds.Cpu),
+        new AttentionTiled())
     {
         Examples =
         [

@@ -8,8 +8,10 @@ namespace KernelEngine;
 /// <param name="DimensionNames">The names of its dimensions, separated by commas, for messages.</param>
 /// <param name="IsOptional">True when it may be left out.</param>
 /// <param name="Bound">For Int32 inputs: values must lie in 0 .. Bound - 1.</param>
+/// <param name="IsUniform">For float inputs: values are random numbers, at least 0 and below 1.</param>
 public readonly record struct Operand(
-    string Name, OperandRole Role, DataType Type, TensorLayout Shape, string DimensionNames, bool IsOptional = false, long Bound = 0)
+    string Name, OperandRole Role, DataType Type, TensorLayout Shape, string DimensionNames, bool IsOptional = false, long Bound = 0,
+    bool IsUniform = false)
 {
     /// <summary>The shape with names: <c>[kvLength=1024, numKvHeads=8, headDim=128]</c>.</summary>
     public string FormatShape()

@@ -19,13 +19,15 @@ public readonly unsafe struct RawView(void* data, DataType type, TensorLayout la
     public bool IsPresent => Data != null;
 
     /// <summary>Address of the element at the given indices (one a dimension, leading dimensions first; missing ones are 0).</summary>
-    public byte* Address(long i0, long i1 = 0, long i2 = 0)
+    public byte* Address(long i0, long i1 = 0, long i2 = 0, long i3 = 0)
     {
         long offset = i0 * Layout.Stride(0);
         if (Layout.Rank > 1)
             offset += i1 * Layout.Stride(1);
         if (Layout.Rank > 2)
             offset += i2 * Layout.Stride(2);
+        if (Layout.Rank > 3)
+            offset += i3 * Layout.Stride(3);
         return (byte*)Data + offset * Type.SizeInBytes();
     }
 }

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace KernelEngine.Kernels.Cpu.Primitives;
 
 /// <summary>
@@ -57,6 +59,9 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
 
     /// <summary>The sum of all lanes, pairwise.</summary>
     static abstract float Sum(TVector value);
+
+    /// <summary>The sums of all lanes of four vectors, in that order: one reduction tree for the four.</summary>
+    static abstract Vector128<float> SumFour(TVector v0, TVector v1, TVector v2, TVector v3);
 
     /// <summary>The largest lane.</summary>
     static abstract float MaxAcross(TVector value);

@@ -84,6 +84,16 @@ public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> SumFour(Vector128<float> v0, Vector128<float> v1, Vector128<float> v2, Vector128<float> v3)
+    {
+        // The columns of the 4 x 4 transpose, added.
+        Vector128<float> low01 = Vectors.UnpackLow(v0, v1), high01 = Vectors.UnpackHigh(v0, v1);
+        Vector128<float> low23 = Vectors.UnpackLow(v2, v3), high23 = Vectors.UnpackHigh(v2, v3);
+        return Vectors.JoinLow(low01, low23) + Vectors.JoinHigh(low01, low23) + (Vectors.JoinLow(high01, high23) + Vectors.JoinHigh(high01, high23));
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxAcross(Vector128<float> value)
     {
         Vector128<float> pairs = Vector128.Max(value, Vector128.Shuffle(value, Vector128.Create(2, 3, 0, 1)));

@@ -1,4 +1,6 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.Attention;
+using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine;
 
@@ -13,6 +15,9 @@ public static class Attention
         "attention-forward", "softmax(scale * Q K^T + mask) V for many query rows, with optional log-sum-exp",
         new AttentionReference<double>("attention-forward/reference", DeviceKinds.Reference),
         new AttentionReference<float>("attention-forward/plain", DeviceKinds.Cpu),
+        new FlashForward<Simd512, Vector512<float>>(),
+        new FlashForward<Simd256, Vector256<float>>(),
+        new FlashForward<Simd128, Vector128<float>>(),
         new AttentionTiled())
     {
         Examples =
@@ -27,7 +32,10 @@ public static class Attention
     public static Operation<AttentionProblem> DecodeOperation { get; } = new(
         "attention-decode", "softmax(scale * q K^T + mask) V for a few query rows over a long cache",
         new AttentionReference<double>("attention-decode/reference", DeviceKinds.Reference),
-        new AttentionReference<float>("attention-decode/plain", DeviceKinds.Cpu))
+        new AttentionReference<float>("attention-decode/plain", DeviceKinds.Cpu),
+        new FlashDecode<Simd512, Vector512<float>>(),
+        new FlashDecode<Simd256, Vector256<float>>(),
+        new FlashDecode<Simd128, Vector128<float>>())
     {
         Examples =
         [

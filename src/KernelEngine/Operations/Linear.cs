@@ -1,4 +1,6 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.Linear;
+using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine;
 
@@ -10,6 +12,12 @@ public static class Linear
         "linear", "input · weightᵀ: matrix-matrix for many rows, matrix-vector for one; f32, f16 or bf16 weights",
         new LinearReference<double>("linear/reference", DeviceKinds.Reference),
         new LinearReference<float>("linear/plain", DeviceKinds.Cpu),
+        new MatrixVector<Simd512, Vector512<float>>(),
+        new MatrixVector<Simd256, Vector256<float>>(),
+        new MatrixVector<Simd128, Vector128<float>>(),
+        new MatrixMultiply<Simd512, Vector512<float>>(),
+        new MatrixMultiply<Simd256, Vector256<float>>(),
+        new MatrixMultiply<Simd128, Vector128<float>>(),
         new LinearMatVec(),
         new LinearTiled())
     {

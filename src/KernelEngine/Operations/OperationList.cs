@@ -9,6 +9,13 @@ public static class OperationList
         Attention.ForwardOperation,
         Attention.DecodeOperation,
         Linear.ForwardOperation,
+        Layers.RmsNormOperation,
+        Layers.RotaryOperation,
+        Layers.SwiGluOperation,
+        Layers.ResidualAddOperation,
+        Layers.EmbeddingOperation,
+        Layers.ArgMaxOperation,
+        Layers.SampleOperation,
     ];
 
     /// <summary>Finds an operation by its name.</summary>

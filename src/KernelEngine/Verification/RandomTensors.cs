@@ -6,8 +6,8 @@ namespace KernelEngine;
 public static class RandomTensors
 {
     /// <summary>
-    /// Allocates the operand on <paramref name="device"/>. Inputs are standard normal numbers rounded to the storage type, or
-    /// integers in 0 .. bound - 1; outputs hold <paramref name="canary"/> in every byte.
+    /// Allocates the operand on <paramref name="device"/>. Inputs are standard normal numbers rounded to the storage type,
+    /// integers in 0 .. bound - 1, or uniform numbers below 1; outputs hold <paramref name="canary"/> in every byte.
     /// </summary>
     public static Tensor Create(Device device, in Operand operand, int seed, byte canary = 0)
     {
@@ -61,9 +61,14 @@ public static class RandomTensors
         }
         var random = new Random(seed);
         for (int i = 0; i < values.Length; i++)
-            values[i] = convert(operand.Bound > 0 ? random.NextInt64(operand.Bound) : Normal(random));
+            values[i] = convert(Next(random, operand));
         return values;
     }
+
+    private static double Next(Random random, in Operand operand) =>
+        operand.Bound > 0 ? random.NextInt64(operand.Bound)
+        : operand.IsUniform ? random.NextSingle() // a double just below 1 would round to 1
+        : Normal(random);
 
     // Box and Muller.
     private static double Normal(Random random) =>

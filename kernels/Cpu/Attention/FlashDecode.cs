@@ -1,0 +1,447 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using KernelEngine.Kernels.Cpu.Primitives;
+
+namespace KernelEngine.Kernels.Cpu.Attention;
+
+/// <summary>
+/// Attention of a few query rows over a long cache (Dao et al. 2023, "Flash-Decoding"): keys and values are streamed once, at
+/// memory speed, for all rows of a group: the query rows of all heads that share the key/value head. Per block of 64 keys:
+/// scores for four rows and four keys at a time, the online softmax of each row, then the weighted sum of the values for two
+/// rows and eight vectors at a time, all from registers; the block stays in the first- and second-level cache.
+/// Parallel scheme: a unit is one (sequence, key/value head, range of keys); ranges are cut only when the heads do not come
+/// out even over the threads, and their states are merged afterwards in a fixed order (spec: o = Σ 2^(m_s − m) · o_s / l).
+/// Workspace: a state of valueHeadDim + 2 floats per row and range; per thread headDim + 64 floats per row.
+/// Cost: kvLength · (headDim + valueHeadDim) elements read per sequence and key/value head.
+/// </summary>
+public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionProblem>($"attention-decode/cpu-{TSimd.Name}")
+    where TSimd : struct, ISimd<TVector>
+    where TVector : unmanaged
+{
+    private const int BlockN = 64;
+    private const int MinKeysPerSplit = 256; // below this a merge costs more than the second thread brings
+
+    /// <inheritdoc/>
+    public override string? WhyUnavailable => TSimd.WhyUnavailable;
+
+    /// <inheritdoc/>
+    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) => new Plan(problem, threads).Bytes;
+
+    /// <inheritdoc/>
+    public override void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
+    {
+        if (problem.BatchSize == 0 || problem.QueryLength == 0 || problem.NumHeads == 0)
+            return;
+        var body = new Body
+        {
+            Problem = problem,
+            Plan = new Plan(problem, workers.Count),
+            Query = operands[AttentionProblem.Query],
+            Key = operands[AttentionProblem.Key],
+            Value = operands[AttentionProblem.Value],
+            Output = operands[AttentionProblem.Output],
+            Lse = operands[AttentionProblem.Lse],
+            Workspace = (float*)workspace,
+        };
+        workers.Run(ref body);
+        if (body.Plan.Splits > 1)
+        {
+            var merge = new Merge { Body = body };
+            workers.Run(ref merge);
+        }
+    }
+
+    // The split of the work, and where buffers lie in the workspace, in floats.
+    private readonly struct Plan
+    {
+        public readonly int GroupRows, ValueWidth, Splits;
+        public readonly long Tasks, StateFloats, ThreadFloats, Bytes;
+
+        public Plan(in AttentionProblem problem, int threads)
+        {
+            Tasks = (long)problem.BatchSize * problem.NumKvHeads;
+            GroupRows = checked(problem.QueryLength * problem.GroupSize);
+            ValueWidth = (problem.ValueHeadDim + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
+            Splits = Tasks % threads == 0 ? 1 : Math.Clamp(problem.KvLength / MinKeysPerSplit, 1, threads);
+            StateFloats = (long)GroupRows * (ValueWidth + 2);
+            ThreadFloats = ((long)GroupRows * (problem.HeadDim + BlockN) + 63) / 64 * 64;
+            Bytes = checked((Tasks * Splits * StateFloats + 64 + threads * ThreadFloats) * sizeof(float));
+        }
+
+        public long ThreadBegin => (Tasks * Splits * StateFloats + 63) / 64 * 64;
+    }
+
+    private struct Body : IParallelBody
+    {
+        public AttentionProblem Problem;
+        public Plan Plan;
+        public RawView Query, Key, Value, Output, Lse;
+        public float* Workspace;
+
+        public void Execute(int worker, int workers)
+        {
+            float* scratch = Workspace + Plan.ThreadBegin + worker * Plan.ThreadFloats;
+            (long first, long last) = Partition.Range(Plan.Tasks * Plan.Splits, worker, workers);
+            for (long unit = first; unit < last; unit++)
+            {
+                long task = unit / Plan.Splits;
+                (long firstKey, long lastKey) = Partition.Range(Problem.KvLength, (int)(unit % Plan.Splits), Plan.Splits);
+                switch (Key.Type)
+                {
+                    case DataType.Float32:
+                        Stream<Float32Source<TSimd, TVector>>(task, firstKey, lastKey, State(unit), scratch);
+                        break;
+                    case DataType.Float16:
+                        Stream<Float16Source<TSimd, TVector>>(task, firstKey, lastKey, State(unit), scratch);
+                        break;
+                    default:
+                        Stream<BFloat16Source<TSimd, TVector>>(task, firstKey, lastKey, State(unit), scratch);
+                        break;
+                }
+                if (Plan.Splits == 1)
+                {
+                    for (int row = 0; row < Plan.GroupRows; row++)
+                        Write(task, row, State(unit));
+                }
+            }
+        }
+
+        // A state: sums [rows, valueWidth], maxima [rows], totals [rows].
+        public readonly float* State(long unit) => Workspace + unit * Plan.StateFloats;
+
+        public readonly void Write(long task, int row, float* state)
+        {
+            float* maxima = state + (long)Plan.GroupRows * Plan.ValueWidth;
+            (int batch, int head, int query) = Place(task, row);
+            AttentionRow<TSimd, TVector>.Write(
+                Output, Lse, batch, head, query, maxima[row], maxima[Plan.GroupRows + row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
+        }
+
+        // Row r of a group is query row r div groupSize of the group's head r mod groupSize.
+        private readonly (int Batch, int Head, int Query) Place(long task, int row) =>
+            ((int)(task / Problem.NumKvHeads), (int)(task % Problem.NumKvHeads) * Problem.GroupSize + row % Problem.GroupSize, row / Problem.GroupSize);
+
+        private readonly int Visible(int row, long key0, int count) =>
+            (int)Math.Clamp(Problem.VisibleKeys(row / Problem.GroupSize) - key0, 0, count);
+
+        private readonly void Stream<TSource>(long task, long firstKey, long lastKey, float* state, float* queryRows)
+            where TSource : struct, ISource<TVector>
+        {
+            int rows = Plan.GroupRows;
+            float* scores = queryRows + (long)rows * Problem.HeadDim;
+            float* maxima = state + (long)rows * Plan.ValueWidth;
+            float* totals = maxima + rows;
+            for (int row = 0; row < rows; row++)
+            {
+                (int batch, int head, int query) = Place(task, row);
+                AttentionRow<TSimd, TVector>.LoadQuery(Query, batch, query, head, Problem, queryRows + (long)row * Problem.HeadDim);
+                maxima[row] = float.NegativeInfinity;
+                totals[row] = 0f;
+            }
+            Unsafe.InitBlockUnaligned(state, 0, checked((uint)(rows * Plan.ValueWidth * sizeof(float))));
+            int b = (int)(task / Problem.NumKvHeads), kvHead = (int)(task % Problem.NumKvHeads);
+            long keyStride = Key.Layout.Stride(1) * TSource.Size, valueStride = Value.Layout.Stride(1) * TSource.Size;
+            for (long key0 = firstKey; key0 < lastKey; key0 += BlockN)
+            {
+                int count = (int)Math.Min(BlockN, lastKey - key0);
+                byte* keys = Key.Address(b, key0, kvHead), values = Value.Address(b, key0, kvHead);
+                int row = 0;
+                for (; row <= rows - 4; row += 4)
+                    ScoreFour<TSource>(queryRows + (long)row * Problem.HeadDim, keys, keyStride, count, Problem.HeadDim, scores + (long)row * BlockN);
+                for (; row < rows; row++)
+                    ScoreOne<TSource>(queryRows + (long)row * Problem.HeadDim, keys, keyStride, count, Problem.HeadDim, scores + (long)row * BlockN);
+                for (row = 0; row < rows; row++)
+                {
+                    int visible = Visible(row, key0, count);
+                    if (visible > 0)
+                        AttentionRow<TSimd, TVector>.Update(scores + (long)row * BlockN, visible, ref maxima[row], ref totals[row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
+                }
+                // Two rows share a pass over the values they both see (a masked value, which may be NaN, is never touched).
+                row = 0;
+                for (; row <= rows - 2; row += 2)
+                {
+                    int common = Visible(row, key0, count), more = Visible(row + 1, key0, count);
+                    float* p = scores + (long)row * BlockN, sums = state + (long)row * Plan.ValueWidth;
+                    AddValues<TSource, Two>(p, values, valueStride, common, sums);
+                    AddValues<TSource, One>(p + BlockN + common, values + common * valueStride, valueStride, more - common, sums + Plan.ValueWidth);
+                }
+                if (row < rows)
+                    AddValues<TSource, One>(scores + (long)row * BlockN, values, valueStride, Visible(row, key0, count), state + (long)row * Plan.ValueWidth);
+            }
+        }
+
+        // scores[r, j] = q_r · k_j for four rows; four keys at a time share each load of the query rows and vice versa.
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static void ScoreFour<TSource>(float* q, byte* keys, long stride, int count, int size, float* scores)
+            where TSource : struct, ISource<TVector>
+        {
+            int w = TSimd.Width;
+            float* q1 = q + size, q2 = q1 + size, q3 = q2 + size;
+            int j = 0;
+            for (; j <= count - 4; j += 4, keys += 4 * stride)
+            {
+                byte* k1 = keys + stride, k2 = k1 + stride, k3 = k2 + stride;
+                TVector s00 = TSimd.Zero, s01 = TSimd.Zero, s02 = TSimd.Zero, s03 = TSimd.Zero;
+                TVector s10 = TSimd.Zero, s11 = TSimd.Zero, s12 = TSimd.Zero, s13 = TSimd.Zero;
+                TVector s20 = TSimd.Zero, s21 = TSimd.Zero, s22 = TSimd.Zero, s23 = TSimd.Zero;
+                TVector s30 = TSimd.Zero, s31 = TSimd.Zero, s32 = TSimd.Zero, s33 = TSimd.Zero;
+                int c = 0;
+                for (; c <= size - w; c += w)
+                {
+                    TVector a0 = TSource.Load(keys, c), a1 = TSource.Load(k1, c), a2 = TSource.Load(k2, c), a3 = TSource.Load(k3, c);
+                    TVector x = TSimd.Load(q + c);
+                    s00 = TSimd.MultiplyAdd(x, a0, s00);
+                    s01 = TSimd.MultiplyAdd(x, a1, s01);
+                    s02 = TSimd.MultiplyAdd(x, a2, s02);
+                    s03 = TSimd.MultiplyAdd(x, a3, s03);
+                    x = TSimd.Load(q1 + c);
+                    s10 = TSimd.MultiplyAdd(x, a0, s10);
+                    s11 = TSimd.MultiplyAdd(x, a1, s11);
+                    s12 = TSimd.MultiplyAdd(x, a2, s12);
+                    s13 = TSimd.MultiplyAdd(x, a3, s13);
+                    x = TSimd.Load(q2 + c);
+                    s20 = TSimd.MultiplyAdd(x, a0, s20);
+                    s21 = TSimd.MultiplyAdd(x, a1, s21);
+                    s22 = TSimd.MultiplyAdd(x, a2, s22);
+                    s23 = TSimd.MultiplyAdd(x, a3, s23);
+                    x = TSimd.Load(q3 + c);
+                    s30 = TSimd.MultiplyAdd(x, a0, s30);
+                    s31 = TSimd.MultiplyAdd(x, a1, s31);
+                    s32 = TSimd.MultiplyAdd(x, a2, s32);
+                    s33 = TSimd.MultiplyAdd(x, a3, s33);
+                }
+                Vector128<float> r0 = TSimd.SumFour(s00, s01, s02, s03), r1 = TSimd.SumFour(s10, s11, s12, s13);
+                Vector128<float> r2 = TSimd.SumFour(s20, s21, s22, s23), r3 = TSimd.SumFour(s30, s31, s32, s33);
+                for (; c < size; c++)
+                {
+                    Vector128<float> a = Vector128.Create(
+                        TSource.LoadOne(keys, c), TSource.LoadOne(k1, c), TSource.LoadOne(k2, c), TSource.LoadOne(k3, c));
+                    r0 += a * q[c];
+                    r1 += a * q1[c];
+                    r2 += a * q2[c];
+                    r3 += a * q3[c];
+                }
+                r0.Store(scores + j);
+                r1.Store(scores + BlockN + j);
+                r2.Store(scores + 2 * BlockN + j);
+                r3.Store(scores + 3 * BlockN + j);
+            }
+            for (; j < count; j++, keys += stride)
+            {
+                for (int r = 0; r < 4; r++)
+                    scores[r * BlockN + j] = Dot<TSource>(q + r * size, keys, size);
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static void ScoreOne<TSource>(float* q, byte* keys, long stride, int count, int size, float* scores)
+            where TSource : struct, ISource<TVector>
+        {
+            int w = TSimd.Width;
+            int j = 0;
+            for (; j <= count - 4; j += 4, keys += 4 * stride)
+            {
+                byte* k1 = keys + stride, k2 = k1 + stride, k3 = k2 + stride;
+                TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
+                int c = 0;
+                for (; c <= size - w; c += w)
+                {
+                    TVector x = TSimd.Load(q + c);
+                    s0 = TSimd.MultiplyAdd(x, TSource.Load(keys, c), s0);
+                    s1 = TSimd.MultiplyAdd(x, TSource.Load(k1, c), s1);
+                    s2 = TSimd.MultiplyAdd(x, TSource.Load(k2, c), s2);
+                    s3 = TSimd.MultiplyAdd(x, TSource.Load(k3, c), s3);
+                }
+                Vector128<float> r = TSimd.SumFour(s0, s1, s2, s3);
+                for (; c < size; c++)
+                {
+                    r += q[c] * Vector128.Create(
+                        TSource.LoadOne(keys, c), TSource.LoadOne(k1, c), TSource.LoadOne(k2, c), TSource.LoadOne(k3, c));
+                }
+                r.Store(scores + j);
+            }
+            for (; j < count; j++, keys += stride)
+                scores[j] = Dot<TSource>(q, keys, size);
+        }
+
+        private static float Dot<TSource>(float* q, byte* key, int size) where TSource : struct, ISource<TVector>
+        {
+            TVector s = TSimd.Zero;
+            int c = 0;
+            for (; c <= size - TSimd.Width; c += TSimd.Width)
+                s = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, c), s);
+            float sum = TSimd.Sum(s);
+            for (; c < size; c++)
+                sum += q[c] * TSource.LoadOne(key, c);
+            return sum;
+        }
+
+        // sums[r] += Σ_j p[r, j] · v_j for one or two rows. Eight vectors of each row stay in registers over the block.
+        private readonly void AddValues<TSource, TRows>(float* p, byte* values, long stride, int count, float* sums)
+            where TSource : struct, ISource<TVector>
+            where TRows : struct, IRows
+        {
+            if (count <= 0)
+                return;
+            int w = TSimd.Width, size = Problem.ValueHeadDim;
+            int c = 0;
+            for (; c <= size - 8 * w; c += 8 * w)
+                AddColumns<TSource, TRows, Eight>(p, values, stride, count, c, sums, Plan.ValueWidth);
+            for (; c <= size - 4 * w; c += 4 * w)
+                AddColumns<TSource, TRows, Four>(p, values, stride, count, c, sums, Plan.ValueWidth);
+            for (; c <= size - w; c += w)
+                AddColumns<TSource, TRows, One>(p, values, stride, count, c, sums, Plan.ValueWidth);
+            for (; c < size; c++)
+            {
+                for (int r = 0; r < TRows.Value; r++)
+                {
+                    float sum = 0f;
+                    for (int j = 0; j < count; j++)
+                        sum += p[r * BlockN + j] * TSource.LoadOne(values + j * stride, c);
+                    sums[r * Plan.ValueWidth + c] += sum;
+                }
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static void AddColumns<TSource, TRows, TCount>(float* p, byte* values, long stride, int count, int column, float* sums, int width)
+            where TSource : struct, ISource<TVector>
+            where TRows : struct, IRows
+            where TCount : struct, IRows
+        {
+            int w = TSimd.Width;
+            float* o = sums + column;
+            float* o1 = TRows.Value > 1 ? o + width : o;
+            TVector a0 = TSimd.Load(o), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
+            TVector b0 = TSimd.Load(o1), b1 = b0, b2 = b0, b3 = b0, b4 = b0, b5 = b0, b6 = b0, b7 = b0;
+            if (TCount.Value > 1) (a1, a2, a3) = (TSimd.Load(o + w), TSimd.Load(o + 2 * w), TSimd.Load(o + 3 * w));
+            if (TCount.Value > 4) (a4, a5, a6, a7) = (TSimd.Load(o + 4 * w), TSimd.Load(o + 5 * w), TSimd.Load(o + 6 * w), TSimd.Load(o + 7 * w));
+            if (TCount.Value > 1) (b1, b2, b3) = (TSimd.Load(o1 + w), TSimd.Load(o1 + 2 * w), TSimd.Load(o1 + 3 * w));
+            if (TCount.Value > 4) (b4, b5, b6, b7) = (TSimd.Load(o1 + 4 * w), TSimd.Load(o1 + 5 * w), TSimd.Load(o1 + 6 * w), TSimd.Load(o1 + 7 * w));
+            for (int j = 0; j < count; j++, values += stride)
+            {
+                TVector x = TSimd.Broadcast(p[j]), y = x;
+                if (TRows.Value > 1) y = TSimd.Broadcast(p[BlockN + j]);
+                TVector v = TSource.Load(values, column);
+                a0 = TSimd.MultiplyAdd(x, v, a0);
+                if (TRows.Value > 1) b0 = TSimd.MultiplyAdd(y, v, b0);
+                if (TCount.Value > 1)
+                {
+                    v = TSource.Load(values, column + w);
+                    a1 = TSimd.MultiplyAdd(x, v, a1);
+                    if (TRows.Value > 1) b1 = TSimd.MultiplyAdd(y, v, b1);
+                    v = TSource.Load(values, column + 2 * w);
+                    a2 = TSimd.MultiplyAdd(x, v, a2);
+                    if (TRows.Value > 1) b2 = TSimd.MultiplyAdd(y, v, b2);
+                    v = TSource.Load(values, column + 3 * w);
+                    a3 = TSimd.MultiplyAdd(x, v, a3);
+                    if (TRows.Value > 1) b3 = TSimd.MultiplyAdd(y, v, b3);
+                }
+                if (TCount.Value > 4)
+                {
+                    v = TSource.Load(values, column + 4 * w);
+                    a4 = TSimd.MultiplyAdd(x, v, a4);
+                    if (TRows.Value > 1) b4 = TSimd.MultiplyAdd(y, v, b4);
+                    v = TSource.Load(values, column + 5 * w);
+                    a5 = TSimd.MultiplyAdd(x, v, a5);
+                    if (TRows.Value > 1) b5 = TSimd.MultiplyAdd(y, v, b5);
+                    v = TSource.Load(values, column + 6 * w);
+                    a6 = TSimd.MultiplyAdd(x, v, a6);
+                    if (TRows.Value > 1) b6 = TSimd.MultiplyAdd(y, v, b6);
+                    v = TSource.Load(values, column + 7 * w);
+                    a7 = TSimd.MultiplyAdd(x, v, a7);
+                    if (TRows.Value > 1) b7 = TSimd.MultiplyAdd(y, v, b7);
+                }
+            }
+            StoreRow<TCount>(o, a0, a1, a2, a3, a4, a5, a6, a7);
+            if (TRows.Value > 1)
+                StoreRow<TCount>(o1, b0, b1, b2, b3, b4, b5, b6, b7);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void StoreRow<TCount>(
+            float* o, TVector v0, TVector v1, TVector v2, TVector v3, TVector v4, TVector v5, TVector v6, TVector v7)
+            where TCount : struct, IRows
+        {
+            int w = TSimd.Width;
+            TSimd.Store(v0, o);
+            if (TCount.Value > 1)
+            {
+                TSimd.Store(v1, o + w);
+                TSimd.Store(v2, o + 2 * w);
+                TSimd.Store(v3, o + 3 * w);
+            }
+            if (TCount.Value > 4)
+            {
+                TSimd.Store(v4, o + 4 * w);
+                TSimd.Store(v5, o + 5 * w);
+                TSimd.Store(v6, o + 6 * w);
+                TSimd.Store(v7, o + 7 * w);
+            }
+        }
+    }
+
+    // Adds the states of all ranges of a row into the first, in order, and writes the row.
+    private struct Merge : IParallelBody
+    {
+        public Body Body;
+
+        public void Execute(int worker, int workers)
+        {
+            Plan plan = Body.Plan;
+            (long first, long last) = Partition.Range(plan.Tasks * plan.GroupRows, worker, workers);
+            for (long index = first; index < last; index++)
+            {
+                long task = index / plan.GroupRows;
+                int row = (int)(index % plan.GroupRows);
+                float* target = Body.State(task * plan.Splits);
+                for (int split = 1; split < plan.Splits; split++)
+                    Add(plan, target, Body.State(task * plan.Splits + split), row);
+                Body.Write(task, row, target);
+            }
+        }
+
+        private static void Add(in Plan plan, float* target, float* source, int row)
+        {
+            long maxima = (long)plan.GroupRows * plan.ValueWidth + row, totals = maxima + plan.GroupRows, sums = (long)row * plan.ValueWidth;
+            float maximum = Math.Max(target[maxima], source[maxima]);
+            if (maximum == float.NegativeInfinity)
+                return;
+            float targetFactor = MathF.Pow(2f, target[maxima] - maximum), sourceFactor = MathF.Pow(2f, source[maxima] - maximum);
+            TVector f = TSimd.Broadcast(targetFactor), g = TSimd.Broadcast(sourceFactor);
+            for (int c = 0; c < plan.ValueWidth; c += TSimd.Width)
+            {
+                TVector scaled = TSimd.Multiply(TSimd.Load(target + sums + c), f);
+                TSimd.Store(TSimd.MultiplyAdd(TSimd.Load(source + sums + c), g, scaled), target + sums + c);
+            }
+            target[totals] = target[totals] * targetFactor + source[totals] * sourceFactor;
+            target[maxima] = maximum;
+        }
+    }
+
+    // A count that the JIT sees as a constant.
+    private interface IRows
+    {
+        static abstract int Value { get; }
+    }
+
+    private readonly struct One : IRows
+    {
+        public static int Value => 1;
+    }
+
+    private readonly struct Two : IRows
+    {
+        public static int Value => 2;
+    }
+
+    private readonly struct Four : IRows
+    {
+        public static int Value => 4;
+    }
+
+    private readonly struct Eight : IRows
+    {
+        public static int Value => 8;
+    }
+}

@@ -1,0 +1,17 @@
+using System.Runtime.CompilerServices;
+
+namespace KernelEngine.Kernels.Cpu.Primitives;
+
+/// <summary>Elements stored as bfloat16.</summary>
+internal readonly unsafe struct BFloat16Source<TSimd, TVector> : ISource<TVector>
+    where TSimd : struct, ISimd<TVector>
+    where TVector : unmanaged
+{
+    public static int Size => 2;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Load(byte* row, long index) => TSimd.LoadBFloat16((ushort*)row + index);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float LoadOne(byte* row, long index) => ((BFloat16*)row)[index].ToSingle();
+}

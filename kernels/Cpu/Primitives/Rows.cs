@@ -1,0 +1,93 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace KernelEngine.Kernels.Cpu.Primitives;
+
+/// <summary>Moves rows of stored elements into float32, and into the panels that <see cref="MatrixTile{TSimd, TVector}"/> reads.</summary>
+internal static unsafe class Rows<TSimd, TVector>
+    where TSimd : struct, ISimd<TVector>
+    where TVector : unmanaged
+{
+    /// <summary>Widens <paramref name="count"/> stored elements to float32.</summary>
+    public static void Widen(void* source, DataType type, long count, float* target)
+    {
+        long i = 0;
+        switch (type)
+        {
+            case DataType.Float32:
+                Unsafe.CopyBlockUnaligned(target, source, checked((uint)(count * sizeof(float))));
+                break;
+            case DataType.Float16:
+                for (; i <= count - TSimd.Width; i += TSimd.Width)
+                    TSimd.Store(TSimd.LoadFloat16((ushort*)source + i), target + i);
+                for (; i < count; i++)
+                    target[i] = (float)((Half*)source)[i];
+                break;
+            default:
+                for (; i <= count - TSimd.Width; i += TSimd.Width)
+                    TSimd.Store(TSimd.LoadBFloat16((ushort*)source + i), target + i);
+                for (; i < count; i++)
+                    target[i] = ((BFloat16*)source)[i].ToSingle();
+                break;
+        }
+    }
+
+    /// <summary>Rounds <paramref name="count"/> float32 numbers to a storage type, to nearest even.</summary>
+    public static void Narrow(float* source, long count, void* target, DataType type)
+    {
+        switch (type)
+        {
+            case DataType.Float32:
+                Unsafe.CopyBlockUnaligned(target, source, checked((uint)(count * sizeof(float))));
+                break;
+            case DataType.Float16:
+                for (long i = 0; i < count; i++)
+                    ((Half*)target)[i] = (Half)source[i];
+                break;
+            default:
+                for (long i = 0; i < count; i++)
+                    ((BFloat16*)target)[i] = BFloat16.FromSingle(source[i]);
+                break;
+        }
+    }
+
+    /// <summary>
+    /// Transposes float32 rows into a panel: <c>panel[k, n] = rows[n, k]</c> for n below <paramref name="rows"/>, zero up to
+    /// <paramref name="width"/> (a multiple of 4).
+    /// </summary>
+    /// <param name="source">First row.</param>
+    /// <param name="stride">Floats between rows.</param>
+    /// <param name="rows">Rows that exist, at most <paramref name="width"/>.</param>
+    /// <param name="depth">Elements of each row.</param>
+    /// <param name="panel">Target, <paramref name="depth"/> · <paramref name="width"/> floats.</param>
+    /// <param name="width">Width of the panel.</param>
+    public static void Transpose(float* source, long stride, int rows, long depth, float* panel, int width)
+    {
+        int n = 0;
+        for (; n <= rows - 4; n += 4)
+        {
+            float* r0 = source + n * stride, r1 = r0 + stride, r2 = r1 + stride, r3 = r2 + stride;
+            float* target = panel + n;
+            long k = 0;
+            for (; k <= depth - 4; k += 4, target += 4 * width)
+            {
+                Vector128<float> v0 = Vector128.Load(r0 + k), v1 = Vector128.Load(r1 + k);
+                Vector128<float> v2 = Vector128.Load(r2 + k), v3 = Vector128.Load(r3 + k);
+                Vector128<float> low01 = Vectors.UnpackLow(v0, v1), high01 = Vectors.UnpackHigh(v0, v1);
+                Vector128<float> low23 = Vectors.UnpackLow(v2, v3), high23 = Vectors.UnpackHigh(v2, v3);
+                Vectors.JoinLow(low01, low23).Store(target);
+                Vectors.JoinHigh(low01, low23).Store(target + width);
+                Vectors.JoinLow(high01, high23).Store(target + 2 * width);
+                Vectors.JoinHigh(high01, high23).Store(target + 3 * width);
+            }
+            for (; k < depth; k++, target += width)
+                (target[0], target[1], target[2], target[3]) = (r0[k], r1[k], r2[k], r3[k]);
+        }
+        for (; n < width; n++)
+        {
+            float* row = source + n * stride;
+            for (long k = 0; k < depth; k++)
+                panel[k * width + n] = n < rows ? row[k] : 0f;
+        }
+    }
+}

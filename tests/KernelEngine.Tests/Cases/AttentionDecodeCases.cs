@@ -1,0 +1,29 @@
+namespace KernelEngine.Tests.Cases;
+
+/// <summary>A few query rows over caches of odd lengths, empty to long enough to be split over threads.</summary>
+public sealed class AttentionDecodeCases : IOperationCases<AttentionProblem>
+{
+    public static Operation<AttentionProblem> Operation => KernelEngine.Attention.DecodeOperation;
+
+    public static IReadOnlyList<string> Problems { get; } =
+    [
+        // Cache lengths.
+        "q=1 k=3 d=64", "q=1 k=17 d=128", "q=1 k=128 d=64", "q=1 k=339 d=64", "h=2 q=1 k=2049 d=64", "h=2 q=1 k=5003 d=128",
+        "h=8 kv=2 q=1 k=20001 d=32",
+        // A few rows.
+        "q=3 k=799 d=64 causal", "h=2 q=3 k=1024 d=64", "q=16 k=2000 d=64 causal", "q=5 k=3 d=64 causal", "h=4 kv=2 q=2 k=1 d=40 causal",
+        // Rows that see nothing, and nothing to compute.
+        "q=1 k=0 d=64", "h=8 kv=2 q=3 k=0 d=64 bf16", "b=0 q=1 k=7 d=8", "q=0 k=7 d=8",
+        // Group sizes.
+        "h=2 kv=1 q=1 k=257 d=64", "h=4 kv=1 q=1 k=257 d=64", "h=7 kv=1 q=1 k=600 d=40", "h=8 kv=1 q=1 k=513 d=128",
+        "b=3 h=8 kv=4 q=1 k=203 d=64", "b=2 h=14 kv=2 q=2 k=113 d=64 causal", "b=5 h=16 kv=16 q=1 k=113 d=16",
+        // Head dimensions.
+        "q=1 k=300 d=1", "q=1 k=300 d=8", "q=1 k=300 d=40", "q=1 k=300 d=80", "q=1 k=300 d=96", "h=2 q=1 k=300 d=192 dv=128",
+        "h=2 q=1 k=300 d=256", "h=3 q=1 k=300 d=255 dv=253", "q=1 k=300 d=5 dv=3",
+        // Storage types.
+        "h=8 kv=2 q=1 k=700 d=128 f16", "h=8 kv=2 q=1 k=700 d=128 bf16", "h=4 kv=2 q=1 k=700 d=64 kvtype=bf16",
+        "h=4 kv=2 q=3 k=700 d=64 causal kvtype=f16", "h=2 q=1 k=300 d=80 bf16 kvtype=f32", "h=2 q=1 k=300 d=7 f16",
+        // Scales.
+        "q=1 k=300 d=64 scale=0", "h=2 q=1 k=1300 d=64 scale=-0.25", "h=2 q=1 k=1300 d=64 scale=30", "h=4 kv=1 q=1 k=700 d=64 scale=30 bf16",
+    ];
+}

@@ -322,7 +322,7 @@ internal static class FlashForward
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float NaturalLse(float maxLog2, float sum) =>
-        sum == 0f ? float.NegativeInfinity : (maxLog2 == float.NegativeInfinity ? 0f : maxLog2) * 0.693147181f + XMath.Log(sum);
+        sum == 0f ? float.NegativeInfinity : (maxLog2 == float.NegativeInfinity ? 0f : maxLog2) * MergePartialStates.Ln2 + XMath.Log(sum);
 
     // 8 query rows × 4 keys.
     private struct ScoreTile

@@ -41,7 +41,7 @@ internal readonly struct GpuView(ArrayView<byte> data, long byteOffset, DataType
     };
 
     /// <summary>True when every row begins on four elements and is a multiple of four long. Storages begin on 16 bytes.</summary>
-    private bool HasQuads
+    public bool HasQuads
     {
         get
         {

@@ -91,6 +91,22 @@ public sealed class Tensor : IDisposable
         _storage.Write(0, MemoryMarshal.AsBytes(source));
     }
 
+    /// <summary>Copies from host memory into the elements from <paramref name="firstElement"/> on. The tensor must be contiguous.</summary>
+    /// <exception cref="ArgumentException">Another element type, or elements beyond the tensor's end.</exception>
+    public void CopyFrom<T>(ReadOnlySpan<T> source, long firstElement) where T : unmanaged
+    {
+        CheckPartCopy<T>(source.Length, firstElement, nameof(source));
+        _storage.Write(firstElement * Type.SizeInBytes(), MemoryMarshal.AsBytes(source));
+    }
+
+    /// <summary>Waits for the device and copies the elements from <paramref name="firstElement"/> on. The tensor must be contiguous.</summary>
+    /// <exception cref="ArgumentException">Another element type, or elements beyond the tensor's end.</exception>
+    public void CopyTo<T>(Span<T> target, long firstElement) where T : unmanaged
+    {
+        CheckPartCopy<T>(target.Length, firstElement, nameof(target));
+        _storage.Read(firstElement * Type.SizeInBytes(), MemoryMarshal.AsBytes(target));
+    }
+
     /// <summary>Waits for the device and copies to host memory. The tensor must be contiguous.</summary>
     /// <exception cref="ArgumentException">Another element type or number of elements.</exception>
     public void CopyTo<T>(Span<T> target) where T : unmanaged
@@ -112,6 +128,18 @@ public sealed class Tensor : IDisposable
 
     private static CpuDevice HostDevice(Device device) => device as CpuDevice
         ?? throw new NotSupportedException($"Device '{device?.Name}' has its own memory: allocate the tensor there and copy.");
+
+    private void CheckPartCopy<T>(int length, long firstElement, string paramName) where T : unmanaged
+    {
+        ObjectDisposedException.ThrowIf(_storage.IsDisposed, this);
+        if (DataTypes.Of<T>() != Type)
+            throw new ArgumentException($"The tensor holds {Type.ToText()} but {typeof(T).Name} was given.", paramName);
+        if (!Layout.IsContiguous || firstElement < 0 || firstElement > Layout.Count - length)
+        {
+            throw new ArgumentException(
+                $"Elements {firstElement} to {firstElement + length} do not lie in a contiguous tensor of shape {Layout}.", paramName);
+        }
+    }
 
     private void CheckCopy<T>(int length, string paramName) where T : unmanaged
     {

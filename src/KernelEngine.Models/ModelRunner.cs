@@ -1,0 +1,343 @@
+using System.Collections.Immutable;
+using KernelEngine.Models.Sampling;
+
+namespace KernelEngine.Models;
+
+/// <summary>
+/// Runs a decoder-only transformer on one device: it owns the KV cache and the activations of one sequence. Every step is an
+/// operation of the engine; between the token ids that go in and the token id that comes back nothing leaves the device.
+/// Belongs to one caller at a time.
+/// </summary>
+public sealed class ModelRunner : IDisposable
+{
+    private const int MaxDecodeRows = 4; // beyond that many query rows the kernels for long prompts are the better ones
+
+    private readonly ModelWeights _weights;
+    private readonly Device _device;
+    private readonly Activations _activations;
+    private readonly LayerCache[] _caches;
+    private readonly AttentionOptions[] _attentionOptions;
+    private readonly Dictionary<RotaryDescription, RotaryTensors> _rotaryTables = [];
+    private readonly RotaryTensors?[] _rotary;
+    private bool _hasLogits;
+
+    /// <summary>Takes memory for activations and a cache beside weights that are already on a device.</summary>
+    /// <exception cref="ArgumentException">The weights are of another model, or an option is out of range.</exception>
+    public ModelRunner(ModelDescription description, ModelWeights weights, RunnerOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(description);
+        ArgumentNullException.ThrowIfNull(weights);
+        options ??= RunnerOptions.Default;
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.ChunkSize, 1, nameof(options));
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.InitialCapacity, 1, nameof(options));
+        if (description.FindError() is { } error)
+            throw new ArgumentException(error, nameof(description));
+        if (weights.Layers.Count != description.Layers.Length)
+        {
+            throw new ArgumentException(
+                $"The weights have {weights.Layers.Count} layers but the description has {description.Layers.Length}.", nameof(weights));
+        }
+        (Description, _weights, _device) = (description, weights, weights.Device);
+        Capacity = Math.Min(options.InitialCapacity, description.MaxPosition);
+        _activations = new Activations(_device, description, Math.Min(options.ChunkSize, description.MaxPosition));
+        _caches = [.. description.Layers.Select(layer => new LayerCache(_device, layer, Capacity))];
+        _attentionOptions = [.. description.Layers.Select(
+            layer => new AttentionOptions { IsCausal = true, SoftmaxScale = layer.AttentionScale })];
+        _rotary = new RotaryTensors?[description.Layers.Length];
+        MakeRotaryTables(Capacity);
+    }
+
+    /// <summary>The model.</summary>
+    public ModelDescription Description { get; }
+
+    /// <summary>Where it runs.</summary>
+    public Device Device => _device;
+
+    /// <summary>Tokens so far: the position of the next one.</summary>
+    public int Position { get; private set; }
+
+    /// <summary>Positions that the cache has memory for.</summary>
+    public int Capacity { get; private set; }
+
+    /// <summary>Bytes of the KV cache.</summary>
+    public long CacheBytes => _caches.Sum(cache => cache.Bytes);
+
+    /// <summary>Forgets the sequence; memory stays.</summary>
+    public void Reset() => Rewind(0);
+
+    /// <summary>Forgets the tokens from <paramref name="position"/> on, to go on from there with others.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The sequence is not that long.</exception>
+    public void Rewind(int position)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(position);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(position, Position);
+        Position = position;
+        _hasLogits = false;
+    }
+
+    /// <summary>Appends tokens, in chunks. The logits of the last one are then ready.</summary>
+    /// <exception cref="ArgumentException">A token is not of the vocabulary, or the model has not that many positions.</exception>
+    public void Prefill(ReadOnlySpan<int> tokens) => Append(tokens, []);
+
+    /// <summary>Appends tokens, in chunks, and reads the logits after each.</summary>
+    /// <param name="tokens">The tokens to append.</param>
+    /// <param name="logits">[tokens, vocabSize], written</param>
+    /// <exception cref="ArgumentException">A token is not of the vocabulary, the model has not that many positions, or
+    /// <paramref name="logits"/> has another size.</exception>
+    public void Prefill(ReadOnlySpan<int> tokens, Span<float> logits)
+    {
+        if (logits.Length != (long)tokens.Length * Description.VocabSize)
+        {
+            throw new ArgumentException(
+                $"logits must have shape [tokens={tokens.Length}, vocabSize={Description.VocabSize}] but has {logits.Length} elements.",
+                nameof(logits));
+        }
+        Append(tokens, logits);
+    }
+
+    /// <summary>Appends one token. The logits after it are then ready. Allocates nothing on the managed heap while the cache has room.</summary>
+    /// <exception cref="ArgumentException">The token is not of the vocabulary, or the model has no position left.</exception>
+    public void Decode(int token) => Append(new ReadOnlySpan<int>(in token), []);
+
+    /// <summary>Copies the logits after the last token: [vocabSize].</summary>
+    /// <exception cref="InvalidOperationException">There is no token yet.</exception>
+    public void ReadLogits(Span<float> logits)
+    {
+        RequireLogits();
+        if (logits.Length != Description.VocabSize)
+            throw new ArgumentException($"logits must have vocabSize={Description.VocabSize} elements but has {logits.Length}.", nameof(logits));
+        _activations.Logits.CopyTo(logits, 0);
+    }
+
+    /// <summary>The logits after the last token: [vocabSize].</summary>
+    /// <exception cref="InvalidOperationException">There is no token yet.</exception>
+    public float[] GetLogits()
+    {
+        var logits = new float[Description.VocabSize];
+        ReadLogits(logits);
+        return logits;
+    }
+
+    /// <summary>The token with the largest logit, the lowest of equals.</summary>
+    /// <exception cref="InvalidOperationException">There is no token yet, or the logits hold a NaN or only −∞.</exception>
+    public int SelectGreedy()
+    {
+        RequireLogits();
+        Layers.ArgMax(_activations.LogitRows(1), _activations.Index);
+        return ReadIndex();
+    }
+
+    /// <summary>A token drawn by the number <paramref name="uniform"/>, at least 0 and below 1.</summary>
+    /// <exception cref="ArgumentException">An option or the number is out of range.</exception>
+    /// <exception cref="InvalidOperationException">There is no token yet, or the logits hold a NaN, or +∞, or only −∞.</exception>
+    public int Sample(SamplingOptions options, float uniform)
+    {
+        RequireLogits();
+        if (!(uniform is >= 0 and < 1))
+            throw new ArgumentOutOfRangeException(nameof(uniform), uniform, "The number must be at least 0 and below 1.");
+        _activations.Uniform.CopyFrom(new ReadOnlySpan<float>(in uniform), 0);
+        Layers.Sample(_activations.LogitRows(1), _activations.Uniform, _activations.Index, options);
+        return ReadIndex();
+    }
+
+    /// <summary>
+    /// Appends the prompt and continues it; each token is computed when the caller asks for it. Ends before a stop token, at
+    /// the number of tokens asked for, or when the model has no position left. One random number a token, none when greedy.
+    /// </summary>
+    /// <exception cref="ArgumentException">The prompt is empty while there is no token yet, or it is no valid prompt, or an option is out of range.</exception>
+    public IEnumerable<int> Generate(ReadOnlyMemory<int> prompt, GenerationOptions? options = null)
+    {
+        options ??= GenerationOptions.Default;
+        ArgumentOutOfRangeException.ThrowIfNegative(options.MaxTokens, nameof(options));
+        if (prompt.Length == 0 && !_hasLogits)
+            throw new ArgumentException("The prompt is empty and no token came before: begin with the token that begins a sequence.", nameof(prompt));
+        return GenerateTokens(prompt, options);
+    }
+
+    /// <summary>Gives activations and cache back; the weights stay with their owner. Safe to call twice.</summary>
+    public void Dispose()
+    {
+        _activations.Dispose();
+        foreach (LayerCache cache in _caches)
+            cache.Dispose();
+        foreach (RotaryTensors tables in _rotaryTables.Values)
+            tables.Dispose();
+    }
+
+    private IEnumerable<int> GenerateTokens(ReadOnlyMemory<int> prompt, GenerationOptions options)
+    {
+        ImmutableArray<int> stops = options.StopTokens.IsDefault ? Description.EosTokenIds : options.StopTokens;
+        bool isGreedy = options.Sampling.Temperature == 0;
+        var random = new Xorshift64Star(options.Seed);
+        Prefill(prompt.Span);
+        for (int count = 0; count < options.MaxTokens; count++)
+        {
+            int token = isGreedy ? SelectGreedy() : Sample(options.Sampling, random.NextSingle());
+            if (stops.Contains(token))
+                yield break;
+            yield return token;
+            if (Position == Description.MaxPosition || count + 1 == options.MaxTokens)
+                yield break;
+            Decode(token);
+        }
+    }
+
+    private void Append(ReadOnlySpan<int> tokens, Span<float> logits)
+    {
+        CheckTokens(tokens);
+        EnsureCapacity(Position + tokens.Length);
+        while (tokens.Length > 0)
+        {
+            int rows = Math.Min(tokens.Length, _activations.Rows);
+            bool isLast = rows == tokens.Length;
+            RunLayers(tokens[..rows]);
+            if (logits.Length > 0)
+            {
+                int chunk = rows * Description.VocabSize;
+                ComputeLogits(rows, 0);
+                _activations.Logits.CopyTo(logits[..chunk], 0);
+                logits = logits[chunk..];
+            }
+            if (isLast)
+                ComputeLogits(rows, rows - 1);
+            _hasLogits = isLast;
+            Position += rows;
+            tokens = tokens[rows..];
+        }
+    }
+
+    private void RunLayers(ReadOnlySpan<int> tokens)
+    {
+        int rows = tokens.Length;
+        _activations.Tokens.CopyFrom(tokens, 0);
+        TensorView hidden = _activations.Hidden.Slice(0, 0, rows);
+        Layers.Embedding(_activations.Tokens.Slice(0, 0, rows), _weights.Embedding, hidden);
+        for (int i = 0; i < _caches.Length; i++)
+        {
+            LayerDescription layer = Description.Layers[i];
+            RunAttention(i, layer, hidden, rows);
+            if (layer.FeedForwardSize > 0)
+                RunFeedForward(i, layer, hidden, rows);
+        }
+    }
+
+    private void RunAttention(int index, LayerDescription layer, TensorView hidden, int rows)
+    {
+        LayerWeights weights = _weights.Layers[index];
+        LayerCache cache = _caches[index];
+        TensorView input = Normalize(hidden, weights.AttentionNorm, rows);
+        TensorView query = _activations.Query.Rows(rows, layer.NumHeads * layer.HeadDim);
+        TensorView key = cache.KeyRows(Position, rows);
+        Linear.Forward(input, weights.Query, query);
+        Linear.Forward(input, weights.Key, key);
+        Linear.Forward(input, weights.Value, cache.ValueRows(Position, rows));
+        if (_rotary[index] is { } rotary)
+        {
+            rotary.Apply(query.Reshape(rows, layer.NumHeads, layer.HeadDim), Position);
+            rotary.Apply(key.Reshape(rows, layer.NumKvHeads, layer.HeadDim), Position);
+        }
+        int length = Position + rows;
+        TensorView output = _activations.Attended.Rows(rows, layer.NumHeads * layer.ValueHeadDim);
+        TensorView queryHeads = query.Reshape(1, rows, layer.NumHeads, layer.HeadDim);
+        TensorView outputHeads = output.Reshape(1, rows, layer.NumHeads, layer.ValueHeadDim);
+        if (rows <= MaxDecodeRows)
+            Attention.Decode(queryHeads, cache.Keys(length), cache.Values(length), outputHeads, _attentionOptions[index]);
+        else
+            Attention.Forward(queryHeads, cache.Keys(length), cache.Values(length), outputHeads, _attentionOptions[index]);
+        TensorView branch = _activations.Branch.Slice(0, 0, rows);
+        Linear.Forward(output, weights.AttentionOutput, branch);
+        Layers.ResidualAdd(hidden, branch);
+    }
+
+    private void RunFeedForward(int index, LayerDescription layer, TensorView hidden, int rows)
+    {
+        LayerWeights weights = _weights.Layers[index];
+        TensorView input = Normalize(hidden, weights.FeedForwardNorm, rows);
+        TensorView gate = _activations.Gate.Rows(rows, layer.FeedForwardSize);
+        TensorView up = _activations.Up.Rows(rows, layer.FeedForwardSize);
+        TensorView product = _activations.Product.Rows(rows, layer.FeedForwardSize);
+        Linear.Forward(input, weights.Gate!, gate);
+        Linear.Forward(input, weights.Up!, up);
+        Layers.SwiGlu(gate, up, product);
+        TensorView branch = _activations.Branch.Slice(0, 0, rows);
+        Linear.Forward(product, weights.Down!, branch);
+        Layers.ResidualAdd(hidden, branch);
+    }
+
+    // Logits of the rows first .. rows - 1 of the hidden state, into the first rows of the logits.
+    private void ComputeLogits(int rows, int first)
+    {
+        int count = rows - first;
+        TensorView input = Normalize(_activations.Hidden.Slice(0, first, count), _weights.FinalNorm, count);
+        Linear.Forward(input, _weights.Head, _activations.LogitRows(count));
+    }
+
+    private TensorView Normalize(TensorView hidden, Tensor? weight, int rows)
+    {
+        if (weight is null)
+            return hidden;
+        TensorView normed = _activations.Normed.Slice(0, 0, rows);
+        Layers.RmsNorm(hidden, weight, normed, Description.NormEpsilon);
+        return normed;
+    }
+
+    private void CheckTokens(ReadOnlySpan<int> tokens)
+    {
+        if (tokens.Length > Description.MaxPosition - Position)
+        {
+            throw new ArgumentException(
+                $"The model has {Description.MaxPosition} positions, of which {Position} are taken: {tokens.Length} more tokens do not fit.",
+                nameof(tokens));
+        }
+        for (int i = 0; i < tokens.Length; i++)
+        {
+            if ((uint)tokens[i] >= (uint)Description.VocabSize)
+                throw new ArgumentException($"Tokens must be 0 to {Description.VocabSize - 1} but number {i} is {tokens[i]}.", nameof(tokens));
+        }
+    }
+
+    private void EnsureCapacity(int length)
+    {
+        if (length <= Capacity)
+            return;
+        long capacity = Capacity;
+        while (capacity < length)
+            capacity *= 2;
+        int grown = (int)Math.Min(capacity, Description.MaxPosition);
+        foreach (LayerCache cache in _caches)
+            cache.Grow(grown, Position);
+        MakeRotaryTables(grown);
+        Capacity = grown;
+    }
+
+    // Layers with equal rotary embeddings share one table.
+    private void MakeRotaryTables(int capacity)
+    {
+        foreach (RotaryTensors tables in _rotaryTables.Values)
+            tables.Dispose();
+        _rotaryTables.Clear();
+        for (int i = 0; i < _rotary.Length; i++)
+        {
+            if (Description.Layers[i].Rotary is not { } rotary)
+                continue;
+            if (!_rotaryTables.TryGetValue(rotary, out RotaryTensors? tables))
+                _rotaryTables.Add(rotary, tables = new RotaryTensors(_device, rotary, capacity));
+            _rotary[i] = tables;
+        }
+    }
+
+    private void RequireLogits()
+    {
+        if (!_hasLogits)
+            throw new InvalidOperationException("There are no logits before a token is appended.");
+    }
+
+    private int ReadIndex()
+    {
+        int index = 0;
+        _activations.Index.CopyTo(new Span<int>(ref index), 0);
+        return index >= 0
+            ? index
+            : throw new InvalidOperationException($"No token can be chosen after position {Position - 1}: the logits hold a NaN or an infinity, or only −∞.");
+    }
+}

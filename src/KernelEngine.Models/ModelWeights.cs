@@ -1,0 +1,213 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
+using KernelEngine.Models.Formats;
+
+namespace KernelEngine.Models;
+
+/// <summary>
+/// A model's weights on one device. Matrices keep the type they are stored in unless another is asked for; norms are f32.
+/// The file is read in pieces, so that loading needs no memory beyond the weights themselves.
+/// </summary>
+public sealed class ModelWeights : IDisposable
+{
+    private const int PieceBytes = 1 << 20;
+
+    private readonly List<Tensor> _owned;
+
+    private ModelWeights(Loader loader)
+    {
+        _owned = loader.Tensors;
+        Device = loader.Device;
+        Embedding = loader.Matrix(WeightRole.Embedding, 0);
+        Head = loader.Description.HasTiedHead ? Embedding : loader.Matrix(WeightRole.Head, 0);
+        FinalNorm = loader.Description.HasFinalNorm ? loader.Norm(WeightRole.FinalNorm, 0) : null;
+        Layers = [.. loader.Description.Layers.Select((layer, index) => loader.Layer(layer, index))];
+    }
+
+    /// <summary>Where they are.</summary>
+    public Device Device { get; }
+
+    /// <summary>[vocabSize, hiddenSize]</summary>
+    public Tensor Embedding { get; }
+
+    /// <summary>[vocabSize, hiddenSize]; the embedding itself when the head is tied.</summary>
+    public Tensor Head { get; }
+
+    /// <summary>f32 [hiddenSize], or null in a model without final norm.</summary>
+    public Tensor? FinalNorm { get; }
+
+    /// <summary>The blocks, first to last.</summary>
+    public IReadOnlyList<LayerWeights> Layers { get; }
+
+    /// <summary>Bytes of all tensors.</summary>
+    public long Bytes => _owned.Sum(t => t.Layout.Count * t.Type.SizeInBytes());
+
+    /// <summary>Reads every weight that the description asks for.</summary>
+    /// <exception cref="ModelFormatException">A tensor is missing, has another shape or type, or (if asked for) is not finite.</exception>
+    public static ModelWeights Load(Device device, ModelDescription description, IWeightSource source, WeightOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(description);
+        ArgumentNullException.ThrowIfNull(source);
+        if (description.FindError() is { } error)
+            throw new ArgumentException(error, nameof(description));
+        options ??= WeightOptions.Default;
+        if (options.MatrixType == DataType.Int32)
+            throw new ArgumentException("Matrices must be f32, f16 or bf16, not i32.", nameof(options));
+        var loader = new Loader(device, description, source, options);
+        try
+        {
+            loader.CheckAll();
+            return new ModelWeights(loader);
+        }
+        catch
+        {
+            foreach (Tensor tensor in loader.Tensors)
+                tensor.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Gives the memory back. Safe to call twice.</summary>
+    public void Dispose()
+    {
+        foreach (Tensor tensor in _owned)
+            tensor.Dispose();
+    }
+
+    private sealed class Loader(Device device, ModelDescription description, IWeightSource source, WeightOptions options)
+    {
+        public Device Device => device;
+
+        public ModelDescription Description => description;
+
+        public List<Tensor> Tensors { get; } = [];
+
+        // Every tensor is found and its shape compared before the first one takes memory.
+        public void CheckAll()
+        {
+            FindMatrix(WeightRole.Embedding, 0);
+            if (!description.HasTiedHead)
+                FindMatrix(WeightRole.Head, 0);
+            if (description.HasFinalNorm)
+                Find(WeightRole.FinalNorm, 0, description.HiddenSize);
+            for (int i = 0; i < description.Layers.Length; i++)
+            {
+                LayerDescription layer = description.Layers[i];
+                if (layer.HasNorms)
+                    Find(WeightRole.AttentionNorm, i, description.HiddenSize);
+                if (layer.HasNorms && layer.FeedForwardSize > 0)
+                    Find(WeightRole.FeedForwardNorm, i, description.HiddenSize);
+                for (WeightRole role = WeightRole.Query; role <= WeightRole.AttentionOutput; role++)
+                    FindMatrix(role, i);
+                for (WeightRole role = WeightRole.Gate; role <= WeightRole.Down && layer.FeedForwardSize > 0; role++)
+                    FindMatrix(role, i);
+            }
+        }
+
+        public LayerWeights Layer(LayerDescription layer, int index)
+        {
+            bool hasFeedForward = layer.FeedForwardSize > 0;
+            return new LayerWeights
+            {
+                AttentionNorm = layer.HasNorms ? Norm(WeightRole.AttentionNorm, index) : null,
+                Query = Matrix(WeightRole.Query, index),
+                Key = Matrix(WeightRole.Key, index),
+                Value = Matrix(WeightRole.Value, index),
+                AttentionOutput = Matrix(WeightRole.AttentionOutput, index),
+                FeedForwardNorm = hasFeedForward && layer.HasNorms ? Norm(WeightRole.FeedForwardNorm, index) : null,
+                Gate = hasFeedForward ? Matrix(WeightRole.Gate, index) : null,
+                Up = hasFeedForward ? Matrix(WeightRole.Up, index) : null,
+                Down = hasFeedForward ? Matrix(WeightRole.Down, index) : null,
+            };
+        }
+
+        public Tensor Norm(WeightRole role, int layer) => Upload(Find(role, layer, description.HiddenSize), DataType.Float32);
+
+        public Tensor Matrix(WeightRole role, int layer)
+        {
+            StoredTensor stored = FindMatrix(role, layer);
+            return Upload(stored, options.MatrixType ?? stored.Type!.Value);
+        }
+
+        private StoredTensor FindMatrix(WeightRole role, int layer)
+        {
+            LayerDescription sizes = description.Layers[layer];
+            long hidden = description.HiddenSize;
+            (long rows, long columns) = role switch
+            {
+                WeightRole.Query => ((long)sizes.NumHeads * sizes.HeadDim, hidden),
+                WeightRole.Key => ((long)sizes.NumKvHeads * sizes.HeadDim, hidden),
+                WeightRole.Value => ((long)sizes.NumKvHeads * sizes.ValueHeadDim, hidden),
+                WeightRole.AttentionOutput => (hidden, (long)sizes.NumHeads * sizes.ValueHeadDim),
+                WeightRole.Gate or WeightRole.Up => (sizes.FeedForwardSize, hidden),
+                WeightRole.Down => (hidden, sizes.FeedForwardSize),
+                _ => (description.VocabSize, hidden),
+            };
+            return Find(role, layer, rows, columns);
+        }
+
+        private StoredTensor Find(WeightRole role, int layer, params ReadOnlySpan<long> shape)
+        {
+            StoredTensor stored = source.Find(role, layer) ?? throw new ModelFormatException(
+                $"The model has no {role} weight{(role is WeightRole.Head ? " and does not say that its head is tied" : $" for layer {layer}")}.");
+            if (!stored.Shape.SequenceEqual(shape))
+            {
+                throw new ModelFormatException(stored.Source.Name,
+                    $"Tensor '{stored.Name}' must have shape [{string.Join(", ", shape.ToArray())}] but has {stored.FormatShape()}.");
+            }
+            if (stored.Type is null or DataType.Int32)
+            {
+                throw new ModelFormatException(
+                    stored.Source.Name, $"Tensor '{stored.Name}' must be stored as F32, F16 or BF16 but is {stored.StoredType}.");
+            }
+            return stored;
+        }
+
+        private Tensor Upload(StoredTensor stored, DataType type)
+        {
+            Tensor tensor = Tensor.Allocate(device, type, stored.Shape);
+            Tensors.Add(tensor);
+            DataType storedType = stored.Type!.Value;
+            long count = tensor.Layout.Count;
+            int piece = (int)Math.Min(count, PieceBytes / sizeof(float));
+            byte[] read = ArrayPool<byte>.Shared.Rent(piece * storedType.SizeInBytes());
+            byte[] converted = ArrayPool<byte>.Shared.Rent(piece * type.SizeInBytes());
+            try
+            {
+                for (long first = 0; first < count; first += piece)
+                {
+                    int length = (int)Math.Min(piece, count - first);
+                    Span<byte> from = read.AsSpan(0, length * storedType.SizeInBytes()), to = converted.AsSpan(0, length * type.SizeInBytes());
+                    stored.Source.Read(stored.Offset + first * storedType.SizeInBytes(), from);
+                    if (options.RequireFinite && ElementConversion.FindNotFinite(from, storedType) is >= 0 and var index)
+                        throw new ModelFormatException(stored.Source.Name, $"Tensor '{stored.Name}' is not finite at element {first + index}.");
+                    ElementConversion.Convert(from, storedType, to, type);
+                    Copy(tensor, to, first);
+                }
+            }
+            finally
+            {
+                ArrayPool<byte>.Shared.Return(read);
+                ArrayPool<byte>.Shared.Return(converted);
+            }
+            return tensor;
+        }
+
+        private static void Copy(Tensor tensor, ReadOnlySpan<byte> bytes, long first)
+        {
+            switch (tensor.Type)
+            {
+                case DataType.Float32:
+                    tensor.CopyFrom(MemoryMarshal.Cast<byte, float>(bytes), first);
+                    break;
+                case DataType.Float16:
+                    tensor.CopyFrom(MemoryMarshal.Cast<byte, Half>(bytes), first);
+                    break;
+                default:
+                    tensor.CopyFrom(MemoryMarshal.Cast<byte, BFloat16>(bytes), first);
+                    break;
+            }
+        }
+    }
+}

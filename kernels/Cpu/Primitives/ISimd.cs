@@ -71,4 +71,19 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     /// 2.5e-7 (2 ulp).
     /// </summary>
     static abstract TVector Exp2NonPositive(TVector value);
+
+    /// <summary>Swaps the lanes of each pair (2i, 2i + 1).</summary>
+    static abstract TVector SwapPairs(TVector value);
+
+    /// <summary>Bit i is set when lanes i are equal; a NaN equals nothing, 0 equals −0.</summary>
+    static abstract uint EqualMask(TVector a, TVector b);
+
+    /// <summary>
+    /// Stores <see cref="Width"/> floats as binary16, rounded to nearest, ties to even; 65520 and above become infinity and a
+    /// NaN stays a (quiet) NaN.
+    /// </summary>
+    static abstract void StoreFloat16(TVector value, ushort* target);
+
+    /// <summary>Stores <see cref="Width"/> floats as bfloat16, rounded to nearest, ties to even; a NaN stays a (quiet) NaN.</summary>
+    static abstract void StoreBFloat16(TVector value, ushort* target);
 }

@@ -35,17 +35,22 @@ internal static unsafe class Rows<TSimd, TVector>
     /// <summary>Rounds <paramref name="count"/> float32 numbers to a storage type, to nearest even.</summary>
     public static void Narrow(float* source, long count, void* target, DataType type)
     {
+        long i = 0;
         switch (type)
         {
             case DataType.Float32:
                 Unsafe.CopyBlockUnaligned(target, source, checked((uint)(count * sizeof(float))));
                 break;
             case DataType.Float16:
-                for (long i = 0; i < count; i++)
+                for (; i <= count - TSimd.Width; i += TSimd.Width)
+                    TSimd.StoreFloat16(TSimd.Load(source + i), (ushort*)target + i);
+                for (; i < count; i++)
                     ((Half*)target)[i] = (Half)source[i];
                 break;
             default:
-                for (long i = 0; i < count; i++)
+                for (; i <= count - TSimd.Width; i += TSimd.Width)
+                    TSimd.StoreBFloat16(TSimd.Load(source + i), (ushort*)target + i);
+                for (; i < count; i++)
                     ((BFloat16*)target)[i] = BFloat16.FromSingle(source[i]);
                 break;
         }

@@ -119,4 +119,44 @@ public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
         Vector128<float> result = p * exponent.AsSingle();
         return Vector128.ConditionalSelect(Vector128.Equals(value, value), result, value);
     }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> SwapPairs(Vector128<float> value) => Vector128.Shuffle(value, Vector128.Create(1, 0, 3, 2));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static uint EqualMask(Vector128<float> a, Vector128<float> b) => Vector128.ExtractMostSignificantBits(Vector128.Equals(a, b));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreFloat16(Vector128<float> value, ushort* target)
+    {
+        // As in Simd512.
+        Vector128<uint> bits = value.AsUInt32();
+        Vector128<uint> magnitude = bits & Vector128.Create(0x7FFFFFFFu);
+        Vector128<uint> isOdd = Vector128.ShiftRightLogical(magnitude, 13) & Vector128<uint>.One;
+        Vector128<uint> normal = Vector128.ShiftRightLogical(magnitude - Vector128.Create((112u << 23) - 0xFFF) + isOdd, 13);
+        Vector128<uint> subnormal = (magnitude.AsSingle() + Vector128.Create(0.5f)).AsUInt32() - Vector128.Create(0x3F000000u);
+        Vector128<uint> nan = Vector128.ShiftRightLogical(magnitude, 13) & Vector128.Create(0x1FFu) | Vector128.Create(0x7E00u);
+        Vector128<uint> half = Vector128.ConditionalSelect(Vector128.LessThan(magnitude, Vector128.Create(113u << 23)), subnormal, normal);
+        half = Vector128.ConditionalSelect(Vector128.GreaterThan(magnitude, Vector128.Create((143u << 23) - 1)), Vector128.Create(0x7C00u), half);
+        half = Vector128.ConditionalSelect(Vector128.GreaterThan(magnitude, Vector128.Create(0x7F800000u)), nan, half);
+        StoreLow16(half | (Vector128.ShiftRightLogical(bits, 16) & Vector128.Create(0x8000u)), target);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreBFloat16(Vector128<float> value, ushort* target)
+    {
+        // Adding 0x7FFF, and one more when the kept part is odd, carries into the kept part exactly when rounding goes up.
+        Vector128<uint> bits = value.AsUInt32();
+        Vector128<uint> high = Vector128.ShiftRightLogical(bits, 16);
+        Vector128<uint> rounded = Vector128.ShiftRightLogical(bits + Vector128.Create(0x7FFFu) + (high & Vector128<uint>.One), 16);
+        StoreLow16(Vector128.ConditionalSelect(Vector128.Equals(value, value).AsUInt32(), rounded, high | Vector128.Create(0x40u)), target);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreLow16(Vector128<uint> value, ushort* target) =>
+        Vector128.Narrow(value, value).GetLower().Store(target);
 }

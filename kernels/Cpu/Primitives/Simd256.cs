@@ -111,4 +111,44 @@ public readonly unsafe struct Simd256 : ISimd<Vector256<float>>
         Vector256<float> result = p * exponent.AsSingle();
         return Vector256.ConditionalSelect(Vector256.Equals(value, value), result, value);
     }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> SwapPairs(Vector256<float> value) => Avx.Permute(value, 0xB1);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static uint EqualMask(Vector256<float> a, Vector256<float> b) => Vector256.ExtractMostSignificantBits(Vector256.Equals(a, b));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreFloat16(Vector256<float> value, ushort* target)
+    {
+        // As in Simd512.
+        Vector256<uint> bits = value.AsUInt32();
+        Vector256<uint> magnitude = bits & Vector256.Create(0x7FFFFFFFu);
+        Vector256<uint> isOdd = Vector256.ShiftRightLogical(magnitude, 13) & Vector256<uint>.One;
+        Vector256<uint> normal = Vector256.ShiftRightLogical(magnitude - Vector256.Create((112u << 23) - 0xFFF) + isOdd, 13);
+        Vector256<uint> subnormal = (magnitude.AsSingle() + Vector256.Create(0.5f)).AsUInt32() - Vector256.Create(0x3F000000u);
+        Vector256<uint> nan = Vector256.ShiftRightLogical(magnitude, 13) & Vector256.Create(0x1FFu) | Vector256.Create(0x7E00u);
+        Vector256<uint> half = Vector256.ConditionalSelect(Vector256.LessThan(magnitude, Vector256.Create(113u << 23)), subnormal, normal);
+        half = Vector256.ConditionalSelect(Vector256.GreaterThan(magnitude, Vector256.Create((143u << 23) - 1)), Vector256.Create(0x7C00u), half);
+        half = Vector256.ConditionalSelect(Vector256.GreaterThan(magnitude, Vector256.Create(0x7F800000u)), nan, half);
+        StoreLow16(half | (Vector256.ShiftRightLogical(bits, 16) & Vector256.Create(0x8000u)), target);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreBFloat16(Vector256<float> value, ushort* target)
+    {
+        // Adding 0x7FFF, and one more when the kept part is odd, carries into the kept part exactly when rounding goes up.
+        Vector256<uint> bits = value.AsUInt32();
+        Vector256<uint> high = Vector256.ShiftRightLogical(bits, 16);
+        Vector256<uint> rounded = Vector256.ShiftRightLogical(bits + Vector256.Create(0x7FFFu) + (high & Vector256<uint>.One), 16);
+        StoreLow16(Vector256.ConditionalSelect(Vector256.Equals(value, value).AsUInt32(), rounded, high | Vector256.Create(0x40u)), target);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreLow16(Vector256<uint> value, ushort* target) =>
+        Vector128.Narrow(value.GetLower(), value.GetUpper()).Store(target);
 }

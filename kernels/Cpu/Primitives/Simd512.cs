@@ -111,4 +111,46 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
         Vector512<float> result = Avx512F.Scale(p, n);
         return Vector512.ConditionalSelect(Vector512.Equals(value, value), result, value);
     }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> SwapPairs(Vector512<float> value) => Avx512F.Permute4x32(value, 0xB1);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static uint EqualMask(Vector512<float> a, Vector512<float> b) => (uint)Vector512.ExtractMostSignificantBits(Vector512.Equals(a, b));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreFloat16(Vector512<float> value, ushort* target)
+    {
+        // A normal number: move the exponent by 112 and shift 13 bits out, rounding as bfloat16 does below; a carry runs into
+        // the exponent, up to infinity. A subnormal one: adding 1/2 shifts its bits to where binary16 has them, and the
+        // addition rounds.
+        Vector512<uint> bits = value.AsUInt32();
+        Vector512<uint> magnitude = bits & Vector512.Create(0x7FFFFFFFu);
+        Vector512<uint> isOdd = Vector512.ShiftRightLogical(magnitude, 13) & Vector512<uint>.One;
+        Vector512<uint> normal = Vector512.ShiftRightLogical(magnitude - Vector512.Create((112u << 23) - 0xFFF) + isOdd, 13);
+        Vector512<uint> subnormal = (magnitude.AsSingle() + Vector512.Create(0.5f)).AsUInt32() - Vector512.Create(0x3F000000u);
+        Vector512<uint> nan = Vector512.ShiftRightLogical(magnitude, 13) & Vector512.Create(0x1FFu) | Vector512.Create(0x7E00u);
+        Vector512<uint> half = Vector512.ConditionalSelect(Vector512.LessThan(magnitude, Vector512.Create(113u << 23)), subnormal, normal);
+        half = Vector512.ConditionalSelect(Vector512.GreaterThan(magnitude, Vector512.Create((143u << 23) - 1)), Vector512.Create(0x7C00u), half);
+        half = Vector512.ConditionalSelect(Vector512.GreaterThan(magnitude, Vector512.Create(0x7F800000u)), nan, half);
+        StoreLow16(half | (Vector512.ShiftRightLogical(bits, 16) & Vector512.Create(0x8000u)), target);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreBFloat16(Vector512<float> value, ushort* target)
+    {
+        // Adding 0x7FFF, and one more when the kept part is odd, carries into the kept part exactly when rounding goes up.
+        Vector512<uint> bits = value.AsUInt32();
+        Vector512<uint> high = Vector512.ShiftRightLogical(bits, 16);
+        Vector512<uint> rounded = Vector512.ShiftRightLogical(bits + Vector512.Create(0x7FFFu) + (high & Vector512<uint>.One), 16);
+        StoreLow16(Vector512.ConditionalSelect(Vector512.Equals(value, value).AsUInt32(), rounded, high | Vector512.Create(0x40u)), target);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreLow16(Vector512<uint> value, ushort* target) =>
+        Avx512F.ConvertToVector256UInt16(value).Store(target);
 }

@@ -14,12 +14,11 @@ public sealed unsafe class WorkerPool : IDisposable
     private const int SpinsBeforeSleep = 4000;
 
     private readonly Thread[] _threads;
-    private readonly SemaphoreSlim _wake = new(0);
+    private readonly Sleeper[] _sleepers;
     private delegate*<void*, int, int, void> _entry;
     private void* _body;
     private int _epoch;
     private int _pending;
-    private int _sleeping;
     private int _busy;
     private volatile bool _stopping;
 
@@ -31,9 +30,11 @@ public sealed unsafe class WorkerPool : IDisposable
             throw new ArgumentOutOfRangeException(nameof(threads), threads, "The number of threads must be 1 to 1024.");
         Count = threads;
         _threads = new Thread[threads - 1];
+        _sleepers = new Sleeper[threads - 1];
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;
+            _sleepers[i] = new Sleeper();
             _threads[i] = new Thread(() => Loop(worker)) { IsBackground = true, Name = $"KernelEngine worker {worker}" };
             _threads[i].Start();
         }
@@ -57,9 +58,8 @@ public sealed unsafe class WorkerPool : IDisposable
             _body = pointer;
             _pending = Count - 1;
             Interlocked.Increment(ref _epoch); // a full fence: what stands above is visible to whoever sees the new epoch
-            int sleeping = Volatile.Read(ref _sleeping);
-            if (sleeping > 0)
-                _wake.Release(sleeping);
+            foreach (Sleeper sleeper in _sleepers)
+                sleeper.Wake();
             pointer->Execute(0, Count);
             var spin = new SpinWait();
             while (Volatile.Read(ref _pending) > 0)
@@ -75,10 +75,12 @@ public sealed unsafe class WorkerPool : IDisposable
             return;
         _stopping = true;
         Interlocked.Increment(ref _epoch);
-        _wake.Release(Math.Max(1, _threads.Length));
+        foreach (Sleeper sleeper in _sleepers)
+            sleeper.Wake();
         foreach (Thread thread in _threads)
             thread.Join();
-        _wake.Dispose();
+        foreach (Sleeper sleeper in _sleepers)
+            sleeper.Dispose();
     }
 
     private static void Invoke<TBody>(void* body, int worker, int workers) where TBody : unmanaged, IParallelBody =>
@@ -89,7 +91,7 @@ public sealed unsafe class WorkerPool : IDisposable
         int seen = 0;
         while (true)
         {
-            WaitForEpochAfter(seen);
+            WaitForEpochAfter(seen, _sleepers[worker - 1]);
             if (_stopping)
                 return;
             seen++; // epochs come one by one: the next begins only when every worker has finished this one
@@ -98,7 +100,7 @@ public sealed unsafe class WorkerPool : IDisposable
         }
     }
 
-    private void WaitForEpochAfter(int seen)
+    private void WaitForEpochAfter(int seen, Sleeper sleeper)
     {
         for (int i = 0; i < SpinsBeforeSleep; i++)
         {
@@ -106,10 +108,35 @@ public sealed unsafe class WorkerPool : IDisposable
                 return;
             Thread.SpinWait(8);
         }
-        Interlocked.Increment(ref _sleeping);
-        // A release meant for another sleeper, or for a worker that saw the epoch in time, only costs one more look.
+        sleeper.LieDown();
         while (Volatile.Read(ref _epoch) == seen)
-            _wake.Wait();
-        Interlocked.Decrement(ref _sleeping);
+        {
+            sleeper.Sleep();
+            sleeper.LieDown(); // the ring may have been a late one, of an epoch already seen: ask for another, then look
+        }
+        sleeper.GetUp();
+    }
+
+    // Each worker has its own bell: were there one for all, a worker that finished early could take the ring meant for
+    // another that has not woken yet, and that one would sleep for ever. A ring too many only costs one more look.
+    private sealed class Sleeper : IDisposable
+    {
+        private readonly SemaphoreSlim _bell = new(0);
+        private int _isAsleep;
+
+        /// <summary>Says that a ring is wanted; a full fence, so that an epoch begun before is seen after.</summary>
+        public void LieDown() => Interlocked.Exchange(ref _isAsleep, 1);
+
+        public void Sleep() => _bell.Wait();
+
+        public void GetUp() => Volatile.Write(ref _isAsleep, 0);
+
+        public void Wake()
+        {
+            if (Interlocked.Exchange(ref _isAsleep, 0) != 0)
+                _bell.Release();
+        }
+
+        public void Dispose() => _bell.Dispose();
     }
 }

@@ -15,7 +15,9 @@ public static class DeviceList
     {
         "reference" => new CpuDevice(name, DeviceKinds.Reference, 1),
         "cpu" => new CpuDevice(name, DeviceKinds.Cpu, threads > 0 ? threads : Environment.ProcessorCount),
-        "opencl" or "cuda" or "simulator" => throw new NotSupportedException($"Device '{name}' is not here yet."),
+        "opencl" => GpuDevices.OpenOpenCL(),
+        "cuda" => GpuDevices.OpenCuda(),
+        "simulator" => GpuDevices.OpenSimulator(),
         _ => throw new ArgumentException($"There is no device '{name}'. Known: {string.Join(", ", Names)}.", nameof(name)),
     };
 }

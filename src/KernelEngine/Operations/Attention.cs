@@ -17,7 +17,8 @@ public static class Attention
         new AttentionReference<float>("attention-forward/plain", DeviceKinds.Cpu),
         new FlashForward<Simd512, Vector512<float>>(),
         new FlashForward<Simd256, Vector256<float>>(),
-        new FlashForward<Simd128, Vector128<float>>())
+        new FlashForward<Simd128, Vector128<float>>(),
+        new AttentionTiled())
     {
         Examples =
         [
@@ -34,7 +35,8 @@ public static class Attention
         new AttentionReference<float>("attention-decode/plain", DeviceKinds.Cpu),
         new FlashDecode<Simd512, Vector512<float>>(),
         new FlashDecode<Simd256, Vector256<float>>(),
-        new FlashDecode<Simd128, Vector128<float>>())
+        new FlashDecode<Simd128, Vector128<float>>(),
+        new AttentionSplitKv())
     {
         Examples =
         [

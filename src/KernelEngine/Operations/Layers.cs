@@ -1,4 +1,6 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.Layers;
+using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine;
 
@@ -12,7 +14,11 @@ public static unsafe class Layers
     public static Operation<RmsNormProblem> RmsNormOperation { get; } = new(
         "rms-norm", "weight * input / sqrt(mean(input^2) + epsilon), row by row",
         new RmsNormReference<double>("rms-norm/reference", DeviceKinds.Reference),
-        new RmsNormReference<float>("rms-norm/plain", DeviceKinds.Cpu))
+        new RmsNormReference<float>("rms-norm/plain", DeviceKinds.Cpu),
+        new RmsNorm<Simd512, Vector512<float>>(),
+        new RmsNorm<Simd256, Vector256<float>>(),
+        new RmsNorm<Simd128, Vector128<float>>(),
+        new RmsNormRows())
     {
         Examples = ["m=1 n=1", "m=3 n=67", "m=1 n=768 eps=1E-06", "m=33 n=1000", "m=2 n=0", "m=0 n=8"],
         Benchmarks = ["m=1 n=768", "m=512 n=768", "m=1 n=4096", "m=512 n=4096"],
@@ -22,7 +28,11 @@ public static unsafe class Layers
     public static Operation<RotaryProblem> RotaryOperation { get; } = new(
         "rotary", "rotary position embedding in place, interleaved or half-split pairs, f32, f16 or bf16",
         new RotaryReference<double>("rotary/reference", DeviceKinds.Reference),
-        new RotaryReference<float>("rotary/plain", DeviceKinds.Cpu))
+        new RotaryReference<float>("rotary/plain", DeviceKinds.Cpu),
+        new Rotary<Simd512, Vector512<float>>(),
+        new Rotary<Simd256, Vector256<float>>(),
+        new Rotary<Simd128, Vector128<float>>(),
+        new RotaryPairs())
     {
         Examples =
         [
@@ -36,7 +46,11 @@ public static unsafe class Layers
     public static Operation<SwiGluProblem> SwiGluOperation { get; } = new(
         "swiglu", "gate / (1 + exp(-gate)) * up, element by element",
         new SwiGluReference<double>("swiglu/reference", DeviceKinds.Reference),
-        new SwiGluReference<float>("swiglu/plain", DeviceKinds.Cpu))
+        new SwiGluReference<float>("swiglu/plain", DeviceKinds.Cpu),
+        new SwiGlu<Simd512, Vector512<float>>(),
+        new SwiGlu<Simd256, Vector256<float>>(),
+        new SwiGlu<Simd128, Vector128<float>>(),
+        new SwiGluElements())
     {
         Examples = ["m=1 n=1", "m=3 n=67", "m=1 n=2048", "m=33 n=1001", "m=0 n=8"],
         Benchmarks = ["m=1 n=2048", "m=512 n=2048", "m=1 n=11008"],
@@ -46,7 +60,11 @@ public static unsafe class Layers
     public static Operation<ResidualAddProblem> ResidualAddOperation { get; } = new(
         "residual-add", "residual += input",
         new ResidualAddReference<double>("residual-add/reference", DeviceKinds.Reference),
-        new ResidualAddReference<float>("residual-add/plain", DeviceKinds.Cpu))
+        new ResidualAddReference<float>("residual-add/plain", DeviceKinds.Cpu),
+        new ResidualAdd<Simd512, Vector512<float>>(),
+        new ResidualAdd<Simd256, Vector256<float>>(),
+        new ResidualAdd<Simd128, Vector128<float>>(),
+        new ResidualAddElements())
     {
         Examples = ["m=1 n=1", "m=3 n=67", "m=1 n=768", "m=33 n=1001", "m=0 n=8"],
         Benchmarks = ["m=1 n=768", "m=512 n=768", "m=512 n=4096"],
@@ -56,7 +74,11 @@ public static unsafe class Layers
     public static Operation<EmbeddingProblem> EmbeddingOperation { get; } = new(
         "embedding", "rows of a table by token id, widened to f32",
         new EmbeddingReference<double>("embedding/reference", DeviceKinds.Reference),
-        new EmbeddingReference<float>("embedding/plain", DeviceKinds.Cpu))
+        new EmbeddingReference<float>("embedding/plain", DeviceKinds.Cpu),
+        new Embedding<Simd512, Vector512<float>>(),
+        new Embedding<Simd256, Vector256<float>>(),
+        new Embedding<Simd128, Vector128<float>>(),
+        new EmbeddingRows())
     {
         Examples = ["t=1 v=1 n=1", "t=5 v=100 n=67", "t=33 v=512 n=100 w=bf16", "t=7 v=50 n=259 w=f16", "t=0 v=0 n=8"],
         Benchmarks = ["t=1 v=32000 n=768", "t=512 v=32000 n=768", "t=512 v=32000 n=768 w=bf16"],
@@ -66,7 +88,11 @@ public static unsafe class Layers
     public static Operation<ArgMaxProblem> ArgMaxOperation { get; } = new(
         "arg-max", "index of the largest logit of each row, the lowest of equals; -1 where there is none",
         new ArgMaxReference("arg-max/reference", DeviceKinds.Reference),
-        new ArgMaxReference("arg-max/plain", DeviceKinds.Cpu))
+        new ArgMaxReference("arg-max/plain", DeviceKinds.Cpu),
+        new ArgMax<Simd512, Vector512<float>>(),
+        new ArgMax<Simd256, Vector256<float>>(),
+        new ArgMax<Simd128, Vector128<float>>(),
+        new ArgMaxRows())
     {
         Examples = ["m=1 n=1", "m=5 n=67", "m=1 n=32000", "m=33 n=1001", "m=3 n=0", "m=0 n=8"],
         Benchmarks = ["m=1 n=32000", "m=1 n=128256", "m=32 n=32000"],
@@ -76,7 +102,11 @@ public static unsafe class Layers
     public static Operation<SampleProblem> SampleOperation { get; } = new(
         "sample", "a token of each row drawn from softmax(logits / temperature) after top-k, top-p and min-p",
         new SampleReference<double>("sample/reference", DeviceKinds.Reference),
-        new SampleReference<float>("sample/plain", DeviceKinds.Cpu))
+        new SampleReference<float>("sample/plain", DeviceKinds.Cpu),
+        new Sample<Simd512, Vector512<float>>(),
+        new Sample<Simd256, Vector256<float>>(),
+        new Sample<Simd128, Vector128<float>>(),
+        new SampleRows())
     {
         // Few rows: a uniform number within float32 rounding of a boundary between tokens may be drawn either way.
         Examples =

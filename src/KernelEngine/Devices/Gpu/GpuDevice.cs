@@ -1,0 +1,188 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace KernelEngine;
+
+/// <summary>
+/// A device whose kernels ILGPU compiles: <c>opencl</c>, <c>cuda</c>, or <c>simulator</c>, which runs every GPU thread on a
+/// thread of the processor and serves to debug kernels, never for speed. Work is queued in order on one stream; reading a
+/// tensor waits for it. Any number of threads may call at once: one lock guards the queue.
+/// </summary>
+public sealed class GpuDevice : Device
+{
+    private readonly Context _context;
+    private readonly Accelerator _accelerator;
+    private readonly Lock _gate = new();
+    private readonly Dictionary<GpuEntry, Delegate> _loaded = [];
+    private readonly GpuWorkspacePool _workspaces;
+    private string? _compilerFailure;
+
+    internal GpuDevice(string name, DeviceKinds kind, Context context, Accelerator accelerator)
+        : base(name, kind, Describe(accelerator))
+    {
+        (_context, _accelerator) = (context, accelerator);
+        _workspaces = new GpuWorkspacePool(this);
+    }
+
+    /// <summary>Compute units: multiprocessors of a GPU.</summary>
+    public int ComputeUnits => _accelerator.NumMultiprocessors;
+
+    /// <summary>Bytes of device memory now allocated for tensors and workspaces.</summary>
+    public long AllocatedBytes { get; private set; }
+
+    /// <inheritdoc/>
+    public override void Synchronize()
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        lock (_gate)
+        {
+            using var binding = _accelerator.BindScoped();
+            _accelerator.DefaultStream.Synchronize();
+        }
+    }
+
+    internal override TensorStorage AllocateStorage(long bytes)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        lock (_gate)
+        {
+            MemoryBuffer1D<byte, Stride1D.Dense> buffer = Allocate(GpuStorage.SizeFor(bytes));
+            using var binding = _accelerator.BindScoped();
+            buffer.MemSetToZero(_accelerator.DefaultStream);
+            return new GpuStorage(this, buffer, bytes);
+        }
+    }
+
+    /// <summary>Copies host memory to the device; the source may be reused on return.</summary>
+    internal void CopyIn(ReadOnlySpan<byte> source, ArrayView<byte> target)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        lock (_gate)
+        {
+            using var binding = _accelerator.BindScoped();
+            target.CopyFromCPU(_accelerator.DefaultStream, source);
+        }
+    }
+
+    /// <summary>Waits for the queue and copies device memory to the host.</summary>
+    internal void CopyOut(ArrayView<byte> source, Span<byte> target)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        lock (_gate)
+        {
+            using var binding = _accelerator.BindScoped();
+            source.CopyToCPU(_accelerator.DefaultStream, target);
+        }
+    }
+
+    internal MemoryBuffer1D<byte, Stride1D.Dense> Allocate(long bytes)
+    {
+        lock (_gate)
+        {
+            using var binding = _accelerator.BindScoped();
+            MemoryBuffer1D<byte, Stride1D.Dense> buffer = _accelerator.Allocate1D<byte>(bytes);
+            AllocatedBytes += buffer.LengthInBytes;
+            return buffer;
+        }
+    }
+
+    internal void Free(MemoryBuffer1D<byte, Stride1D.Dense> buffer)
+    {
+        lock (_gate)
+        {
+            if (buffer.IsDisposed)
+                return;
+            AllocatedBytes -= buffer.LengthInBytes;
+            using var binding = _accelerator.BindScoped();
+            // Work that uses the buffer may still be queued, and not every driver holds the memory until then.
+            _accelerator.DefaultStream.Synchronize();
+            buffer.Dispose();
+        }
+    }
+
+    /// <summary>Queues one launch of <paramref name="groups"/> groups; none for 0. Compiles the code at its first launch.</summary>
+    internal void Launch<TParameters>(GpuEntry<TParameters> entry, long groups, in TParameters parameters) where TParameters : struct
+    {
+        if (groups == 0)
+            return;
+        if (groups > int.MaxValue)
+            throw new NotSupportedException($"{entry} would need {groups} groups; a launch has at most {int.MaxValue}.");
+        lock (_gate)
+        {
+            if (!_loaded.TryGetValue(entry, out Delegate? launcher))
+                _loaded.Add(entry, launcher = Load(entry));
+            using var binding = _accelerator.BindScoped();
+            Unsafe.As<Action<AcceleratorStream, KernelConfig, TParameters>>(launcher)(
+                _accelerator.DefaultStream, new KernelConfig((int)groups, entry.Threads), parameters);
+        }
+    }
+
+    private protected override void Launch<TProblem>(Kernel<TProblem> kernel, in TProblem problem, ReadOnlySpan<TensorView> operands)
+    {
+        var gpuKernel = (GpuKernel<TProblem>)kernel;
+        GpuViews views = default;
+        for (int i = 0; i < operands.Length; i++)
+        {
+            TensorView view = operands[i];
+            if (view.Storage is GpuStorage storage)
+                views[i] = new GpuView(storage.View.SubView(view.ByteOffset), view.ByteOffset, view.Type, view.Layout);
+        }
+        lock (_gate)
+        {
+            ArrayView<byte> workspace = _workspaces.Get(gpuKernel.GetWorkspaceBytes(problem, this));
+            gpuKernel.Launch(problem, ((ReadOnlySpan<GpuView>)views)[..operands.Length], workspace, this);
+        }
+    }
+
+    private protected override void Release()
+    {
+        lock (_gate)
+        {
+            _workspaces.Dispose();
+            _loaded.Clear();
+            _accelerator.Dispose(); // takes the memory of tensors that are still alive with it
+            _context.Dispose();
+            AllocatedBytes = 0;
+        }
+    }
+
+    private Delegate Load<TParameters>(GpuEntry<TParameters> entry) where TParameters : struct
+    {
+        if (entry.Threads > _accelerator.MaxNumThreadsPerGroup)
+        {
+            throw new NotSupportedException(
+                $"{entry} needs groups of {entry.Threads} threads; {Description} allows {_accelerator.MaxNumThreadsPerGroup}.");
+        }
+        if (entry.SharedBytes > _accelerator.MaxSharedMemoryPerGroup)
+        {
+            throw new NotSupportedException(
+                $"{entry} needs {entry.SharedBytes} bytes of shared memory; {Description} has {_accelerator.MaxSharedMemoryPerGroup}.");
+        }
+        if (_compilerFailure is not null)
+            throw new InvalidOperationException($"Device '{Name}' must be opened anew because a compilation failed: {_compilerFailure}");
+        try
+        {
+            using var binding = _accelerator.BindScoped();
+            return entry.Load(_accelerator);
+        }
+        catch (Exception e)
+        {
+            // After one failure ILGPU's context refuses correct code too, with an error that says nothing.
+            Exception cause = e;
+            while (cause.InnerException is not null)
+                cause = cause.InnerException;
+            _compilerFailure = $"{entry} on {Description}: {cause.Message}";
+            throw new InvalidOperationException($"Could not compile {_compilerFailure}", e);
+        }
+    }
+
+    private static string Describe(Accelerator accelerator) =>
+        $"{accelerator.Name.Trim()}, {accelerator.NumMultiprocessors} compute unit{(accelerator.NumMultiprocessors == 1 ? "" : "s")}";
+
+    [InlineArray(16)]
+    private struct GpuViews
+    {
+        private GpuView _element;
+    }
+}

@@ -1,0 +1,37 @@
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace KernelEngine;
+
+/// <summary>Memory of a GPU device.</summary>
+internal sealed class GpuStorage : TensorStorage
+{
+    // No driver hands out memory with a coarser need: kernels load 16 bytes at once.
+    private const long MinBytes = 16;
+
+    private readonly GpuDevice _device;
+    private readonly MemoryBuffer1D<byte, Stride1D.Dense> _buffer;
+
+    public GpuStorage(GpuDevice device, MemoryBuffer1D<byte, Stride1D.Dense> buffer, long bytes) : base(device, bytes) =>
+        (_device, _buffer) = (device, buffer);
+
+    /// <summary>All of it.</summary>
+    public ArrayView<byte> View => _buffer.View.BaseView;
+
+    /// <summary>Bytes to ask the driver for: an empty tensor has an address too.</summary>
+    public static long SizeFor(long bytes) => Math.Max(bytes, MinBytes);
+
+    internal override void Write(long offset, ReadOnlySpan<byte> source)
+    {
+        if (!source.IsEmpty)
+            _device.CopyIn(source, View.SubView(offset, source.Length));
+    }
+
+    internal override void Read(long offset, Span<byte> target)
+    {
+        if (!target.IsEmpty)
+            _device.CopyOut(View.SubView(offset, target.Length), target);
+    }
+
+    private protected override void Release() => _device.Free(_buffer);
+}

@@ -149,8 +149,14 @@ public sealed class ModelWeights : IDisposable
 
         private StoredTensor Find(WeightRole role, int layer, params ReadOnlySpan<long> shape)
         {
-            StoredTensor stored = source.Find(role, layer) ?? throw new ModelFormatException(
-                $"The model has no {role} weight{(role is WeightRole.Head ? " and does not say that its head is tied" : $" for layer {layer}")}.");
+            StoredTensor? stored = source.Find(role, layer);
+            if (stored is null && role == WeightRole.Embedding && description.HasTiedHead)
+                stored = source.Find(WeightRole.Head, layer); // a file may keep a shared tensor under either name
+            if (stored is null)
+            {
+                bool isInBlock = role is not (WeightRole.Embedding or WeightRole.FinalNorm or WeightRole.Head);
+                throw new ModelFormatException($"The model's files hold no {role} weight{(isInBlock ? $" for layer {layer}" : "")}.");
+            }
             if (!stored.Shape.SequenceEqual(shape))
             {
                 throw new ModelFormatException(stored.Source.Name,

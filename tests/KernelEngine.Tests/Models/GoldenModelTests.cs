@@ -8,7 +8,7 @@ public sealed class GoldenModelTests
 {
     private const double Tolerance = 2e-4;
 
-    [TestCaseSource(typeof(ModelFixture), nameof(ModelFixture.ModelsOnDevices))]
+    [TestCaseSource(typeof(ModelFixture), nameof(ModelFixture.ModelsOnFastDevices))]
     public void GreedyTextIsThatOfTheReference(string device, string modelFile)
     {
         using LoadedModel model = ModelFixture.Load(device, modelFile);

@@ -17,6 +17,9 @@ internal static class ModelFixture
         from model in ModelFiles
         select Categorize(new TestCaseData(device, model), device);
 
+    /// <summary>For tests of thousands of small steps: more threads than processors would mostly wait for one another.</summary>
+    public static IEnumerable<TestCaseData> ModelsOnFastDevices => ModelsOnDevices.Where(data => data.Arguments[0] is not "cpu-3");
+
     public static IEnumerable<TestCaseData> Devices => DeviceNames.Select(device => Categorize(new TestCaseData(device), device));
 
     /// <summary>The device, if it is there and has a kernel for each operation of a model; else the running test is ignored.</summary>

@@ -13,7 +13,7 @@ internal static class CommandLine
         try
         {
             if (parsed.Errors.Count > 0)
-                return Fail(terminal, parsed.Errors[0].Message, ExitCodes.BadArguments);
+                return Fail(terminal, $"{parsed.Errors[0].Message} See kernel-engine {CommandName(parsed)}--help.", ExitCodes.BadArguments);
             return parsed.Invoke(new InvocationConfiguration
             {
                 Output = terminal.Output,
@@ -52,6 +52,9 @@ internal static class CommandLine
         root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench or run (or --help).", ExitCodes.BadArguments));
         return root;
     }
+
+    private static string CommandName(ParseResult parsed) =>
+        parsed.CommandResult.Command is RootCommand ? "" : parsed.CommandResult.Command.Name + " ";
 
     private static int Fail(Terminal terminal, string message, int exitCode)
     {

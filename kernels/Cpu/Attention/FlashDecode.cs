@@ -159,7 +159,10 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 {
                     int visible = Visible(row, key0, count);
                     if (visible > 0)
-                        AttentionRow<TSimd, TVector>.Update(scores + (long)row * BlockN, visible, ref maxima[row], ref totals[row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
+                    {
+                        AttentionRow<TSimd, TVector>.Update(
+                            scores + (long)row * BlockN, visible, ref maxima[row], ref totals[row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
+                    }
                 }
                 // Two rows share a pass over the values they both see (a masked value, which may be NaN, is never touched).
                 ahead = key0 + 2 * BlockN <= lastKey ? keys.After(BlockN) : default;
@@ -168,11 +171,11 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 {
                     int common = Visible(row, key0, count), more = Visible(row + 1, key0, count);
                     float* p = scores + (long)row * BlockN, sums = state + (long)row * Plan.ValueWidth;
-                    AddValues<TSource, Two>(p, values, common, sums, ahead);
-                    AddValues<TSource, One>(p + BlockN + common, values.After(common), more - common, sums + Plan.ValueWidth, default);
+                    AddValues<TSource, Counts.Two>(p, values, common, sums, ahead);
+                    AddValues<TSource, Counts.One>(p + BlockN + common, values.After(common), more - common, sums + Plan.ValueWidth, default);
                 }
                 if (row < rows)
-                    AddValues<TSource, One>(scores + (long)row * BlockN, values, Visible(row, key0, count), state + (long)row * Plan.ValueWidth, ahead);
+                    AddValues<TSource, Counts.One>(scores + (long)row * BlockN, values, Visible(row, key0, count), state + (long)row * Plan.ValueWidth, ahead);
             }
         }
 
@@ -251,11 +254,11 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             int w = TSimd.Width, size = Problem.ValueHeadDim;
             int c = 0;
             for (; c <= size - 8 * w; c += 8 * w, ahead = default)
-                AddColumns<TSource, TRowCount, Eight>(p, values, count, c, sums, Plan.ValueWidth, ahead);
+                AddColumns<TSource, TRowCount, Counts.Eight>(p, values, count, c, sums, Plan.ValueWidth, ahead);
             for (; c <= size - 4 * w; c += 4 * w, ahead = default)
-                AddColumns<TSource, TRowCount, Four>(p, values, count, c, sums, Plan.ValueWidth, ahead);
+                AddColumns<TSource, TRowCount, Counts.Four>(p, values, count, c, sums, Plan.ValueWidth, ahead);
             for (; c <= size - w; c += w, ahead = default)
-                AddColumns<TSource, TRowCount, One>(p, values, count, c, sums, Plan.ValueWidth, ahead);
+                AddColumns<TSource, TRowCount, Counts.One>(p, values, count, c, sums, Plan.ValueWidth, ahead);
             for (; c < size; c++)
             {
                 for (int r = 0; r < TRowCount.Value; r++)
@@ -269,7 +272,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         }
 
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void AddColumns<TSource, TRowCount, TCount>(float* p, in RowSequence rows, int count, int column, float* sums, int width, RowSequence ahead)
+        private static void AddColumns<TSource, TRowCount, TCount>(
+            float* p, in RowSequence rows, int count, int column, float* sums, int width, RowSequence ahead)
             where TSource : struct, ISource<TVector>
             where TRowCount : struct, ICount
             where TCount : struct, ICount
@@ -280,9 +284,12 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             TVector a0 = TSimd.Load(o), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
             TVector b0 = TSimd.Load(o1), b1 = b0, b2 = b0, b3 = b0, b4 = b0, b5 = b0, b6 = b0, b7 = b0;
             if (TCount.Value > 1) (a1, a2, a3) = (TSimd.Load(o + w), TSimd.Load(o + 2 * w), TSimd.Load(o + 3 * w));
-            if (TCount.Value > 4) (a4, a5, a6, a7) = (TSimd.Load(o + 4 * w), TSimd.Load(o + 5 * w), TSimd.Load(o + 6 * w), TSimd.Load(o + 7 * w));
             if (TCount.Value > 1) (b1, b2, b3) = (TSimd.Load(o1 + w), TSimd.Load(o1 + 2 * w), TSimd.Load(o1 + 3 * w));
-            if (TCount.Value > 4) (b4, b5, b6, b7) = (TSimd.Load(o1 + 4 * w), TSimd.Load(o1 + 5 * w), TSimd.Load(o1 + 6 * w), TSimd.Load(o1 + 7 * w));
+            if (TCount.Value > 4)
+            {
+                (a4, a5, a6, a7) = (TSimd.Load(o + 4 * w), TSimd.Load(o + 5 * w), TSimd.Load(o + 6 * w), TSimd.Load(o + 7 * w));
+                (b4, b5, b6, b7) = (TSimd.Load(o1 + 4 * w), TSimd.Load(o1 + 5 * w), TSimd.Load(o1 + 6 * w), TSimd.Load(o1 + 7 * w));
+            }
             byte* values = rows.First;
             for (int j = 0; j < count; j++, values += rows.Stride)
             {
@@ -395,31 +402,5 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         public readonly long Bytes = bytes;
 
         public readonly RowSequence After(long count) => new(First + count * Stride, Stride, Bytes);
-    }
-
-    // A count that the JIT sees as a constant.
-    private interface ICount
-    {
-        static abstract int Value { get; }
-    }
-
-    private readonly struct One : ICount
-    {
-        public static int Value => 1;
-    }
-
-    private readonly struct Two : ICount
-    {
-        public static int Value => 2;
-    }
-
-    private readonly struct Four : ICount
-    {
-        public static int Value => 4;
-    }
-
-    private readonly struct Eight : ICount
-    {
-        public static int Value => 8;
     }
 }

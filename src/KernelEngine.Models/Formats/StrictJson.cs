@@ -18,6 +18,10 @@ internal static class StrictJson
         {
             throw new ModelFormatException(source.Name, $"The file is not valid JSON: {e.Message}", e);
         }
+        catch (InvalidOperationException e) // met when keys are compared
+        {
+            throw new ModelFormatException(source.Name, "A key holds half of a surrogate pair.", e);
+        }
     }
 
     /// <summary>The text of a string element; an unpaired surrogate in an escape is an error of the file.</summary>

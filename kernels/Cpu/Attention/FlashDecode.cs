@@ -20,12 +20,14 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
 {
     private const int BlockN = 64;
     private const int MinKeysPerSplit = 256; // below this a merge costs more than the second thread brings
+    private const int MinBytesToShare = 1 << 17; // read from cache in about the time that handing over work takes
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) => new Plan(problem, threads).Bytes;
+    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) =>
+        new Plan(problem, ThreadsFor(problem, threads)).Bytes;
 
     /// <inheritdoc/>
     public override void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
@@ -35,7 +37,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         var body = new Body
         {
             Problem = problem,
-            Plan = new Plan(problem, workers.Count),
+            Plan = new Plan(problem, ThreadsFor(problem, workers.Count)),
             Query = operands[AttentionProblem.Query],
             Key = operands[AttentionProblem.Key],
             Value = operands[AttentionProblem.Value],
@@ -43,13 +45,18 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             Lse = operands[AttentionProblem.Lse],
             Workspace = (float*)workspace,
         };
-        workers.Run(ref body);
+        if (ThreadsFor(problem, workers.Count) == 1)
+            body.Execute(0, 1);
+        else
+            workers.Run(ref body);
         if (body.Plan.Splits > 1)
         {
             var merge = new Merge { Body = body };
             workers.Run(ref merge);
         }
     }
+
+    private static int ThreadsFor(in AttentionProblem problem, int threads) => problem.Bytes < MinBytesToShare ? 1 : threads;
 
     // The split of the work, and where buffers lie in the workspace, in floats.
     private readonly struct Plan

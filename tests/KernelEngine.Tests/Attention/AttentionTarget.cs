@@ -1,10 +1,10 @@
 namespace KernelEngine.Tests.Attention;
 
-/// <summary>One attention kernel on one device, as the source of a property test's cases.</summary>
+/// <summary>One attention kernel on one device, as the source of a test fixture.</summary>
 public sealed record AttentionTarget(Operation<AttentionProblem> Operation, Kernel<AttentionProblem> Kernel, string DeviceName)
 {
     /// <summary>Every kernel of both operations on every device that it can run on here.</summary>
-    public static IEnumerable<TestCaseData> All()
+    public static IEnumerable<TestFixtureData> All()
     {
         foreach (Operation<AttentionProblem> operation in (Operation<AttentionProblem>[])[KernelEngine.Attention.ForwardOperation, KernelEngine.Attention.DecodeOperation])
         {
@@ -12,8 +12,10 @@ public sealed record AttentionTarget(Operation<AttentionProblem> Operation, Kern
             {
                 foreach (string device in TestDevices.NamesFor(kernel.Devices).Where(d => TestDevices.TryGet(d).Device is not null))
                 {
-                    TestCaseData data = new TestCaseData(new AttentionTarget(operation, kernel, device)).SetArgDisplayNames(kernel.Name, device);
-                    yield return TestDevices.CategoryOf(device) is { } category ? data.SetCategory(category) : data;
+                    TestFixtureData data = new TestFixtureData(new AttentionTarget(operation, kernel, device)).SetArgDisplayNames(kernel.Name, device);
+                    if (TestDevices.CategoryOf(device) is { } category)
+                        data.Properties.Add("Category", category);
+                    yield return data;
                 }
             }
         }

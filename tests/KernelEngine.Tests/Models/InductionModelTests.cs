@@ -12,7 +12,7 @@ public sealed class InductionModelTests
         from data in ModelFixture.Devices
         let device = (string)data.Arguments[0]!
         from length in Lengths
-        // Scalar loops in double take seconds a prefill at the longer lengths; the other devices do all.
+            // Scalar loops in double take seconds a prefill at the longer lengths; the other devices do all.
         where device != "reference" || length <= 512
         select new TestCaseData(device, length, device != "reference" ? 10 : length < 512 ? 10 : 3)
             .SetCategory(TestDevices.CategoryOf(device) ?? "Models");

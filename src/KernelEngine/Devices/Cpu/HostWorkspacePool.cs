@@ -42,7 +42,9 @@ internal sealed unsafe class HostWorkspacePool : IDisposable
     {
         lock (_gate)
         {
-            int index = _rented.FindIndex(block => block.Address == (nint)address);
+            int index = 0;
+            while (_rented[index].Address != (nint)address) // a lambda that captures the address would be allocated
+                index++;
             _free.Add(_rented[index]);
             _rented.RemoveAt(index);
         }

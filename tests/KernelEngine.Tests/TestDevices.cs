@@ -10,7 +10,7 @@ namespace KernelEngine.Tests;
 public sealed class TestDevices
 {
     /// <summary>The simulated GPU runs a work item at a time on the processor: problems above this are left to real devices.</summary>
-    public const double SimulatorFlopLimit = 1e6;
+    public const double SimulatorFlopLimit = KernelEngine.Cli.Commands.VerifyCommand.SimulatorFlopLimit;
 
     private static readonly ConcurrentDictionary<string, (Device? Device, string? Reason)> Opened = new();
 

@@ -42,8 +42,8 @@ internal sealed unsafe class HostWorkspacePool : IDisposable
     {
         lock (_gate)
         {
-            int index = 0;
-            while (_rented[index].Address != (nint)address) // a lambda that captures the address would be allocated
+            int index = 0; // a lambda for FindIndex would be allocated at every call
+            while (_rented[index].Address != (nint)address)
                 index++;
             _free.Add(_rented[index]);
             _rented.RemoveAt(index);

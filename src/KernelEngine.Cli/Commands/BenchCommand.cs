@@ -1,0 +1,88 @@
+using System.CommandLine;
+using System.Globalization;
+using Spectre.Console;
+
+namespace KernelEngine.Cli.Commands;
+
+/// <summary><c>bench</c>: throughput of an operation's kernels beside the plain computation and the device's own roof.</summary>
+internal static class BenchCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        Argument<string> operation = new("operation") { Description = "What to compute; `kernel-engine kernels` lists them." };
+        Argument<string[]> problems = new("problem") { Arity = ArgumentArity.ZeroOrMore, Description = "Problems in quotes; nothing for the operation's own." };
+        Option<string?> device = Arguments.Device("Only this device; without it every device here but reference and simulator");
+        Option<string?> kernel = new("--kernel") { Description = "Only this kernel, without the plain computation beside it." };
+        Option<int> rounds = new("--rounds") { DefaultValueFactory = _ => 7, Description = "Interleaved rounds, of which the median counts." };
+        rounds.Validators.Add(result => Arguments.Require(result, result.GetValue(rounds) is >= 1 and <= 1000, "--rounds must be 1 to 1000."));
+        Option<int> threads = Arguments.Threads();
+        Option<bool> json = Arguments.Json();
+        var command = new Command("bench", """
+            Throughput of an operation's kernels, beside the plain computation and the roof that the device itself reached.
+
+            Examples:
+              kernel-engine bench linear --device cpu
+              kernel-engine bench attention-decode "h=32 kv=8 q=1 k=8192 d=128 bf16" --threads 1 --json
+            """)
+        { operation, problems, device, kernel, rounds, threads, json };
+        command.SetAction(parsed =>
+        {
+            using var devices = new OpenDevices(parsed.GetValue(threads));
+            string[] names = parsed.GetValue(device) is { } name
+                ? [devices.Get(name).Name]
+                : [.. DeviceList.Names.Where(n => n is not ("reference" or "simulator") && devices.TryGet(n).Device is not null)];
+            Dictionary<Device, Roof> roofs = MeasureRoofs(terminal, names.Select(devices.Get));
+            Operation what = OperationList.Find(parsed.GetValue(operation)!);
+            string[] texts = parsed.GetValue(problems) is { Length: > 0 } given ? given : [.. what.Benchmarks];
+            foreach (string text in texts)
+                what.ParseProblem(text); // every argument is checked before the first second is spent
+            var rows = new List<BenchRow>();
+            terminal.ForEach("bench", texts, text => text, text => rows.AddRange(what.Accept(
+                new Bench(text, names, parsed.GetValue(kernel), parsed.GetValue(rounds), devices, roofs))));
+            if (parsed.GetValue(json))
+                WriteJson(terminal, what, rows, roofs);
+            else
+                WriteTables(terminal, rows, roofs);
+            return ExitCodes.Success;
+        });
+        return command;
+    }
+
+    private static Dictionary<Device, Roof> MeasureRoofs(Terminal terminal, IEnumerable<Device> devices) => devices
+        .Where(d => d.Kind is not (DeviceKinds.Reference or DeviceKinds.Simulator))
+        .ToDictionary(d => d, d => terminal.Wait($"measuring the roof of {d.Name}", () => Roofs.Measure(d)));
+
+    private static void WriteTables(Terminal terminal, List<BenchRow> rows, Dictionary<Device, Roof> roofs)
+    {
+        foreach ((Device device, Roof roof) in roofs)
+            terminal.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{device.Name}: {device.Description}; roof {roof.Gflops:0} GFLOP/s, {roof.ReadBytesPerSecond / 1e9:0.0} GB/s"));
+        foreach (IGrouping<string, BenchRow> group in rows.GroupBy(r => r.Problem))
+        {
+            terminal.Output.WriteLine();
+            terminal.Output.WriteLine(group.Key);
+            Table table = Terminal.NewTable("kernel", "device", "median", "spread", "GFLOP/s", "GB/s", "% of roof", "times plain");
+            foreach (BenchRow row in group)
+            {
+                table.AddRow(row.MedianMicroseconds is null
+                    ? [Markup.Escape(row.Kernel), row.Device, Markup.Escape(row.WhyNotRun ?? ""), "", "", "", "", ""]
+                    : [Markup.Escape(row.Kernel), row.Device, FormatTime(row.MedianMicroseconds.Value), Format(row.SpreadPercent, "0") + " %",
+                        Format(row.Gflops, "0.0"), Format(row.GigabytesPerSecond, "0.0"), Format(row.RoofPercent, "0"), Format(row.TimesPlain, "0.0")]);
+            }
+            terminal.Write(table);
+        }
+    }
+
+    private static void WriteJson(Terminal terminal, Operation operation, List<BenchRow> rows, Dictionary<Device, Roof> roofs) =>
+        Json.Write(terminal.Output, new
+        {
+            operation = operation.Name,
+            processor = Machine.Current,
+            devices = roofs.Select(pair => new { pair.Key.Name, pair.Key.Description, pair.Value.Gflops, pair.Value.ReadBytesPerSecond }),
+            results = rows,
+        });
+
+    private static string FormatTime(double microseconds) =>
+        microseconds < 1e4 ? Format(microseconds, "0.0") + " µs" : Format(microseconds / 1e3, "0.0") + " ms";
+
+    private static string Format(double? number, string format) => number is { } value ? value.ToString(format, CultureInfo.InvariantCulture) : "";
+}

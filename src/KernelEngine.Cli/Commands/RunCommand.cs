@@ -1,0 +1,72 @@
+using System.CommandLine;
+using KernelEngine.Models;
+
+namespace KernelEngine.Cli.Commands;
+
+/// <summary><c>run</c>: a model from files continues a text, or the built-in one finds its needle.</summary>
+internal static class RunCommand
+{
+    private const int DefaultTokens = 200, DefaultLength = 512;
+
+    public static Command Create(Terminal terminal)
+    {
+        Option<string?> model = new("--model") { Description = "A .bin or .safetensors file, or a folder that holds one; without it the built-in induction model runs." };
+        Option<string?> tokenizer = new("--tokenizer") { Description = "The tokenizer's file; without it the one beside the model." };
+        Option<string> prompt = new("--prompt") { DefaultValueFactory = _ => "", Description = "The text to continue." };
+        Option<int> tokens = new("--tokens") { DefaultValueFactory = _ => DefaultTokens, Description = "New tokens at most." };
+        Option<string> weights = new("--weights") { DefaultValueFactory = _ => "stored", Description = "Type of the matrices on the device." };
+        weights.AcceptOnlyFromAmong("stored", "f32", "f16", "bf16");
+        Option<float?> temperature = new("--temperature") { Description = "Divides the logits; without it and the next three the likeliest token is taken." };
+        Option<int?> topK = new("--top-k") { Description = "Keep this many of the likeliest tokens." };
+        Option<float?> topP = new("--top-p") { Description = "Keep this share of the probability." };
+        Option<float?> minP = new("--min-p") { Description = "Keep tokens of at least this part of the largest probability." };
+        Option<int> seed = new("--seed") { DefaultValueFactory = _ => 1, Description = "Seed of the sampling, or of the needle." };
+        Option<string?> expect = new("--expect") { Description = "A file in the format of expected_greedy.json to compare with; without it one beside the model." };
+        Option<int> length = new("--length") { DefaultValueFactory = _ => DefaultLength, Description = "Tokens of the text that hides the needle." };
+        Option<double> depth = new("--depth") { DefaultValueFactory = _ => 0.5, Description = "Where the needle lies, 0 (first) to 1 (last)." };
+        Option<string?> device = Arguments.Device("Where to run; cpu without it");
+        Option<int> threads = Arguments.Threads();
+        tokens.Validators.Add(result => Arguments.Require(result, result.GetValue(tokens) >= 0, "--tokens must not be negative."));
+        var command = new Command("run", """
+            Run a model. Text goes to standard output, what ran and how fast to standard error.
+
+            Without --model: a small transformer with hand-written weights must find a needle, and its answer is checked.
+
+            Examples:
+              kernel-engine run
+              kernel-engine run --length 4096 --depth 0.1 --weights bf16
+              kernel-engine run --model model.safetensors --prompt "Once upon a time" --tokens 100 --temperature 0.8
+            """)
+        { model, tokenizer, prompt, tokens, weights, temperature, topK, topP, minP, seed, expect, length, depth, device, threads };
+        command.SetAction(parsed =>
+        {
+            using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
+            DataType? matrixType = DataTypes.TryParse(parsed.GetValue(weights)!, out DataType type) ? type : null;
+            var options = new WeightOptions { MatrixType = matrixType };
+            ulong seedValue = unchecked((ulong)parsed.GetValue(seed));
+            if (parsed.GetValue(model) is not { } path)
+                return NeedleRun.Run(terminal, target, options, parsed.GetValue(length), parsed.GetValue(depth), seedValue);
+            bool samples = parsed.GetValue(temperature) is not null || parsed.GetValue(topK) is not null
+                || parsed.GetValue(topP) is not null || parsed.GetValue(minP) is not null;
+            return ModelRun.Run(terminal, target, path, new ModelRunRequest
+            {
+                Prompt = parsed.GetValue(prompt)!,
+                ExpectPath = parsed.GetValue(expect),
+                Load = new LoadOptions { TokenizerPath = parsed.GetValue(tokenizer), Weights = options },
+                Generation = new GenerationOptions
+                {
+                    MaxTokens = parsed.GetValue(tokens),
+                    Seed = seedValue,
+                    Sampling = !samples ? SamplingOptions.Greedy : new SamplingOptions
+                    {
+                        Temperature = parsed.GetValue(temperature) ?? 1,
+                        TopK = parsed.GetValue(topK) ?? 0,
+                        TopP = parsed.GetValue(topP) ?? 1,
+                        MinP = parsed.GetValue(minP) ?? 0,
+                    },
+                },
+            });
+        });
+        return command;
+    }
+}

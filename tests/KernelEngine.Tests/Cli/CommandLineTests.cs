@@ -1,0 +1,154 @@
+using System.Text.Json;
+
+namespace KernelEngine.Tests.Cli;
+
+public sealed class CommandLineTests
+{
+    [Test]
+    public void HelpOfEachCommandHasItsExamples()
+    {
+        foreach (string command in (string[])["verify", "bench", "run"])
+        {
+            var run = CommandRun.Of(command, "--help");
+            Assert.That(run.ExitCode, Is.Zero);
+            Assert.That(run.Output, Does.Contain($"kernel-engine {command}"));
+        }
+    }
+
+    [TestCase("kernels, devices, verify, bench")]
+    [TestCase("attention-forward", "bench", "nothing")]
+    [TestCase("attention-forward", "verify", "nothing")]
+    [TestCase("reference, cpu, opencl, cuda, simulator", "verify", "--device", "tpu")]
+    [TestCase("'d=' is missing", "verify", "attention-forward", "q=1 k=1")]
+    [TestCase("Unknown: z", "bench", "linear", "m=1 n=1 k=1 z=3")]
+    [TestCase("linear/cpu-avx2", "bench", "linear", "m=1 n=1 k=1", "--kernel", "linear/none", "--device", "reference")]
+    [TestCase("takes at most 8 rows", "verify", "linear/cpu-matvec-vector128", "m=9 n=1 k=1")]
+    [TestCase("--threads must be 0 to 1024", "devices", "--threads", "-1")]
+    [TestCase("0 to 1", "run", "--depth", "2")]
+    [TestCase("At least", "run", "--length", "2")]
+    [TestCase("frobnicate", "frobnicate")]
+    public void BadArgumentsGiveOneLineThatHelps(string hint, params string[] arguments)
+    {
+        var run = CommandRun.Of(arguments);
+        Assert.That(run.ExitCode, Is.EqualTo(2));
+        Assert.That(run.Output, Is.Empty);
+        Assert.That(run.Error, Does.StartWith("kernel-engine: ").And.Contains(hint));
+        Assert.That(run.Error.TrimEnd().Split('\n'), Has.Length.EqualTo(1));
+    }
+
+    [Test]
+    public void AMissingModelIsAFileProblem()
+    {
+        var run = CommandRun.Of("run", "--model", "no-such-model.bin");
+        Assert.That(run.ExitCode, Is.EqualTo(3));
+        Assert.That(run.Error, Does.Contain("no-such-model.bin"));
+    }
+
+    [Test]
+    public void KernelsListsEveryKernel()
+    {
+        JsonElement[] kernels = [.. CommandRun.Of("kernels", "--json").Json.GetProperty("kernels").EnumerateArray()];
+        Assert.That(
+            kernels.Select(k => k.GetProperty("name").GetString()),
+            Is.EqualTo(OperationList.All.SelectMany(o => o.Kernels).Select(k => k.Name)));
+        JsonElement avx512 = kernels.Single(k => k.GetProperty("name").GetString() == "attention-forward/cpu-avx512");
+        Assert.That(avx512.GetProperty("isAvailable").GetBoolean(), Is.EqualTo(System.Runtime.Intrinsics.X86.Avx512F.IsSupported));
+        string table = CommandRun.Of("kernels").Output;
+        Assert.That(OperationList.All.SelectMany(o => o.Kernels).Select(k => k.Name), Has.All.Matches<string>(table.Contains));
+    }
+
+    [Test]
+    public void DevicesNamesEachAndSaysWhatIsMissing()
+    {
+        JsonElement json = CommandRun.Of("devices", "--json", "--threads", "2").Json;
+        JsonElement[] devices = [.. json.GetProperty("devices").EnumerateArray()];
+        Assert.That(devices.Select(d => d.GetProperty("name").GetString()), Is.EqualTo(DeviceList.Names));
+        foreach (JsonElement device in devices)
+            Assert.That(device.GetProperty(device.GetProperty("isHere").GetBoolean() ? "description" : "reason").GetString(), Is.Not.Empty);
+        Assert.That(
+            json.GetProperty("processor").GetProperty("vector256").GetBoolean(),
+            Is.EqualTo(System.Runtime.Intrinsics.Vector256.IsHardwareAccelerated));
+    }
+
+    [Test]
+    public void VerifyComparesTheKernelsOfAnOperation()
+    {
+        var run = CommandRun.Of("verify", "linear", "m=9 n=20 k=30", "--device", "cpu", "--threads", "2", "--seed", "7", "--json");
+        Assert.That(run.ExitCode, Is.Zero);
+        JsonElement[] results = [.. run.Json.GetProperty("results").EnumerateArray()];
+        Assert.That(results, Is.Not.Empty);
+        foreach (JsonElement result in results)
+        {
+            Assert.That(result.GetProperty("isCorrect").GetBoolean());
+            Assert.That(result.GetProperty("seed").GetInt32(), Is.EqualTo(7));
+            Assert.That(result.GetProperty("error").GetDouble(), Is.LessThanOrEqualTo(result.GetProperty("allowed").GetDouble()));
+        }
+        Assert.That(run.Json.GetProperty("skipped").EnumerateArray().Select(s => s.GetProperty("kernel").GetString()), Has.Some.Contains("matvec"));
+    }
+
+    [Test]
+    public void VerifyTakesAKernelByName()
+    {
+        var run = CommandRun.Of("verify", "attention-decode/cpu-vector128", "h=2 q=1 k=65 d=40");
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(run.Output, Does.Contain("attention-decode/cpu-vector128").And.Contains("right"));
+    }
+
+    [Test]
+    public void BenchTimesEachKernelAndThePlainComputation()
+    {
+        var run = CommandRun.Of("bench", "linear", "m=4 n=64 k=64", "--device", "cpu", "--threads", "1", "--rounds", "2", "--json");
+        Assert.That(run.ExitCode, Is.Zero);
+        JsonElement[] rows = [.. run.Json.GetProperty("results").EnumerateArray()];
+        Assert.That(rows.Select(r => r.GetProperty("kernel").GetString()), Has.Member("linear/plain").And.Member("linear/cpu-vector128"));
+        foreach (JsonElement row in rows.Where(r => !r.TryGetProperty("whyNotRun", out _)))
+        {
+            double seconds = row.GetProperty("medianMicroseconds").GetDouble() / 1e6;
+            Assert.That(row.GetProperty("gflops").GetDouble(), Is.EqualTo(2.0 * 4 * 64 * 64 / seconds / 1e9).Within(0.1).Percent);
+            Assert.That(row.GetProperty("roofPercent").GetDouble(), Is.Positive);
+        }
+    }
+
+    [Test]
+    public void RunFindsTheNeedle([Values("stored", "bf16")] string weights)
+    {
+        var run = CommandRun.Of("run", "--length", "200", "--depth", "0.3", "--weights", weights, "--threads", "2");
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(run.Output, Does.Contain("verified"));
+        Assert.That(run.Error, Does.Contain("attention-forward/cpu").And.Contains("tokens/s").And.Contains("kv cache"));
+    }
+
+    [Test]
+    public void RunContinuesATextAndComparesItWithTheReference()
+    {
+        string model = TestData.PathOf("tinyllamas-stories260K/stories260K.bin");
+        var run = CommandRun.Of("run", "--model", model, "--tokens", "40", "--threads", "2");
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(run.Output, Does.StartWith("Once upon a time, there was a little girl named Lily."));
+        Assert.That(run.Error, Does.Contain("verified all 40 new tokens"));
+    }
+
+    [Test]
+    public void RunSaysWhereATextDiffersFromWhatIsExpected()
+    {
+        string model = TestData.PathOf("tinyllamas-stories260K/stories260K.bin");
+        using var folder = new Models.TemporaryFolder();
+        string expected = File.ReadAllText(TestData.PathOf("tinyllamas-stories260K/expected_greedy.json"));
+        string other = Path.Combine(folder.Path, "other.json");
+        int id = expected.IndexOf("403", StringComparison.Ordinal); // the first new token of the empty prompt
+        File.WriteAllText(other, string.Concat(expected.AsSpan(0, id), "404", expected.AsSpan(id + 3)));
+        var run = CommandRun.Of("run", "--model", model, "--tokens", "5", "--expect", other);
+        Assert.That(run.ExitCode, Is.EqualTo(1));
+        Assert.That(run.Error, Does.Contain("new token 0 is 403 but the reference's is 404"));
+    }
+
+    [Test]
+    public void SamplingIsReproducible()
+    {
+        string model = TestData.PathOf("tinyllamas-stories260K/stories260K.bin");
+        string[] arguments = ["run", "--model", model, "--tokens", "20", "--temperature", "1.2", "--top-k", "40", "--threads", "1", "--seed"];
+        string first = CommandRun.Of([.. arguments, "3"]).Output;
+        Assert.That(CommandRun.Of([.. arguments, "3"]).Output, Is.EqualTo(first));
+        Assert.That(CommandRun.Of([.. arguments, "4"]).Output, Is.Not.EqualTo(first));
+    }
+}

@@ -7,7 +7,7 @@ namespace KernelEngine.Benchmarks.Compare;
 /// <param name="ProblemText">Its problem's text form.</param>
 internal sealed record Case(string OperationName, string ProblemText)
 {
-    /// <summary>The problems of the report. Caches and single-row weights are many times larger than a third-level cache.</summary>
+    /// <summary>The problems of the report. Caches and single-row weights are many times larger than an L3 cache.</summary>
     public static IReadOnlyList<Case> All { get; } =
     [
         new("linear", "m=1024 n=1024 k=1024"),
@@ -38,14 +38,26 @@ internal sealed record Case(string OperationName, string ProblemText)
             : throw new FormatException($"'{text}' must be an operation and a problem, as in 'linear m=1 n=64 k=64'.");
     }
 
+    /// <summary>Reads the problem, before anything is measured.</summary>
+    /// <exception cref="FormatException">The operation or the problem is malformed.</exception>
+    public void Check() => _ = OperationName switch
+    {
+        "linear" => Linear.ForwardOperation.ParseProblem(ProblemText),
+        "attention-forward" or "attention-decode" => Attention.ForwardOperation.ParseProblem(ProblemText),
+        _ => throw NoPeers(),
+    };
+
     /// <summary>Makes the data.</summary>
     public Workload CreateWorkload() => OperationName switch
     {
         "linear" => new LinearWorkload(KernelEngine.ProblemText.Parse<LinearProblem>(ProblemText)),
         "attention-forward" => Attend(Attention.ForwardOperation, isHeadMajor: false),
         "attention-decode" => Attend(Attention.DecodeOperation, isHeadMajor: true),
-        _ => throw new FormatException($"'{OperationName}' has no peers. Known: linear, attention-forward, attention-decode."),
+        _ => throw NoPeers(),
     };
+
+    private FormatException NoPeers() =>
+        new($"'{OperationName}' has no peers. Known: linear, attention-forward, attention-decode.");
 
     private AttentionWorkload Attend(Operation<AttentionProblem> operation, bool isHeadMajor) =>
         new(operation, KernelEngine.ProblemText.Parse<AttentionProblem>(ProblemText), isHeadMajor);

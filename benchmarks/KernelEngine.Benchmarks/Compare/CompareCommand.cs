@@ -15,6 +15,8 @@ internal static class CompareCommand
             cases = options.Problem is { } text
                 ? [Case.Parse(text)]
                 : [.. Case.All.Where(c => options.Includes(c.OperationName))];
+            foreach (Case problem in cases)
+                problem.Check();
         }
         catch (FormatException e)
         {

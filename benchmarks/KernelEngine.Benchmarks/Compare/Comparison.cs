@@ -10,7 +10,8 @@ internal sealed class Comparison
 {
     private const double SlowSeconds = 1.0;
 
-    private Comparison(Workload workload) => (OperationName, Label, Problem) = (workload.OperationName, workload.Label, workload.Problem);
+    private Comparison(Workload workload) =>
+        (OperationName, Label, Problem) = (workload.OperationName, workload.Label, workload.Problem);
 
     public string OperationName { get; }
 
@@ -25,7 +26,8 @@ internal sealed class Comparison
 
     /// <summary>The fastest correct row of another library, or null.</summary>
     public Row? BestPeer =>
-        Rows.Skip(1).Where(row => row.Seconds.Count > 0 && row.IsSameResult && row.Name != NaivePeer.RowName).MinBy(row => row.Median);
+        Rows.Skip(1).Where(row => row.Seconds.Count > 0 && row.IsSameResult && row.Name != NaivePeer.RowName)
+            .MinBy(row => row.Median);
 
     public static Comparison Run(Workload workload, Device device, CompareOptions options)
     {

@@ -29,7 +29,8 @@ internal static partial class Machine
         string torch = TorchLibrary.Load(threads) is { } reason ? $"Torch unavailable ({reason})" : TorchLibrary.Version;
         string generation = Generation() is { } g ? $" ({g})" : "";
         return string.Join('\n',
-            $"- Processor: {Processor}{generation}, {Environment.ProcessorCount} cores, {InstructionSets()}; threads used: {threads}",
+            $"- Processor: {Processor}{generation}, {Environment.ProcessorCount} cores, {InstructionSets()}; "
+                + $"threads used: {threads}",
             $"- System: {RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}",
             $"- Peers: {torch}; {OnnxSession.Version}",
             $"- Commit: {Commit()}",
@@ -43,7 +44,9 @@ internal static partial class Machine
         string? folder = AppContext.BaseDirectory;
         while (folder is not null && !File.Exists(Path.Combine(folder, "KernelEngine.sln")))
             folder = Path.GetDirectoryName(folder);
-        string root = folder is null ? Environment.CurrentDirectory : Path.Combine(folder, "benchmarks", "KernelEngine.Benchmarks");
+        string root = folder is null
+            ? Environment.CurrentDirectory
+            : Path.Combine(folder, "benchmarks", "KernelEngine.Benchmarks");
         return Path.Combine(root, "results", ProcessorSlug);
     }
 
@@ -66,7 +69,8 @@ internal static partial class Machine
 
     private static string Commit()
     {
-        string? version = typeof(Machine).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion;
+        string? version = typeof(Machine).Assembly
+            .GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion;
         string commit = version?.Split('+') is [_, { Length: >= 12 } id] ? id[..12] : "unknown";
         return commit + HasChanges() switch
         {

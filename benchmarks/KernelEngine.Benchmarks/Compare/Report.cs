@@ -29,7 +29,8 @@ internal sealed class Report
         Line();
         Line(Describe(comparison.Roofs));
         Line();
-        Line("| operation | problem | implementation | median ms | min – max ms | GFLOP/s | GB/s | % of FMA roof | % of read roof | ratio to best peer | max abs difference | note |");
+        Line("| operation | problem | implementation | median ms | min – max ms | GFLOP/s | GB/s "
+            + "| % of FMA roof | % of read roof | ratio to best peer | max abs difference | note |");
         Line("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
         foreach (Row row in comparison.Rows)
             Line(Format(comparison, row));
@@ -45,13 +46,15 @@ internal sealed class Report
         foreach (string line in RunnerComparison.Explanation)
             Line(line);
         Line();
-        Line("| task | weights | implementation | median ms | min – max ms | tokens/s | GFLOP/s | GB/s of weights | % of FMA roof | % of read roof |");
+        Line("| task | weights | implementation | median ms | min – max ms | tokens/s | GFLOP/s "
+            + "| GB/s of weights | % of FMA roof | % of read roof |");
         Line("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (RunnerTask task in comparison.Tasks)
         {
             Spread time = Spread.Of(task.Row.Seconds);
             double fma = Quotient(task.Row.Seconds, comparison.Roofs, (s, roof) => task.Flops / s / 1e9 / roof.Gflops);
-            double read = Quotient(task.Row.Seconds, comparison.Roofs, (s, roof) => task.WeightBytes / s / roof.ReadBytesPerSecond);
+            double read = Quotient(task.Row.Seconds, comparison.Roofs,
+                (s, roof) => task.WeightBytes / s / roof.ReadBytesPerSecond);
             Line($"| {task.Name} | {task.Type.ToText()} | KernelEngine | {Number(time.Median * 1e3)} | {Range(time, 1e3)} "
                 + $"| {Number(task.Tokens / time.Median)} | {Number(task.Flops / time.Median / 1e9)} "
                 + $"| {Number(task.WeightBytes / time.Median / 1e9)} | {Percent(fma)} | {Percent(read)} |");
@@ -70,20 +73,23 @@ internal sealed class Report
         double fma = Quotient(row.Seconds, comparison.Roofs, (s, roof) => problem.Flops / s / 1e9 / roof.Gflops);
         double read = Quotient(row.Seconds, comparison.Roofs, (s, roof) => problem.Bytes / s / roof.ReadBytesPerSecond);
         string ratio = comparison.BestPeer is { } best
-            ? Number(Spread.Of(best.Seconds.Zip(row.Seconds, (peer, own) => peer / own)).Median) + (best == row ? " (best peer)" : "")
+            ? Number(Spread.Of(best.Seconds.Zip(row.Seconds, (peer, own) => peer / own)).Median)
+                + (best == row ? " (best peer)" : "")
             : "–";
         string error = row.Error is { } e
             ? $"{e.Difference.ToString("0.0e+0", CultureInfo.InvariantCulture)} of {Number(e.Scale)}"
             : "–";
         string note = row.IsSameResult ? row.Note : "**another result: not compared**; " + row.Note;
         return start + $"| {Number(time.Median * 1e3)} | {Range(time, 1e3)} | {Number(problem.Flops / time.Median / 1e9)} "
-            + $"| {Number(problem.Bytes / time.Median / 1e9)} | {Percent(fma)} | {Percent(read)} | {ratio} | {error} | {Escape(note)} |";
+            + $"| {Number(problem.Bytes / time.Median / 1e9)} | {Percent(fma)} | {Percent(read)} "
+            + $"| {ratio} | {error} | {Escape(note)} |";
     }
 
     private static string Describe(List<Roof> roofs)
     {
         Spread fma = Spread.Of(roofs.Select(r => r.Gflops)), read = Spread.Of(roofs.Select(r => r.ReadBytesPerSecond / 1e9));
-        return $"Roofs of these rounds: FMA {Number(fma.Median)} GFLOP/s ({Range(fma, 1)}), memory read {Number(read.Median)} GB/s ({Range(read, 1)}).";
+        return $"Roofs of these rounds: FMA {Number(fma.Median)} GFLOP/s ({Range(fma, 1)}), "
+            + $"memory read {Number(read.Median)} GB/s ({Range(read, 1)}).";
     }
 
     private static double Quotient(List<double> seconds, List<Roof> roofs, Func<double, Roof, double> divide) =>

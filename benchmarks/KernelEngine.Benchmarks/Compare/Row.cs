@@ -8,7 +8,7 @@ internal sealed class Row(string name)
     /// <summary>How the problem was expressed, or why there are no times.</summary>
     public string Note { get; set; } = "";
 
-    /// <summary>Seconds of a call, one a round; empty when it could not run. One sample alone when it is too slow for more.</summary>
+    /// <summary>Seconds of a call, one a round; empty when it could not run. One sample alone when it is slow.</summary>
     public List<double> Seconds { get; } = [];
 
     /// <summary>The largest difference from the engine's result, and the largest absolute value of that.</summary>

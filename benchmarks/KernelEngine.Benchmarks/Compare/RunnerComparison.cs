@@ -9,15 +9,17 @@ namespace KernelEngine.Benchmarks.Compare;
 /// </summary>
 internal sealed class RunnerComparison
 {
-    public const string Shape = "Llama shape, dim 768, 12 layers, 12 heads, ffn 2048, vocab 32000, 109.5 M parameters, random weights";
+    public const string Shape =
+        "Llama shape, dim 768, 12 layers, 12 heads, ffn 2048, vocab 32000, 109.5 M parameters, random weights";
 
     private const int PromptTokens = 512, DecodeContext = 16, DecodeTokens = 8;
 
     public static IReadOnlyList<string> Explanation { get; } =
     [
-        $"Decode: {DecodeTokens} tokens after {DecodeContext}, each with the greedy choice of the next; GB/s counts the matrices of the layers and the",
-        $"output head once a token. Prefill: {PromptTokens} tokens of an empty cache; FLOPs are 2 · parameters of the layers' matrices · tokens, the output",
-        "head for the last token alone, and causal attention. Keys and values are f32. No peer runs this task here, so there is no ratio; figures of",
+        $"Decode: {DecodeTokens} tokens after {DecodeContext}, each with the greedy choice of the next; GB/s counts the",
+        $"matrices of the layers and the output head once a token. Prefill: {PromptTokens} tokens of an empty cache; FLOPs are",
+        "2 · parameters of the layers' matrices · tokens, the output head for the last token alone, and causal attention.",
+        "Keys and values are f32. No peer runs this task here, so there is no ratio; figures of",
         "other engines measured elsewhere or at another hour are not compared.",
     ];
 
@@ -81,7 +83,9 @@ internal sealed class RunnerComparison
             prefillRunner.Prefill(prompt);
         }
         double decodeFlops = Enumerable.Range(DecodeContext, DecodeTokens).Sum(position => RandomModel.Flops(position, 1));
-        Tasks.Add(new RunnerTask("decode", model.Type, DecodeTokens, decodeFlops, (double)DecodeTokens * model.MatrixBytes, Decode));
-        Tasks.Add(new RunnerTask("prefill", model.Type, PromptTokens, RandomModel.Flops(0, PromptTokens), model.MatrixBytes, Prefill));
+        Tasks.Add(new RunnerTask(
+            "decode", model.Type, DecodeTokens, decodeFlops, (double)DecodeTokens * model.MatrixBytes, Decode));
+        Tasks.Add(new RunnerTask(
+            "prefill", model.Type, PromptTokens, RandomModel.Flops(0, PromptTokens), model.MatrixBytes, Prefill));
     }
 }

@@ -5,7 +5,7 @@ using BenchmarkDotNet.Running;
 
 namespace KernelEngine.Benchmarks.Operations;
 
-/// <summary>How an implementation expressed the problem, or why it has no times. Filled as benchmarks are set up, in this process.</summary>
+/// <summary>How an implementation expressed the problem, or why it has no times. Filled at set-up.</summary>
 internal sealed class NoteColumn : IColumn
 {
     private static readonly ConcurrentDictionary<(string Problem, string Peer), string> Notes = new();
@@ -26,7 +26,8 @@ internal sealed class NoteColumn : IColumn
 
     public UnitType UnitType => UnitType.Dimensionless;
 
-    public static void Add(string problem, string peer, string note) => Notes[(problem, peer)] = note.Replace("`", "", StringComparison.Ordinal);
+    public static void Add(string problem, string peer, string note) =>
+        Notes[(problem, peer)] = note.Replace("`", "", StringComparison.Ordinal);
 
     public string GetValue(Summary summary, BenchmarkCase benchmarkCase)
     {

@@ -19,7 +19,7 @@ internal sealed class OperationConfig : ManualConfig
             .WithIterationTime(TimeInterval.FromMilliseconds(200)));
         AddColumn(StatisticColumn.Median, StatisticColumn.Min, StatisticColumn.Max);
         AddColumn(new RateColumn("GFLOP/s", "Operations of the definition a nanosecond of the median", problem => problem.Flops));
-        AddColumn(new RateColumn("GB/s", "Bytes of inputs and outputs, once each, a nanosecond of the median", problem => problem.Bytes));
+        AddColumn(new RateColumn("GB/s", "Bytes of inputs and outputs a nanosecond of the median", problem => problem.Bytes));
         AddColumn(new NoteColumn());
         WithSummaryStyle(SummaryStyle.Default.WithMaxParameterColumnWidth(60));
         HideColumns(Column.StdDev, Column.Error, Column.RatioSD, Column.Job);

@@ -59,7 +59,8 @@ public sealed unsafe partial class HostBuffer : IDisposable
 
     public void CopyFrom(long target, HostBuffer source, long start, long count) =>
         Buffer.MemoryCopy(
-            source.Address + start * Type.SizeInBytes(), Address + target * Type.SizeInBytes(), (Count - target) * Type.SizeInBytes(),
+            source.Address + start * Type.SizeInBytes(), Address + target * Type.SizeInBytes(),
+            (Count - target) * Type.SizeInBytes(),
             count * Type.SizeInBytes());
 
     public void Dispose()

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace KernelEngine.Benchmarks.Peers;
 
-/// <summary>The operation's plain computation: scalar loops on one thread, what the mathematics costs without any craft.</summary>
+/// <summary>The operation's plain computation: scalar loops on one thread, the mathematics without any craft.</summary>
 public sealed class NaivePeer(Device device, double maxSeconds = NaivePeer.DefaultMaxSeconds) : Peer(RowName)
 {
     public const string RowName = "Naive";

@@ -32,7 +32,8 @@ public sealed class OnnxMultiHeadAttentionPeer(int threads) : Peer("OnnxRuntime 
         session.Input("query", query, batch, rows, width).Input("key", key, keyShape).Input("value", value, valueShape)
             .Output("output", output, batch, rows, valueWidth).Try();
         string note = "`com.microsoft.MultiHeadAttention`"
-            + (isFolded ? "; a group's queries as query rows" : isRepeated ? "; keys and values repeated per group beforehand" : "");
+            + (isFolded ? "; a group's queries as query rows"
+                : isRepeated ? "; keys and values repeated per group beforehand" : "");
         return new Contender(session.Run, isFolded ? () => Unfold(output.ToSingles(), p) : output.ToSingles, note, session);
     }
 

@@ -78,7 +78,9 @@ internal static unsafe partial class TorchLibrary
         catch (DllNotFoundException e)
         {
             int begin = e.Message.IndexOf("version `GLIBC", StringComparison.Ordinal);
-            return begin < 0 ? null : $"this system's C++ library is too old for libtorch: {e.Message[begin..].Split('(', '\n')[0].Trim()}";
+            return begin < 0
+                ? null
+                : $"this system's C++ library is too old for libtorch: {e.Message[begin..].Split('(', '\n')[0].Trim()}";
         }
     }
 
@@ -90,8 +92,8 @@ internal static unsafe partial class TorchLibrary
     [LibraryImport("LibTorchSharp", EntryPoint = "THSTensor_new")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories | DllImportSearchPath.AssemblyDirectory)]
     private static partial IntPtr NewTensor(
-        void* data, delegate* unmanaged[Cdecl]<void*, void> deleter, long* sizes, int rank, sbyte scalarType, sbyte type, int deviceType,
-        int deviceIndex, byte requiresGrad);
+        void* data, delegate* unmanaged[Cdecl]<void*, void> deleter, long* sizes, int rank, sbyte scalarType, sbyte type,
+        int deviceType, int deviceIndex, byte requiresGrad);
 
     [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

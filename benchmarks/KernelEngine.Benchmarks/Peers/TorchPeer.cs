@@ -23,10 +23,11 @@ public sealed class TorchPeer(int threads) : Peer("Torch")
     {
         AttentionProblem p = workload.Sizes;
         if (p.IsCausal && p.QueryLength != p.KvLength)
-            throw new NotSupportedException("its causal mask is aligned top-left, which differs when queries and keys differ in number");
+            throw new NotSupportedException("its causal mask is aligned top-left, which differs for unequal lengths");
         if (p.Type != p.KvType)
             throw new NotSupportedException("it takes query, key and value of one type");
-        torch.Tensor query = TorchLibrary.Borrow(workload.Query, p.BatchSize, p.QueryLength, p.NumHeads, p.HeadDim).transpose(1, 2);
+        torch.Tensor query = TorchLibrary.Borrow(workload.Query, p.BatchSize, p.QueryLength, p.NumHeads, p.HeadDim)
+            .transpose(1, 2);
         torch.Tensor key = Cache(workload, workload.Key, p.HeadDim), value = Cache(workload, workload.Value, p.ValueHeadDim);
         string note = "`scaled_dot_product_attention`";
         bool isFolded = p.GroupSize > 1 && p.QueryLength == 1;
@@ -37,13 +38,16 @@ public sealed class TorchPeer(int threads) : Peer("Torch")
         }
         else if (p.GroupSize > 1)
         {
-            (key, value) = (key.repeat_interleave(p.GroupSize, 1).contiguous(), value.repeat_interleave(p.GroupSize, 1).contiguous());
+            key = key.repeat_interleave(p.GroupSize, 1).contiguous();
+            value = value.repeat_interleave(p.GroupSize, 1).contiguous();
             note += "; keys and values repeated per group beforehand";
         }
         float[] Read()
         {
             using torch.Tensor result = Attend();
-            using torch.Tensor rows = isFolded ? result.reshape(p.BatchSize, 1, p.NumHeads, p.ValueHeadDim) : result.transpose(1, 2);
+            using torch.Tensor rows = isFolded
+                ? result.reshape(p.BatchSize, 1, p.NumHeads, p.ValueHeadDim)
+                : result.transpose(1, 2);
             return ToSingles(rows);
         }
         torch.Tensor Attend() => torch.nn.functional.scaled_dot_product_attention(query, key, value, null, 0, p.IsCausal);

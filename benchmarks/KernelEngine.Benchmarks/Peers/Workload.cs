@@ -30,7 +30,8 @@ public abstract class Workload : IDisposable
             operands[i] = tensors[i];
         Kernel<TProblem> kernel = isPlain ? operation.Plain : operation.Select(device.Kind, problem);
         return new Contender(
-            () => device.Run(operation, problem, operands, kernel), output.ToSingles, isPlain ? "scalar, 1 thread" : $"`{kernel.Name}`",
+            () => device.Run(operation, problem, operands, kernel), output.ToSingles,
+            isPlain ? "scalar, 1 thread" : $"`{kernel.Name}`",
             [.. tensors, output]);
     }
 

@@ -4,7 +4,7 @@ using KernelEngine.Models.Formats;
 
 namespace KernelEngine.Benchmarks.Runner;
 
-/// <summary>A model of the Llama shape with 109.5 million parameters, made from a seed: its speed is that of a trained one.</summary>
+/// <summary>A model of the Llama shape with 109.5 million parameters, made from a seed.</summary>
 public sealed class RandomModel : IWeightSource, IDisposable
 {
     private const int HiddenSize = 768, NumLayers = 12, NumHeads = 12, HeadDim = 64, FeedForwardSize = 2048, VocabSize = 32000;
@@ -58,7 +58,7 @@ public sealed class RandomModel : IWeightSource, IDisposable
         return _runners[^1];
     }
 
-    /// <summary>Operations of appending <paramref name="tokens"/> tokens after <paramref name="position"/>, with the logits of the last.</summary>
+    /// <summary>Operations of appending tokens after <paramref name="position"/>, with the logits of the last.</summary>
     public static double Flops(int position, int tokens)
     {
         var attention = new AttentionProblem(1, NumHeads, NumHeads, tokens, position + tokens, HeadDim, HeadDim, IsCausal: true);

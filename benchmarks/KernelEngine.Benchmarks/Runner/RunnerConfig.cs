@@ -43,13 +43,15 @@ internal sealed class RunnerConfig : ManualConfig
 
         public string GetValue(Summary summary, BenchmarkCase benchmarkCase)
         {
-            int tokens = benchmarkCase.Descriptor.WorkloadMethod.Name == nameof(RunnerBenchmarks.Prefill) ? RunnerBenchmarks.PromptTokens : 1;
+            bool isPrefill = benchmarkCase.Descriptor.WorkloadMethod.Name == nameof(RunnerBenchmarks.Prefill);
+            int tokens = isPrefill ? RunnerBenchmarks.PromptTokens : 1;
             return summary[benchmarkCase]?.ResultStatistics is { Median: > 0 and var nanoseconds }
                 ? (tokens * 1e9 / nanoseconds).ToString("F1", CultureInfo.InvariantCulture)
                 : "-";
         }
 
-        public string GetValue(Summary summary, BenchmarkCase benchmarkCase, SummaryStyle style) => GetValue(summary, benchmarkCase);
+        public string GetValue(Summary summary, BenchmarkCase benchmarkCase, SummaryStyle style) =>
+            GetValue(summary, benchmarkCase);
 
         public bool IsDefault(Summary summary, BenchmarkCase benchmarkCase) => false;
 

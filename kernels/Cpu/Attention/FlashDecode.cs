@@ -6,19 +6,19 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 
 /// <summary>
 /// Attention of a few query rows over a long cache (Dao et al. 2023, "Flash-Decoding"): keys and values are streamed once, at
-/// memory speed, for all rows of a group: the query rows of all heads that share the key/value head. Per block of 64 keys:
+/// memory speed, for all rows of a group: the query rows of all heads that share the key/value head. Per block of 128 keys:
 /// scores for four rows at a time, the online softmax of each row, then the weighted sum of the values for two
-/// rows and eight vectors at a time, all from registers; the block stays in the first- and second-level cache.
+/// rows and eight vectors at a time, all from registers; the block stays in the second-level cache.
 /// Parallel scheme: a unit is one (sequence, key/value head, range of keys); ranges are cut only when the heads do not come
 /// out even over the threads, and their states are merged afterwards in a fixed order (spec: o = Σ 2^(m_s − m) · o_s / l).
-/// Workspace: a state of valueHeadDim + 2 floats per row and range; per thread headDim + 64 floats per row.
+/// Workspace: a state of valueHeadDim + 2 floats per row and range; per thread headDim + 128 floats per row.
 /// Cost: kvLength · (headDim + valueHeadDim) elements read per sequence and key/value head.
 /// </summary>
 public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionProblem>($"attention-decode/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    private const int BlockN = 64;
+    private const int BlockN = 128; // 64 KiB of f32 keys, then as much of values: 64 and 32 keys were 8 and 15 % slower from memory
     private const int MinKeysPerSplit = 256; // below this a merge costs more than the second thread brings
     private const int MinBytesToShare = 1 << 17; // read from cache in about the time that handing over work takes
 
@@ -148,20 +148,16 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             Unsafe.InitBlockUnaligned(state, 0, checked((uint)(rows * Plan.ValueWidth * sizeof(float))));
             int b = (int)(task / Problem.NumKvHeads), kvHead = (int)(task % Problem.NumKvHeads);
             long keyStride = Key.Layout.Stride(1) * TSource.Size, valueStride = Value.Layout.Stride(1) * TSource.Size;
-            long keyBytes = (long)Problem.HeadDim * TSource.Size, valueBytes = (long)Problem.ValueHeadDim * TSource.Size;
             for (long key0 = firstKey; key0 < lastKey; key0 += BlockN)
             {
                 int count = (int)Math.Min(BlockN, lastKey - key0);
-                var keys = new RowSequence(Key.Address(b, key0, kvHead), keyStride, keyBytes);
-                var values = new RowSequence(Value.Address(b, key0, kvHead), valueStride, valueBytes);
-                // The first pass over the keys asks for the values of the block, the first over the values for the next
-                // block's keys: memory is never idle while the other phase computes.
-                RowSequence ahead = values;
+                var keys = new RowSequence(Key.Address(b, key0, kvHead), keyStride);
+                var values = new RowSequence(Value.Address(b, key0, kvHead), valueStride);
                 int row = 0;
-                for (; row <= rows - 4; row += 4, ahead = default)
-                    ScoreFour<TSource>(queryRows + (long)row * Problem.HeadDim, keys, count, Problem.HeadDim, scores + (long)row * BlockN, ahead);
-                for (; row < rows; row++, ahead = default)
-                    ScoreOne<TSource>(queryRows + (long)row * Problem.HeadDim, keys, count, Problem.HeadDim, scores + (long)row * BlockN, ahead);
+                for (; row <= rows - 4; row += 4)
+                    ScoreFour<TSource>(queryRows + (long)row * Problem.HeadDim, keys, count, Problem.HeadDim, scores + (long)row * BlockN);
+                for (; row < rows; row++)
+                    ScoreOne<TSource>(queryRows + (long)row * Problem.HeadDim, keys, count, Problem.HeadDim, scores + (long)row * BlockN);
                 for (row = 0; row < rows; row++)
                 {
                     int visible = Visible(row, key0, count);
@@ -172,24 +168,23 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                     }
                 }
                 // Two rows share a pass over the values they both see (a masked value, which may be NaN, is never touched).
-                ahead = key0 + 2 * BlockN <= lastKey ? keys.After(BlockN) : default;
                 row = 0;
-                for (; row <= rows - 2; row += 2, ahead = default)
+                for (; row <= rows - 2; row += 2)
                 {
                     int common = Visible(row, key0, count), more = Visible(row + 1, key0, count);
                     float* p = scores + (long)row * BlockN, sums = state + (long)row * Plan.ValueWidth;
-                    AddValues<TSource, Counts.Two>(p, values, common, sums, ahead);
-                    AddValues<TSource, Counts.One>(p + BlockN + common, values.After(common), more - common, sums + Plan.ValueWidth, default);
+                    AddValues<TSource, Counts.Two>(p, values, common, sums);
+                    AddValues<TSource, Counts.One>(p + BlockN + common, values.After(common), more - common, sums + Plan.ValueWidth);
                 }
                 if (row < rows)
-                    AddValues<TSource, Counts.One>(scores + (long)row * BlockN, values, Visible(row, key0, count), state + (long)row * Plan.ValueWidth, ahead);
+                    AddValues<TSource, Counts.One>(scores + (long)row * BlockN, values, Visible(row, key0, count), state + (long)row * Plan.ValueWidth);
             }
         }
 
-        // scores[r, j] = q_r · k_j for four rows. Keys are read one after another, in the order of memory (four side by side
-        // took half again as long from memory), and the rows of `ahead` are asked for on the way.
+        // scores[r, j] = q_r · k_j for four rows. Keys are read one after another, in the order of memory: four side by side
+        // took half again as long. (Prefetching the block's values meanwhile cost a fifth: the hardware does better.)
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void ScoreFour<TSource>(float* q, in RowSequence keys, int count, int size, float* scores, RowSequence ahead)
+        private static void ScoreFour<TSource>(float* q, in RowSequence keys, int count, int size, float* scores)
             where TSource : struct, ISource<TVector>
         {
             int w = TSimd.Width;
@@ -197,8 +192,6 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             byte* k = keys.First;
             for (int j = 0; j < count; j++, k += keys.Stride)
             {
-                Prefetch.Row(ahead.First, ahead.Bytes);
-                ahead.First += ahead.Stride;
                 TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
                 int c = 0;
                 for (; c <= size - w; c += w)
@@ -220,20 +213,37 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         }
 
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void ScoreOne<TSource>(float* q, in RowSequence keys, int count, int size, float* scores, RowSequence ahead)
+        private static void ScoreOne<TSource>(float* q, in RowSequence keys, int count, int size, float* scores)
             where TSource : struct, ISource<TVector>
         {
             byte* k = keys.First;
-            for (int j = 0; j < count; j++, k += keys.Stride)
+            int j = 0;
+            for (; j <= count - 4; j += 4)
             {
-                Prefetch.Row(ahead.First, ahead.Bytes);
-                ahead.First += ahead.Stride;
-                scores[j] = Dot<TSource>(q, k, size);
+                TVector s0 = DotVector<TSource>(q, k, size), s1 = DotVector<TSource>(q, k + keys.Stride, size);
+                TVector s2 = DotVector<TSource>(q, k + 2 * keys.Stride, size), s3 = DotVector<TSource>(q, k + 3 * keys.Stride, size);
+                Vector128<float> r = TSimd.SumFour(s0, s1, s2, s3);
+                for (int c = size - size % TSimd.Width; c < size; c++)
+                {
+                    r += q[c] * Vector128.Create(
+                        TSource.LoadOne(k, c), TSource.LoadOne(k + keys.Stride, c),
+                        TSource.LoadOne(k + 2 * keys.Stride, c), TSource.LoadOne(k + 3 * keys.Stride, c));
+                }
+                r.Store(scores + j);
+                k += 4 * keys.Stride;
+            }
+            for (; j < count; j++, k += keys.Stride)
+            {
+                float sum = TSimd.Sum(DotVector<TSource>(q, k, size));
+                for (int c = size - size % TSimd.Width; c < size; c++)
+                    sum += q[c] * TSource.LoadOne(k, c);
+                scores[j] = sum;
             }
         }
 
+        // The products of the whole vectors of a row, added up lane by lane.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static float Dot<TSource>(float* q, byte* key, int size) where TSource : struct, ISource<TVector>
+        private static TVector DotVector<TSource>(float* q, byte* key, int size) where TSource : struct, ISource<TVector>
         {
             int w = TSimd.Width;
             TVector s0 = TSimd.Zero, s1 = TSimd.Zero;
@@ -243,16 +253,13 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, c), s0);
                 s1 = TSimd.MultiplyAdd(TSimd.Load(q + c + w), TSource.Load(key, c + w), s1);
             }
-            for (; c <= size - w; c += w)
+            if (c <= size - w)
                 s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, c), s0);
-            float sum = TSimd.Sum(TSimd.Add(s0, s1));
-            for (; c < size; c++)
-                sum += q[c] * TSource.LoadOne(key, c);
-            return sum;
+            return TSimd.Add(s0, s1);
         }
 
         // sums[r] += Σ_j p[r, j] · v_j for one or two rows. Eight vectors of each row stay in registers over the block.
-        private readonly void AddValues<TSource, TRowCount>(float* p, in RowSequence values, int count, float* sums, RowSequence ahead)
+        private readonly void AddValues<TSource, TRowCount>(float* p, in RowSequence values, int count, float* sums)
             where TSource : struct, ISource<TVector>
             where TRowCount : struct, ICount
         {
@@ -260,12 +267,12 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 return;
             int w = TSimd.Width, size = Problem.ValueHeadDim;
             int c = 0;
-            for (; c <= size - 8 * w; c += 8 * w, ahead = default)
-                AddColumns<TSource, TRowCount, Counts.Eight>(p, values, count, c, sums, Plan.ValueWidth, ahead);
-            for (; c <= size - 4 * w; c += 4 * w, ahead = default)
-                AddColumns<TSource, TRowCount, Counts.Four>(p, values, count, c, sums, Plan.ValueWidth, ahead);
-            for (; c <= size - w; c += w, ahead = default)
-                AddColumns<TSource, TRowCount, Counts.One>(p, values, count, c, sums, Plan.ValueWidth, ahead);
+            for (; c <= size - 8 * w; c += 8 * w)
+                AddColumns<TSource, TRowCount, Counts.Eight>(p, values, count, c, sums, Plan.ValueWidth);
+            for (; c <= size - 4 * w; c += 4 * w)
+                AddColumns<TSource, TRowCount, Counts.Four>(p, values, count, c, sums, Plan.ValueWidth);
+            for (; c <= size - w; c += w)
+                AddColumns<TSource, TRowCount, Counts.One>(p, values, count, c, sums, Plan.ValueWidth);
             for (; c < size; c++)
             {
                 for (int r = 0; r < TRowCount.Value; r++)
@@ -280,7 +287,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
 
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
         private static void AddColumns<TSource, TRowCount, TCount>(
-            float* p, in RowSequence rows, int count, int column, float* sums, int width, RowSequence ahead)
+            float* p, in RowSequence rows, int count, int column, float* sums, int width)
             where TSource : struct, ISource<TVector>
             where TRowCount : struct, ICount
             where TCount : struct, ICount
@@ -300,8 +307,6 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             byte* values = rows.First;
             for (int j = 0; j < count; j++, values += rows.Stride)
             {
-                Prefetch.Row(ahead.First, ahead.Bytes);
-                ahead.First += ahead.Stride;
                 TVector x = TSimd.Broadcast(p[j]), y = x;
                 if (TRowCount.Value > 1) y = TSimd.Broadcast(p[BlockN + j]);
                 TVector v = TSource.Load(values, column);
@@ -401,13 +406,12 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         }
     }
 
-    // Rows of keys or values in memory; none when Bytes is 0.
-    private struct RowSequence(byte* first, long stride, long bytes)
+    // Rows of keys or values in memory.
+    private readonly struct RowSequence(byte* first, long stride)
     {
-        public byte* First = first;
+        public readonly byte* First = first;
         public readonly long Stride = stride;
-        public readonly long Bytes = bytes;
 
-        public readonly RowSequence After(long count) => new(First + count * Stride, Stride, Bytes);
+        public RowSequence After(long count) => new(First + count * Stride, Stride);
     }
 }

@@ -57,6 +57,16 @@ public sealed class SamplingPropertyTests
     }
 
     [TestCaseSource(nameof(Kernels))]
+    public void ACumulativeProbabilityMustExceedNotReach(Kernel<SampleProblem> kernel)
+    {
+        // Four equal tokens: every sum is exact. A share of one half is reached by two tokens and exceeded by three.
+        float[] logits = new float[4];
+        Assert.That(Draw(kernel, new SampleProblem(4, 4), logits, [0, 0.25f, 0.5f, 0.75f]), Is.EqualTo((int[])[0, 1, 2, 3]));
+        Assert.That(Draw(kernel, new SampleProblem(2, 4, TopP: 0.5f), logits, [0.999f, 0.6f]), Is.EqualTo((int[])[2, 1]));
+        Assert.That(Draw(kernel, new SampleProblem(1, 4, TopP: 0), logits, [0.999f]), Is.EqualTo((int[])[0]));
+    }
+
+    [TestCaseSource(nameof(Kernels))]
     public void TopKBreaksTiesByIndex(Kernel<SampleProblem> kernel)
     {
         float[] logits = [1, 2, 2, 2, 0, 2];

@@ -1,6 +1,8 @@
 namespace KernelEngine.Models;
 
-/// <summary>Memory for rows whose width differs from layer to layer: the widest decides, narrower ones lie closely packed.</summary>
+/// <summary>
+/// Memory for rows whose width differs from layer to layer: the widest decides, narrower ones lie closely packed.
+/// </summary>
 internal sealed class ActivationBuffer(Device device, int rows, long maxWidth) : IDisposable
 {
     private readonly Tensor _tensor = Tensor.Allocate(device, DataType.Float32, rows * maxWidth);

@@ -1,6 +1,8 @@
 namespace KernelEngine.Models;
 
-/// <summary>What a pass through the model writes between the tokens and the logits, for up to <see cref="Rows"/> tokens.</summary>
+/// <summary>
+/// What a pass through the model writes between the tokens and the logits, for up to <see cref="Rows"/> tokens.
+/// </summary>
 internal sealed class Activations : IDisposable
 {
     private readonly Device _device;

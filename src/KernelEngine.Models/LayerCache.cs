@@ -47,8 +47,9 @@ internal sealed class LayerCache : IDisposable
     private void Grow(ref Tensor tensor, int headDim, int capacity, int length)
     {
         Tensor grown = Allocate(capacity, headDim);
+        // Added to zeros: a copy that stays on the device.
         if (length > 0)
-            Layers.ResidualAdd(grown.Slice(0, 0, length), tensor.Slice(0, 0, length)); // onto zeros: a copy that stays on the device
+            Layers.ResidualAdd(grown.Slice(0, 0, length), tensor.Slice(0, 0, length));
         _device.Synchronize();
         tensor.Dispose();
         tensor = grown;

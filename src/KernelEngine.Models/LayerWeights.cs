@@ -1,6 +1,8 @@
 namespace KernelEngine.Models;
 
-/// <summary>The weights of one block, on a device; the <see cref="ModelWeights"/> owns them. Matrices are [outputSize, inputSize].</summary>
+/// <summary>
+/// The weights of one block, on a device; the <see cref="ModelWeights"/> owns them. Matrices are [outputSize, inputSize].
+/// </summary>
 public sealed class LayerWeights
 {
     /// <summary>f32 [hiddenSize], or null in a block without norms.</summary>

@@ -24,7 +24,9 @@ public sealed class LoadedModel : IDisposable
     /// <param name="runner">A runner of this model; the prompt is appended to what it holds.</param>
     /// <param name="prompt">The text to continue.</param>
     /// <param name="options">How; null for greedy.</param>
-    /// <exception cref="ArgumentException">The prompt is longer than the model's positions, or an option is out of range.</exception>
+    /// <exception cref="ArgumentException">
+    /// The prompt is longer than the model's positions, or an option is out of range.
+    /// </exception>
     public IEnumerable<string> Generate(ModelRunner runner, string prompt, GenerationOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(runner);

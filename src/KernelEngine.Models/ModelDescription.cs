@@ -6,7 +6,8 @@ namespace KernelEngine.Models;
 public sealed record ModelDescription
 {
     /// <summary>Limits beyond which a description is taken for a malformed file rather than a model.</summary>
-    public const int MaxHiddenSize = 65536, MaxFeedForwardSize = 1 << 20, MaxLayers = 1024, MaxVocabSize = 1 << 21, MaxMaxPosition = 1 << 20;
+    public const int MaxHiddenSize = 65536, MaxFeedForwardSize = 1 << 20, MaxLayers = 1024, MaxVocabSize = 1 << 21,
+        MaxMaxPosition = 1 << 20;
 
     /// <summary>Tokens.</summary>
     public required int VocabSize { get; init; }
@@ -64,12 +65,14 @@ public sealed record ModelDescription
     }
 
     private static string? FindError(LayerDescription layer) =>
-        layer.HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? OutOfRange("The head dimension", layer.HeadDim, AttentionProblem.MaxHeadDim)
+        layer.HeadDim is < 1 or > AttentionProblem.MaxHeadDim
+            ? OutOfRange("The head dimension", layer.HeadDim, AttentionProblem.MaxHeadDim)
         : layer.ValueHeadDim is < 1 or > AttentionProblem.MaxHeadDim
             ? OutOfRange("The value head dimension", layer.ValueHeadDim, AttentionProblem.MaxHeadDim)
         : layer.NumHeads is < 1 or > MaxHiddenSize ? OutOfRange("The number of heads", layer.NumHeads, MaxHiddenSize)
         : layer.NumKvHeads < 1 || layer.NumHeads % layer.NumKvHeads != 0
-            ? $"The number of heads must be a multiple of the key/value heads but {layer.NumHeads} is no multiple of {layer.NumKvHeads}."
+            ? $"The number of heads must be a multiple of the key/value heads "
+                + $"but {layer.NumHeads} is no multiple of {layer.NumKvHeads}."
         : layer.FeedForwardSize is < 0 or > MaxFeedForwardSize
             ? $"The feed-forward size must be 0 to {MaxFeedForwardSize} but is {layer.FeedForwardSize}."
         : layer.AttentionScale is { } scale && !float.IsFinite(scale) ? "The attention scale must be finite."

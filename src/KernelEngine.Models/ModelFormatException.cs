@@ -19,7 +19,8 @@ public sealed class ModelFormatException : Exception
     }
 
     /// <summary>Names the file and the rule that it breaks.</summary>
-    public ModelFormatException(string file, string rule, Exception? innerException = null) : base($"{file}: {rule}", innerException)
+    public ModelFormatException(string file, string rule, Exception? innerException = null)
+        : base($"{file}: {rule}", innerException)
     {
     }
 }

@@ -3,7 +3,9 @@ using KernelEngine.Models.Tokenizers;
 
 namespace KernelEngine.Models;
 
-/// <summary>Loads a model from files: a llama2.c checkpoint, a safetensors file with its config.json, or a folder with either.</summary>
+/// <summary>
+/// Loads a model from files: a llama2.c checkpoint, a safetensors file with its config.json, or a folder with either.
+/// </summary>
 public static class ModelLoader
 {
     private const string ConfigName = "config.json", IndexName = "model.safetensors.index.json", TokenizerJson = "tokenizer.json";
@@ -21,7 +23,10 @@ public static class ModelLoader
         options ??= LoadOptions.Default;
         string file = Directory.Exists(path) ? FindModel(path) : path;
         if (!File.Exists(file))
-            throw new FileNotFoundException($"There is no model '{path}': give a .bin or .safetensors file, or a folder that holds one.", path);
+        {
+            throw new FileNotFoundException(
+                $"There is no model '{path}': give a .bin or .safetensors file, or a folder that holds one.", path);
+        }
         return IsSafetensors(file) ? LoadHuggingFace(file, device, options) : LoadCheckpoint(file, device, options);
     }
 
@@ -32,32 +37,41 @@ public static class ModelLoader
     {
         ArgumentNullException.ThrowIfNull(description);
         if (!File.Exists(path))
-            throw new FileNotFoundException($"There is no tokenizer '{path}': give a tokenizer.json or a llama2.c tokenizer file.", path);
+        {
+            throw new FileNotFoundException(
+                $"There is no tokenizer '{path}': give a tokenizer.json or a llama2.c tokenizer file.", path);
+        }
         using ByteSource source = ByteSource.Open(path);
         ITokenizer tokenizer = HasExtension(path, ".json")
             ? HuggingFaceTokenizer.Read(source, description.EosTokenIds is [int eos, ..] ? eos : null)
             : LlamaTokenizer.Read(source, description.VocabSize);
         return tokenizer.VocabSize <= description.VocabSize
             ? tokenizer
-            : throw new ModelFormatException(path, $"The tokenizer has {tokenizer.VocabSize} tokens but the model only {description.VocabSize}.");
+            : throw new ModelFormatException(
+                path, $"The tokenizer has {tokenizer.VocabSize} tokens but the model only {description.VocabSize}.");
     }
 
     private static LoadedModel LoadCheckpoint(string file, Device device, LoadOptions options)
     {
         using LlamaCheckpointReader reader = LlamaCheckpointReader.Open(file);
         ITokenizer tokenizer = LoadTokenizer(options.TokenizerPath ?? FindTokenizer(file), reader.Description);
-        return new LoadedModel(reader.Description, ModelWeights.Load(device, reader.Description, reader, options.Weights), tokenizer);
+        var weights = ModelWeights.Load(device, reader.Description, reader, options.Weights);
+        return new LoadedModel(reader.Description, weights, tokenizer);
     }
 
     private static LoadedModel LoadHuggingFace(string file, Device device, LoadOptions options)
     {
         string config = Path.Combine(FolderOf(file), ConfigName);
         if (!File.Exists(config))
-            throw new FileNotFoundException($"A safetensors model needs its {ConfigName} beside it, but there is no '{config}'.", config);
+        {
+            throw new FileNotFoundException(
+                $"A safetensors model needs its {ConfigName} beside it, but there is no '{config}'.", config);
+        }
         ModelDescription description;
         using (ByteSource source = ByteSource.Open(config))
             description = HuggingFaceConfig.Read(source);
-        using SafetensorsReader reader = HasExtension(file, ".json") ? SafetensorsReader.OpenSharded(file) : SafetensorsReader.Open(file);
+        using SafetensorsReader reader =
+            HasExtension(file, ".json") ? SafetensorsReader.OpenSharded(file) : SafetensorsReader.Open(file);
         ITokenizer tokenizer = LoadTokenizer(options.TokenizerPath ?? FindTokenizer(file), description);
         var weights = ModelWeights.Load(device, description, new HuggingFaceWeights(reader), options.Weights);
         return new LoadedModel(description, weights, tokenizer);
@@ -68,15 +82,21 @@ public static class ModelLoader
         string index = Path.Combine(folder, IndexName);
         if (File.Exists(index))
             return index;
-        string[] models = [.. Directory.GetFiles(folder, "*.safetensors").Where(HasModelName), .. Directory.GetFiles(folder, "*.bin").Where(IsNoTokenizer)];
+        string[] models =
+        [
+            .. Directory.GetFiles(folder, "*.safetensors").Where(HasModelName),
+            .. Directory.GetFiles(folder, "*.bin").Where(IsNoTokenizer),
+        ];
         if (models.FirstOrDefault(model => Path.GetFileName(model) == "model.safetensors") is { } main)
             return main;
         return models switch
         {
             [var only] => only,
-            [] => throw new FileNotFoundException($"The folder '{folder}' holds no model: a .safetensors file with {ConfigName}, or a llama2.c .bin file, would do.", folder),
+            [] => throw new FileNotFoundException(
+                $"The folder '{folder}' holds no model: a .safetensors file with {ConfigName}, or a llama2.c"
+                + " .bin file, would do.", folder),
             _ => throw new FileNotFoundException(
-                $"The folder '{folder}' holds several models; name one: {string.Join(", ", models.Select(Path.GetFileName).Order(StringComparer.Ordinal))}.", folder),
+                $"The folder '{folder}' holds several models; name one: {ListNames(models)}.", folder),
         };
     }
 
@@ -91,9 +111,11 @@ public static class ModelLoader
         return binaries switch
         {
             [var only] => only,
-            [] => throw new FileNotFoundException($"There is no tokenizer beside '{modelFile}': a {TokenizerJson}, tokenizer.bin or tok*.bin file there would do, or one named by its path.", folder),
+            [] => throw new FileNotFoundException(
+                $"There is no tokenizer beside '{modelFile}': a {TokenizerJson}, tokenizer.bin or tok*.bin file"
+                + " there would do, or one named by its path.", folder),
             _ => throw new FileNotFoundException(
-                $"There are several tokenizers beside '{modelFile}'; name one: {string.Join(", ", binaries.Select(Path.GetFileName))}.", folder),
+                $"There are several tokenizers beside '{modelFile}'; name one: {ListNames(binaries)}.", folder),
         };
     }
 
@@ -104,7 +126,11 @@ public static class ModelLoader
 
     private static bool IsSafetensors(string path) => HasExtension(path, ".safetensors") || HasExtension(path, ".json");
 
-    private static bool HasExtension(string path, string extension) => path.EndsWith(extension, StringComparison.OrdinalIgnoreCase);
+    private static bool HasExtension(string path, string extension) =>
+        path.EndsWith(extension, StringComparison.OrdinalIgnoreCase);
+
+    private static string ListNames(string[] paths) =>
+        string.Join(", ", paths.Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
 
     private static string FolderOf(string file) => Path.GetDirectoryName(Path.GetFullPath(file))!;
 }

@@ -35,7 +35,8 @@ public sealed class ModelRunner : IDisposable
         if (weights.Layers.Count != description.Layers.Length)
         {
             throw new ArgumentException(
-                $"The weights have {weights.Layers.Count} layers but the description has {description.Layers.Length}.", nameof(weights));
+                $"The weights have {weights.Layers.Count} layers but the description has {description.Layers.Length}.",
+                nameof(weights));
         }
         (Description, _weights, _device) = (description, weights, weights.Device);
         Capacity = Math.Min(options.InitialCapacity, description.MaxPosition);
@@ -76,7 +77,9 @@ public sealed class ModelRunner : IDisposable
     }
 
     /// <summary>Appends tokens, in chunks. The logits of the last one are then ready.</summary>
-    /// <exception cref="ArgumentException">A token is not of the vocabulary, or the model has not that many positions.</exception>
+    /// <exception cref="ArgumentException">
+    /// A token is not of the vocabulary, or the model has not that many positions.
+    /// </exception>
     public void Prefill(ReadOnlySpan<int> tokens) => Append(tokens, []);
 
     /// <summary>Appends tokens, in chunks, and reads the logits after each.</summary>
@@ -89,13 +92,17 @@ public sealed class ModelRunner : IDisposable
         if (logits.Length != (long)tokens.Length * Description.VocabSize)
         {
             throw new ArgumentException(
-                $"logits must have shape [tokens={tokens.Length}, vocabSize={Description.VocabSize}] but has {logits.Length} elements.",
+                $"logits must have shape [tokens={tokens.Length}, vocabSize={Description.VocabSize}] "
+                + $"but has {logits.Length} elements.",
                 nameof(logits));
         }
         Append(tokens, logits);
     }
 
-    /// <summary>Appends one token. The logits after it are then ready. Allocates nothing on the managed heap while the cache has room.</summary>
+    /// <summary>
+    /// Appends one token. The logits after it are then ready. Allocates nothing on the managed heap while the cache has
+    /// room.
+    /// </summary>
     /// <exception cref="ArgumentException">The token is not of the vocabulary, or the model has no position left.</exception>
     public void Decode(int token) => Append(new ReadOnlySpan<int>(in token), []);
 
@@ -105,7 +112,10 @@ public sealed class ModelRunner : IDisposable
     {
         RequireLogits();
         if (logits.Length != Description.VocabSize)
-            throw new ArgumentException($"logits must have vocabSize={Description.VocabSize} elements but has {logits.Length}.", nameof(logits));
+        {
+            throw new ArgumentException(
+                $"logits must have vocabSize={Description.VocabSize} elements but has {logits.Length}.", nameof(logits));
+        }
         _activations.Logits.CopyTo(logits, 0);
     }
 
@@ -129,7 +139,9 @@ public sealed class ModelRunner : IDisposable
 
     /// <summary>A token drawn by the number <paramref name="uniform"/>, at least 0 and below 1.</summary>
     /// <exception cref="ArgumentException">An option or the number is out of range.</exception>
-    /// <exception cref="InvalidOperationException">There is no token yet, or the logits hold a NaN, or +∞, or only −∞.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// There is no token yet, or the logits hold a NaN, or +∞, or only −∞.
+    /// </exception>
     public int Sample(SamplingOptions options, float uniform)
     {
         RequireLogits();
@@ -144,13 +156,18 @@ public sealed class ModelRunner : IDisposable
     /// Appends the prompt and continues it; each token is computed when the caller asks for it. Ends before a stop token, at
     /// the number of tokens asked for, or when the model has no position left. One random number a token, none when greedy.
     /// </summary>
-    /// <exception cref="ArgumentException">The prompt is empty while there is no token yet, or it is no valid prompt, or an option is out of range.</exception>
+    /// <exception cref="ArgumentException">
+    /// The prompt is empty while there is no token yet, or it is no valid prompt, or an option is out of range.
+    /// </exception>
     public IEnumerable<int> Generate(ReadOnlyMemory<int> prompt, GenerationOptions? options = null)
     {
         options ??= GenerationOptions.Default;
         ArgumentOutOfRangeException.ThrowIfNegative(options.MaxTokens, nameof(options));
         if (prompt.Length == 0 && !_hasLogits)
-            throw new ArgumentException("The prompt is empty and no token came before: begin with the token that begins a sequence.", nameof(prompt));
+        {
+            throw new ArgumentException(
+                "The prompt is empty and no token came before: begin with the token that begins a sequence.", nameof(prompt));
+        }
         return GenerateTokens(prompt, options);
     }
 
@@ -286,13 +303,17 @@ public sealed class ModelRunner : IDisposable
         if (tokens.Length > Description.MaxPosition - Position)
         {
             throw new ArgumentException(
-                $"The model has {Description.MaxPosition} positions, of which {Position} are taken: {tokens.Length} more tokens do not fit.",
+                $"The model has {Description.MaxPosition} positions, of which {Position} are taken: "
+                + $"{tokens.Length} more tokens do not fit.",
                 nameof(tokens));
         }
         for (int i = 0; i < tokens.Length; i++)
         {
             if ((uint)tokens[i] >= (uint)Description.VocabSize)
-                throw new ArgumentException($"Tokens must be 0 to {Description.VocabSize - 1} but number {i} is {tokens[i]}.", nameof(tokens));
+            {
+                throw new ArgumentException(
+                    $"Tokens must be 0 to {Description.VocabSize - 1} but number {i} is {tokens[i]}.", nameof(tokens));
+            }
         }
     }
 
@@ -338,6 +359,7 @@ public sealed class ModelRunner : IDisposable
         _activations.Index.CopyTo(new Span<int>(ref index), 0);
         return index >= 0
             ? index
-            : throw new InvalidOperationException($"No token can be chosen after position {Position - 1}: the logits hold a NaN or an infinity, or only −∞.");
+            : throw new InvalidOperationException(
+                $"No token can be chosen after position {Position - 1}: the logits hold a NaN or an infinity, or only −∞.");
     }
 }

@@ -43,8 +43,11 @@ public sealed class ModelWeights : IDisposable
     public long Bytes => _owned.Sum(t => t.Layout.Count * t.Type.SizeInBytes());
 
     /// <summary>Reads every weight that the description asks for.</summary>
-    /// <exception cref="ModelFormatException">A tensor is missing, has another shape or type, or (if asked for) is not finite.</exception>
-    public static ModelWeights Load(Device device, ModelDescription description, IWeightSource source, WeightOptions? options = null)
+    /// <exception cref="ModelFormatException">
+    /// A tensor is missing, has another shape or type, or (if asked for) is not finite.
+    /// </exception>
+    public static ModelWeights Load(
+        Device device, ModelDescription description, IWeightSource source, WeightOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(description);
@@ -155,12 +158,14 @@ public sealed class ModelWeights : IDisposable
             if (stored is null)
             {
                 bool isInBlock = role is not (WeightRole.Embedding or WeightRole.FinalNorm or WeightRole.Head);
-                throw new ModelFormatException($"The model's files hold no {role} weight{(isInBlock ? $" for layer {layer}" : "")}.");
+                throw new ModelFormatException(
+                    $"The model's files hold no {role} weight{(isInBlock ? $" for layer {layer}" : "")}.");
             }
             if (!stored.Shape.SequenceEqual(shape))
             {
                 throw new ModelFormatException(stored.Source.Name,
-                    $"Tensor '{stored.Name}' must have shape [{string.Join(", ", shape.ToArray())}] but has {stored.FormatShape()}.");
+                    $"Tensor '{stored.Name}' must have shape [{string.Join(", ", shape.ToArray())}] "
+                    + $"but has {stored.FormatShape()}.");
             }
             if (stored.Type is null or DataType.Int32)
             {
@@ -184,10 +189,14 @@ public sealed class ModelWeights : IDisposable
                 for (long first = 0; first < count; first += piece)
                 {
                     int length = (int)Math.Min(piece, count - first);
-                    Span<byte> from = read.AsSpan(0, length * storedType.SizeInBytes()), to = converted.AsSpan(0, length * type.SizeInBytes());
+                    Span<byte> from = read.AsSpan(0, length * storedType.SizeInBytes());
+                    Span<byte> to = converted.AsSpan(0, length * type.SizeInBytes());
                     stored.Source.Read(stored.Offset + first * storedType.SizeInBytes(), from);
                     if (options.RequireFinite && ElementConversion.FindNotFinite(from, storedType) is >= 0 and var index)
-                        throw new ModelFormatException(stored.Source.Name, $"Tensor '{stored.Name}' is not finite at element {first + index}.");
+                    {
+                        throw new ModelFormatException(
+                            stored.Source.Name, $"Tensor '{stored.Name}' is not finite at element {first + index}.");
+                    }
                     ElementConversion.Convert(from, storedType, to, type);
                     Copy(tensor, to, first);
                 }

@@ -6,9 +6,13 @@ public sealed record RunnerOptions
     /// <summary>Pieces of 256 tokens; a cache that grows from 256 positions.</summary>
     public static RunnerOptions Default { get; } = new();
 
-    /// <summary>Tokens of a prompt that go through the model together, at least 1: activations take memory for that many.</summary>
+    /// <summary>
+    /// Tokens of a prompt that go through the model together, at least 1: activations take memory for that many.
+    /// </summary>
     public int ChunkSize { get; init; } = 256;
 
-    /// <summary>Positions that the KV cache has at first, at least 1; it doubles as needed, up to the model's positions.</summary>
+    /// <summary>
+    /// Positions that the KV cache has at first, at least 1; it doubles as needed, up to the model's positions.
+    /// </summary>
     public int InitialCapacity { get; init; } = 256;
 }

@@ -7,7 +7,7 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// <summary>
 /// Attention of a few query rows over a long cache (Dao et al. 2023, "Flash-Decoding"): keys and values are streamed once, at
 /// memory speed, for all rows of a group: the query rows of all heads that share the key/value head. Per block of 64 keys:
-/// scores for four rows and four keys at a time, the online softmax of each row, then the weighted sum of the values for two
+/// scores for four rows at a time, the online softmax of each row, then the weighted sum of the values for two
 /// rows and eight vectors at a time, all from registers; the block stays in the first- and second-level cache.
 /// Parallel scheme: a unit is one (sequence, key/value head, range of keys); ranges are cut only when the heads do not come
 /// out even over the threads, and their states are merged afterwards in a fixed order (spec: o = Σ 2^(m_s − m) · o_s / l).
@@ -20,12 +20,14 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
 {
     private const int BlockN = 64;
     private const int MinKeysPerSplit = 256; // below this a merge costs more than the second thread brings
+    private const int MinBytesToShare = 1 << 17; // read from cache in about the time that handing over work takes
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) => new Plan(problem, threads).Bytes;
+    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) =>
+        new Plan(problem, ThreadsFor(problem, threads)).Bytes;
 
     /// <inheritdoc/>
     public override void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
@@ -35,7 +37,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         var body = new Body
         {
             Problem = problem,
-            Plan = new Plan(problem, workers.Count),
+            Plan = new Plan(problem, ThreadsFor(problem, workers.Count)),
             Query = operands[AttentionProblem.Query],
             Key = operands[AttentionProblem.Key],
             Value = operands[AttentionProblem.Value],
@@ -43,13 +45,18 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             Lse = operands[AttentionProblem.Lse],
             Workspace = (float*)workspace,
         };
-        workers.Run(ref body);
+        if (ThreadsFor(problem, workers.Count) == 1)
+            body.Execute(0, 1);
+        else
+            workers.Run(ref body);
         if (body.Plan.Splits > 1)
         {
             var merge = new Merge { Body = body };
             workers.Run(ref merge);
         }
     }
+
+    private static int ThreadsFor(in AttentionProblem problem, int threads) => problem.Bytes < MinBytesToShare ? 1 : threads;
 
     // The split of the work, and where buffers lie in the workspace, in floats.
     private readonly struct Plan
@@ -141,227 +148,202 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             Unsafe.InitBlockUnaligned(state, 0, checked((uint)(rows * Plan.ValueWidth * sizeof(float))));
             int b = (int)(task / Problem.NumKvHeads), kvHead = (int)(task % Problem.NumKvHeads);
             long keyStride = Key.Layout.Stride(1) * TSource.Size, valueStride = Value.Layout.Stride(1) * TSource.Size;
+            long keyBytes = (long)Problem.HeadDim * TSource.Size, valueBytes = (long)Problem.ValueHeadDim * TSource.Size;
             for (long key0 = firstKey; key0 < lastKey; key0 += BlockN)
             {
                 int count = (int)Math.Min(BlockN, lastKey - key0);
-                byte* keys = Key.Address(b, key0, kvHead), values = Value.Address(b, key0, kvHead);
+                var keys = new RowSequence(Key.Address(b, key0, kvHead), keyStride, keyBytes);
+                var values = new RowSequence(Value.Address(b, key0, kvHead), valueStride, valueBytes);
+                // The first pass over the keys asks for the values of the block, the first over the values for the next
+                // block's keys: memory is never idle while the other phase computes.
+                RowSequence ahead = values;
                 int row = 0;
-                for (; row <= rows - 4; row += 4)
-                    ScoreFour<TSource>(queryRows + (long)row * Problem.HeadDim, keys, keyStride, count, Problem.HeadDim, scores + (long)row * BlockN);
-                for (; row < rows; row++)
-                    ScoreOne<TSource>(queryRows + (long)row * Problem.HeadDim, keys, keyStride, count, Problem.HeadDim, scores + (long)row * BlockN);
+                for (; row <= rows - 4; row += 4, ahead = default)
+                    ScoreFour<TSource>(queryRows + (long)row * Problem.HeadDim, keys, count, Problem.HeadDim, scores + (long)row * BlockN, ahead);
+                for (; row < rows; row++, ahead = default)
+                    ScoreOne<TSource>(queryRows + (long)row * Problem.HeadDim, keys, count, Problem.HeadDim, scores + (long)row * BlockN, ahead);
                 for (row = 0; row < rows; row++)
                 {
                     int visible = Visible(row, key0, count);
                     if (visible > 0)
-                        AttentionRow<TSimd, TVector>.Update(scores + (long)row * BlockN, visible, ref maxima[row], ref totals[row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
+                    {
+                        AttentionRow<TSimd, TVector>.Update(
+                            scores + (long)row * BlockN, visible, ref maxima[row], ref totals[row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
+                    }
                 }
                 // Two rows share a pass over the values they both see (a masked value, which may be NaN, is never touched).
+                ahead = key0 + 2 * BlockN <= lastKey ? keys.After(BlockN) : default;
                 row = 0;
-                for (; row <= rows - 2; row += 2)
+                for (; row <= rows - 2; row += 2, ahead = default)
                 {
                     int common = Visible(row, key0, count), more = Visible(row + 1, key0, count);
                     float* p = scores + (long)row * BlockN, sums = state + (long)row * Plan.ValueWidth;
-                    AddValues<TSource, Two>(p, values, valueStride, common, sums);
-                    AddValues<TSource, One>(p + BlockN + common, values + common * valueStride, valueStride, more - common, sums + Plan.ValueWidth);
+                    AddValues<TSource, Counts.Two>(p, values, common, sums, ahead);
+                    AddValues<TSource, Counts.One>(p + BlockN + common, values.After(common), more - common, sums + Plan.ValueWidth, default);
                 }
                 if (row < rows)
-                    AddValues<TSource, One>(scores + (long)row * BlockN, values, valueStride, Visible(row, key0, count), state + (long)row * Plan.ValueWidth);
+                    AddValues<TSource, Counts.One>(scores + (long)row * BlockN, values, Visible(row, key0, count), state + (long)row * Plan.ValueWidth, ahead);
             }
         }
 
-        // scores[r, j] = q_r · k_j for four rows; four keys at a time share each load of the query rows and vice versa.
+        // scores[r, j] = q_r · k_j for four rows. Keys are read one after another, in the order of memory (four side by side
+        // took half again as long from memory), and the rows of `ahead` are asked for on the way.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void ScoreFour<TSource>(float* q, byte* keys, long stride, int count, int size, float* scores)
+        private static void ScoreFour<TSource>(float* q, in RowSequence keys, int count, int size, float* scores, RowSequence ahead)
             where TSource : struct, ISource<TVector>
         {
             int w = TSimd.Width;
             float* q1 = q + size, q2 = q1 + size, q3 = q2 + size;
-            int j = 0;
-            for (; j <= count - 4; j += 4, keys += 4 * stride)
+            byte* k = keys.First;
+            for (int j = 0; j < count; j++, k += keys.Stride)
             {
-                byte* k1 = keys + stride, k2 = k1 + stride, k3 = k2 + stride;
-                TVector s00 = TSimd.Zero, s01 = TSimd.Zero, s02 = TSimd.Zero, s03 = TSimd.Zero;
-                TVector s10 = TSimd.Zero, s11 = TSimd.Zero, s12 = TSimd.Zero, s13 = TSimd.Zero;
-                TVector s20 = TSimd.Zero, s21 = TSimd.Zero, s22 = TSimd.Zero, s23 = TSimd.Zero;
-                TVector s30 = TSimd.Zero, s31 = TSimd.Zero, s32 = TSimd.Zero, s33 = TSimd.Zero;
-                int c = 0;
-                for (; c <= size - w; c += w)
-                {
-                    TVector a0 = TSource.Load(keys, c), a1 = TSource.Load(k1, c), a2 = TSource.Load(k2, c), a3 = TSource.Load(k3, c);
-                    TVector x = TSimd.Load(q + c);
-                    s00 = TSimd.MultiplyAdd(x, a0, s00);
-                    s01 = TSimd.MultiplyAdd(x, a1, s01);
-                    s02 = TSimd.MultiplyAdd(x, a2, s02);
-                    s03 = TSimd.MultiplyAdd(x, a3, s03);
-                    x = TSimd.Load(q1 + c);
-                    s10 = TSimd.MultiplyAdd(x, a0, s10);
-                    s11 = TSimd.MultiplyAdd(x, a1, s11);
-                    s12 = TSimd.MultiplyAdd(x, a2, s12);
-                    s13 = TSimd.MultiplyAdd(x, a3, s13);
-                    x = TSimd.Load(q2 + c);
-                    s20 = TSimd.MultiplyAdd(x, a0, s20);
-                    s21 = TSimd.MultiplyAdd(x, a1, s21);
-                    s22 = TSimd.MultiplyAdd(x, a2, s22);
-                    s23 = TSimd.MultiplyAdd(x, a3, s23);
-                    x = TSimd.Load(q3 + c);
-                    s30 = TSimd.MultiplyAdd(x, a0, s30);
-                    s31 = TSimd.MultiplyAdd(x, a1, s31);
-                    s32 = TSimd.MultiplyAdd(x, a2, s32);
-                    s33 = TSimd.MultiplyAdd(x, a3, s33);
-                }
-                Vector128<float> r0 = TSimd.SumFour(s00, s01, s02, s03), r1 = TSimd.SumFour(s10, s11, s12, s13);
-                Vector128<float> r2 = TSimd.SumFour(s20, s21, s22, s23), r3 = TSimd.SumFour(s30, s31, s32, s33);
-                for (; c < size; c++)
-                {
-                    Vector128<float> a = Vector128.Create(
-                        TSource.LoadOne(keys, c), TSource.LoadOne(k1, c), TSource.LoadOne(k2, c), TSource.LoadOne(k3, c));
-                    r0 += a * q[c];
-                    r1 += a * q1[c];
-                    r2 += a * q2[c];
-                    r3 += a * q3[c];
-                }
-                r0.Store(scores + j);
-                r1.Store(scores + BlockN + j);
-                r2.Store(scores + 2 * BlockN + j);
-                r3.Store(scores + 3 * BlockN + j);
-            }
-            for (; j < count; j++, keys += stride)
-            {
-                for (int r = 0; r < 4; r++)
-                    scores[r * BlockN + j] = Dot<TSource>(q + r * size, keys, size);
-            }
-        }
-
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void ScoreOne<TSource>(float* q, byte* keys, long stride, int count, int size, float* scores)
-            where TSource : struct, ISource<TVector>
-        {
-            int w = TSimd.Width;
-            int j = 0;
-            for (; j <= count - 4; j += 4, keys += 4 * stride)
-            {
-                byte* k1 = keys + stride, k2 = k1 + stride, k3 = k2 + stride;
+                Prefetch.Row(ahead.First, ahead.Bytes);
+                ahead.First += ahead.Stride;
                 TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
                 int c = 0;
                 for (; c <= size - w; c += w)
                 {
-                    TVector x = TSimd.Load(q + c);
-                    s0 = TSimd.MultiplyAdd(x, TSource.Load(keys, c), s0);
-                    s1 = TSimd.MultiplyAdd(x, TSource.Load(k1, c), s1);
-                    s2 = TSimd.MultiplyAdd(x, TSource.Load(k2, c), s2);
-                    s3 = TSimd.MultiplyAdd(x, TSource.Load(k3, c), s3);
+                    TVector a = TSource.Load(k, c);
+                    s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), a, s0);
+                    s1 = TSimd.MultiplyAdd(TSimd.Load(q1 + c), a, s1);
+                    s2 = TSimd.MultiplyAdd(TSimd.Load(q2 + c), a, s2);
+                    s3 = TSimd.MultiplyAdd(TSimd.Load(q3 + c), a, s3);
                 }
                 Vector128<float> r = TSimd.SumFour(s0, s1, s2, s3);
                 for (; c < size; c++)
-                {
-                    r += q[c] * Vector128.Create(
-                        TSource.LoadOne(keys, c), TSource.LoadOne(k1, c), TSource.LoadOne(k2, c), TSource.LoadOne(k3, c));
-                }
-                r.Store(scores + j);
+                    r += TSource.LoadOne(k, c) * Vector128.Create(q[c], q1[c], q2[c], q3[c]);
+                scores[j] = r.ToScalar();
+                scores[BlockN + j] = r.GetElement(1);
+                scores[2 * BlockN + j] = r.GetElement(2);
+                scores[3 * BlockN + j] = r.GetElement(3);
             }
-            for (; j < count; j++, keys += stride)
-                scores[j] = Dot<TSource>(q, keys, size);
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static void ScoreOne<TSource>(float* q, in RowSequence keys, int count, int size, float* scores, RowSequence ahead)
+            where TSource : struct, ISource<TVector>
+        {
+            byte* k = keys.First;
+            for (int j = 0; j < count; j++, k += keys.Stride)
+            {
+                Prefetch.Row(ahead.First, ahead.Bytes);
+                ahead.First += ahead.Stride;
+                scores[j] = Dot<TSource>(q, k, size);
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private static float Dot<TSource>(float* q, byte* key, int size) where TSource : struct, ISource<TVector>
         {
-            TVector s = TSimd.Zero;
+            int w = TSimd.Width;
+            TVector s0 = TSimd.Zero, s1 = TSimd.Zero;
             int c = 0;
-            for (; c <= size - TSimd.Width; c += TSimd.Width)
-                s = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, c), s);
-            float sum = TSimd.Sum(s);
+            for (; c <= size - 2 * w; c += 2 * w)
+            {
+                s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, c), s0);
+                s1 = TSimd.MultiplyAdd(TSimd.Load(q + c + w), TSource.Load(key, c + w), s1);
+            }
+            for (; c <= size - w; c += w)
+                s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, c), s0);
+            float sum = TSimd.Sum(TSimd.Add(s0, s1));
             for (; c < size; c++)
                 sum += q[c] * TSource.LoadOne(key, c);
             return sum;
         }
 
         // sums[r] += Σ_j p[r, j] · v_j for one or two rows. Eight vectors of each row stay in registers over the block.
-        private readonly void AddValues<TSource, TRows>(float* p, byte* values, long stride, int count, float* sums)
+        private readonly void AddValues<TSource, TRowCount>(float* p, in RowSequence values, int count, float* sums, RowSequence ahead)
             where TSource : struct, ISource<TVector>
-            where TRows : struct, IRows
+            where TRowCount : struct, ICount
         {
             if (count <= 0)
                 return;
             int w = TSimd.Width, size = Problem.ValueHeadDim;
             int c = 0;
-            for (; c <= size - 8 * w; c += 8 * w)
-                AddColumns<TSource, TRows, Eight>(p, values, stride, count, c, sums, Plan.ValueWidth);
-            for (; c <= size - 4 * w; c += 4 * w)
-                AddColumns<TSource, TRows, Four>(p, values, stride, count, c, sums, Plan.ValueWidth);
-            for (; c <= size - w; c += w)
-                AddColumns<TSource, TRows, One>(p, values, stride, count, c, sums, Plan.ValueWidth);
+            for (; c <= size - 8 * w; c += 8 * w, ahead = default)
+                AddColumns<TSource, TRowCount, Counts.Eight>(p, values, count, c, sums, Plan.ValueWidth, ahead);
+            for (; c <= size - 4 * w; c += 4 * w, ahead = default)
+                AddColumns<TSource, TRowCount, Counts.Four>(p, values, count, c, sums, Plan.ValueWidth, ahead);
+            for (; c <= size - w; c += w, ahead = default)
+                AddColumns<TSource, TRowCount, Counts.One>(p, values, count, c, sums, Plan.ValueWidth, ahead);
             for (; c < size; c++)
             {
-                for (int r = 0; r < TRows.Value; r++)
+                for (int r = 0; r < TRowCount.Value; r++)
                 {
                     float sum = 0f;
                     for (int j = 0; j < count; j++)
-                        sum += p[r * BlockN + j] * TSource.LoadOne(values + j * stride, c);
+                        sum += p[r * BlockN + j] * TSource.LoadOne(values.First + j * values.Stride, c);
                     sums[r * Plan.ValueWidth + c] += sum;
                 }
             }
         }
 
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void AddColumns<TSource, TRows, TCount>(float* p, byte* values, long stride, int count, int column, float* sums, int width)
+        private static void AddColumns<TSource, TRowCount, TCount>(
+            float* p, in RowSequence rows, int count, int column, float* sums, int width, RowSequence ahead)
             where TSource : struct, ISource<TVector>
-            where TRows : struct, IRows
-            where TCount : struct, IRows
+            where TRowCount : struct, ICount
+            where TCount : struct, ICount
         {
             int w = TSimd.Width;
             float* o = sums + column;
-            float* o1 = TRows.Value > 1 ? o + width : o;
+            float* o1 = TRowCount.Value > 1 ? o + width : o;
             TVector a0 = TSimd.Load(o), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
             TVector b0 = TSimd.Load(o1), b1 = b0, b2 = b0, b3 = b0, b4 = b0, b5 = b0, b6 = b0, b7 = b0;
             if (TCount.Value > 1) (a1, a2, a3) = (TSimd.Load(o + w), TSimd.Load(o + 2 * w), TSimd.Load(o + 3 * w));
-            if (TCount.Value > 4) (a4, a5, a6, a7) = (TSimd.Load(o + 4 * w), TSimd.Load(o + 5 * w), TSimd.Load(o + 6 * w), TSimd.Load(o + 7 * w));
             if (TCount.Value > 1) (b1, b2, b3) = (TSimd.Load(o1 + w), TSimd.Load(o1 + 2 * w), TSimd.Load(o1 + 3 * w));
-            if (TCount.Value > 4) (b4, b5, b6, b7) = (TSimd.Load(o1 + 4 * w), TSimd.Load(o1 + 5 * w), TSimd.Load(o1 + 6 * w), TSimd.Load(o1 + 7 * w));
-            for (int j = 0; j < count; j++, values += stride)
+            if (TCount.Value > 4)
             {
+                (a4, a5, a6, a7) = (TSimd.Load(o + 4 * w), TSimd.Load(o + 5 * w), TSimd.Load(o + 6 * w), TSimd.Load(o + 7 * w));
+                (b4, b5, b6, b7) = (TSimd.Load(o1 + 4 * w), TSimd.Load(o1 + 5 * w), TSimd.Load(o1 + 6 * w), TSimd.Load(o1 + 7 * w));
+            }
+            byte* values = rows.First;
+            for (int j = 0; j < count; j++, values += rows.Stride)
+            {
+                Prefetch.Row(ahead.First, ahead.Bytes);
+                ahead.First += ahead.Stride;
                 TVector x = TSimd.Broadcast(p[j]), y = x;
-                if (TRows.Value > 1) y = TSimd.Broadcast(p[BlockN + j]);
+                if (TRowCount.Value > 1) y = TSimd.Broadcast(p[BlockN + j]);
                 TVector v = TSource.Load(values, column);
                 a0 = TSimd.MultiplyAdd(x, v, a0);
-                if (TRows.Value > 1) b0 = TSimd.MultiplyAdd(y, v, b0);
+                if (TRowCount.Value > 1) b0 = TSimd.MultiplyAdd(y, v, b0);
                 if (TCount.Value > 1)
                 {
                     v = TSource.Load(values, column + w);
                     a1 = TSimd.MultiplyAdd(x, v, a1);
-                    if (TRows.Value > 1) b1 = TSimd.MultiplyAdd(y, v, b1);
+                    if (TRowCount.Value > 1) b1 = TSimd.MultiplyAdd(y, v, b1);
                     v = TSource.Load(values, column + 2 * w);
                     a2 = TSimd.MultiplyAdd(x, v, a2);
-                    if (TRows.Value > 1) b2 = TSimd.MultiplyAdd(y, v, b2);
+                    if (TRowCount.Value > 1) b2 = TSimd.MultiplyAdd(y, v, b2);
                     v = TSource.Load(values, column + 3 * w);
                     a3 = TSimd.MultiplyAdd(x, v, a3);
-                    if (TRows.Value > 1) b3 = TSimd.MultiplyAdd(y, v, b3);
+                    if (TRowCount.Value > 1) b3 = TSimd.MultiplyAdd(y, v, b3);
                 }
                 if (TCount.Value > 4)
                 {
                     v = TSource.Load(values, column + 4 * w);
                     a4 = TSimd.MultiplyAdd(x, v, a4);
-                    if (TRows.Value > 1) b4 = TSimd.MultiplyAdd(y, v, b4);
+                    if (TRowCount.Value > 1) b4 = TSimd.MultiplyAdd(y, v, b4);
                     v = TSource.Load(values, column + 5 * w);
                     a5 = TSimd.MultiplyAdd(x, v, a5);
-                    if (TRows.Value > 1) b5 = TSimd.MultiplyAdd(y, v, b5);
+                    if (TRowCount.Value > 1) b5 = TSimd.MultiplyAdd(y, v, b5);
                     v = TSource.Load(values, column + 6 * w);
                     a6 = TSimd.MultiplyAdd(x, v, a6);
-                    if (TRows.Value > 1) b6 = TSimd.MultiplyAdd(y, v, b6);
+                    if (TRowCount.Value > 1) b6 = TSimd.MultiplyAdd(y, v, b6);
                     v = TSource.Load(values, column + 7 * w);
                     a7 = TSimd.MultiplyAdd(x, v, a7);
-                    if (TRows.Value > 1) b7 = TSimd.MultiplyAdd(y, v, b7);
+                    if (TRowCount.Value > 1) b7 = TSimd.MultiplyAdd(y, v, b7);
                 }
             }
             StoreRow<TCount>(o, a0, a1, a2, a3, a4, a5, a6, a7);
-            if (TRows.Value > 1)
+            if (TRowCount.Value > 1)
                 StoreRow<TCount>(o1, b0, b1, b2, b3, b4, b5, b6, b7);
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private static void StoreRow<TCount>(
             float* o, TVector v0, TVector v1, TVector v2, TVector v3, TVector v4, TVector v5, TVector v6, TVector v7)
-            where TCount : struct, IRows
+            where TCount : struct, ICount
         {
             int w = TSimd.Width;
             TSimd.Store(v0, o);
@@ -419,29 +401,13 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         }
     }
 
-    // A count that the JIT sees as a constant.
-    private interface IRows
+    // Rows of keys or values in memory; none when Bytes is 0.
+    private struct RowSequence(byte* first, long stride, long bytes)
     {
-        static abstract int Value { get; }
-    }
+        public byte* First = first;
+        public readonly long Stride = stride;
+        public readonly long Bytes = bytes;
 
-    private readonly struct One : IRows
-    {
-        public static int Value => 1;
-    }
-
-    private readonly struct Two : IRows
-    {
-        public static int Value => 2;
-    }
-
-    private readonly struct Four : IRows
-    {
-        public static int Value => 4;
-    }
-
-    private readonly struct Eight : IRows
-    {
-        public static int Value => 8;
+        public readonly RowSequence After(long count) => new(First + count * Stride, Stride, Bytes);
     }
 }

@@ -16,6 +16,9 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
     // From about this many rows on, packing the weight and multiplying tiles is faster than streaming it.
     private const int MaxRows = 8;
 
+    // Handing work to other threads costs some microseconds, in which one thread reads about this many weights from cache.
+    private const long MinWeightsToShare = 1 << 15;
+
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
@@ -33,7 +36,10 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
             Weight = operands[LinearProblem.Weight],
             Output = operands[LinearProblem.Output],
         };
-        workers.Run(ref body);
+        if ((long)problem.OutputSize * problem.InputSize < MinWeightsToShare)
+            body.Execute(0, 1);
+        else
+            workers.Run(ref body);
     }
 
     private struct Body : IParallelBody

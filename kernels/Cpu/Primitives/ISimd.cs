@@ -67,8 +67,8 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     static abstract float MaxAcross(TVector value);
 
     /// <summary>
-    /// 2^x for x ≤ 0 (what a softmax needs); −∞ and everything below −126 gives 0, NaN gives NaN. Relative error at most
-    /// 2.5e-7 (2 ulp).
+    /// 2^x for x ≤ 0 (what a softmax needs); −∞ gives 0, NaN gives NaN. Relative error at most 1.2e-7 down to −126; below,
+    /// where float32 is subnormal, the result is subnormal or 0, an error of at most 2^-126.
     /// </summary>
     static abstract TVector Exp2NonPositive(TVector value);
 

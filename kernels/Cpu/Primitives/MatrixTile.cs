@@ -39,21 +39,21 @@ internal static unsafe class MatrixTile<TSimd, TVector>
         if (width == TSimd.TileVectors * TSimd.Width)
         {
             if (TSimd.TileVectors == 4)
-                MultiplyVectors<Four>(a, aStride, rows, b, depth, c, cStride, accumulate);
+                MultiplyVectors<Counts.Four>(a, aStride, rows, b, depth, c, cStride, accumulate);
             else
-                MultiplyVectors<Two>(a, aStride, rows, b, depth, c, cStride, accumulate);
+                MultiplyVectors<Counts.Two>(a, aStride, rows, b, depth, c, cStride, accumulate);
         }
         else if (width == TSimd.Width)
         {
-            MultiplyVectors<One>(a, aStride, rows, b, depth, c, cStride, accumulate);
+            MultiplyVectors<Counts.One>(a, aStride, rows, b, depth, c, cStride, accumulate);
         }
         else if (width == 2 * TSimd.Width)
         {
-            MultiplyVectors<Two>(a, aStride, rows, b, depth, c, cStride, accumulate);
+            MultiplyVectors<Counts.Two>(a, aStride, rows, b, depth, c, cStride, accumulate);
         }
         else
         {
-            MultiplyVectors<Three>(a, aStride, rows, b, depth, c, cStride, accumulate);
+            MultiplyVectors<Counts.Three>(a, aStride, rows, b, depth, c, cStride, accumulate);
         }
     }
 
@@ -141,30 +141,4 @@ internal static unsafe class MatrixTile<TSimd, TVector>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Store(float* c, bool accumulate, TVector v) =>
         TSimd.Store(accumulate ? TSimd.Add(TSimd.Load(c), v) : v, c);
-
-    // A vector count that the JIT sees as a constant.
-    private interface ICount
-    {
-        static abstract int Value { get; }
-    }
-
-    private readonly struct One : ICount
-    {
-        public static int Value => 1;
-    }
-
-    private readonly struct Two : ICount
-    {
-        public static int Value => 2;
-    }
-
-    private readonly struct Three : ICount
-    {
-        public static int Value => 3;
-    }
-
-    private readonly struct Four : ICount
-    {
-        public static int Value => 4;
-    }
 }

@@ -81,7 +81,7 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Sum(Vector512<float> value) => Vector512.Sum(value);
+    public static float Sum(Vector512<float> value) => Simd256.Sum(value.GetLower() + value.GetUpper());
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -96,8 +96,8 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Exp2NonPositive(Vector512<float> value)
     {
-        // 2^x = 2^n · 2^f with n = round(x), f in [-1/2, 1/2]: a degree-6 polynomial for 2^f (minimax, relative error 2e-9
-        // before rounding) and one instruction that adds n to the exponent and rounds to zero below the subnormals.
+        // 2^x = 2^n · 2^f with n = round(x), f in [-1/2, 1/2]: a degree-6 polynomial for 2^f and one instruction that adds n
+        // to the exponent and rounds to zero below the subnormals.
         Vector512<float> x = Avx512F.Max(value, Vector512.Create(-200f)); // max(a, b) gives b when a is NaN: restored below
         Vector512<float> n = Avx512F.RoundScale(x, 0x08);
         Vector512<float> f = x - n;

@@ -10,6 +10,7 @@ internal struct RowParameters
     public ArrayView<int> Indices;     // [rows]
     public ArrayView<float> Uniforms;  // [rows], at least 0 and below 1
     public int Size;
+    public int IndexSteps;             // bisections that find an index: at least log2 size
     public int TopK;                   // 0 for all
     public float Temperature, TopP, LowestExponent; // the last: ln minP, −∞ for all
 }

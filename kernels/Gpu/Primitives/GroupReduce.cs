@@ -5,7 +5,8 @@ namespace KernelEngine.Kernels.Gpu.Primitives;
 
 /// <summary>
 /// Reductions over a group of <see cref="Threads"/> threads through shared memory, in an order that does not depend on the
-/// device's warps. Every thread of the group must call, and every thread gets the result.
+/// device's warps. Every thread of the group must call, and every thread gets the result. Two barriers suffice also when one
+/// reduction follows another: the parts that slow threads still read are written only behind the next one's first barrier.
 /// </summary>
 internal static class GroupReduce
 {
@@ -35,29 +36,6 @@ internal static class GroupReduce
         float sum = 0f;
         for (int i = 0; i < Parts; i++)
             sum += scratch[Threads + i];
-        Group.Barrier(); // the next reduction writes where this one still reads
         return sum;
-    }
-
-    /// <summary>The largest of all threads' values.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int Max(ArrayView<int> scratch, int value)
-    {
-        int thread = Group.IdxX;
-        scratch[thread] = value;
-        Group.Barrier();
-        if (thread < Parts)
-        {
-            int part = scratch[thread];
-            for (int i = thread + Parts; i < Threads; i += Parts)
-                part = scratch[i] > part ? scratch[i] : part;
-            scratch[Threads + thread] = part;
-        }
-        Group.Barrier();
-        int max = scratch[Threads];
-        for (int i = 1; i < Parts; i++)
-            max = scratch[Threads + i] > max ? scratch[Threads + i] : max;
-        Group.Barrier();
-        return max;
     }
 }

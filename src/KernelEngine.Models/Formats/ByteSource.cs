@@ -44,7 +44,10 @@ public sealed class ByteSource : IDisposable
     public void Read(long offset, Span<byte> target)
     {
         if (offset < 0 || offset > Length - target.Length)
-            throw new ModelFormatException(Name, $"Bytes {offset} to {offset + target.Length} lie outside the file of {Length} bytes.");
+        {
+            throw new ModelFormatException(
+                Name, $"Bytes {offset} to {offset + target.Length} lie outside the file of {Length} bytes.");
+        }
         if (_file is null)
         {
             _memory.Span.Slice((int)offset, target.Length).CopyTo(target);

@@ -23,7 +23,8 @@ public static class HuggingFaceConfig
         if (!fields.Has("head_dim") && hiddenSize % numHeads != 0)
         {
             throw new ModelFormatException(
-                source.Name, $"hidden_size must be a multiple of num_attention_heads but {hiddenSize} is no multiple of {numHeads}.");
+                source.Name,
+                $"hidden_size must be a multiple of num_attention_heads but {hiddenSize} is no multiple of {numHeads}.");
         }
         var layer = new LayerDescription
         {
@@ -59,7 +60,9 @@ public static class HuggingFaceConfig
         if (architectures is not [Architecture])
         {
             throw new ModelFormatException(
-                source.Name, $"architectures must be [{Architecture}] but is [{string.Join(", ", architectures)}]: other models cannot be run.");
+                source.Name,
+                $"architectures must be [{Architecture}] but is [{string.Join(", ", architectures)}]: "
+                + "other models cannot be run.");
         }
         if (fields.GetString("hidden_act", "silu") is var activation && activation is not ("silu" or "swish"))
             throw new ModelFormatException(source.Name, $"hidden_act must be silu but is '{activation}'.");

@@ -14,7 +14,10 @@ internal sealed class JsonFields
     {
         (_source, _object, _prefix) = (source, element, prefix);
         if (element.ValueKind != JsonValueKind.Object)
-            throw new ModelFormatException(source.Name, $"{(prefix.Length > 0 ? prefix.TrimEnd('.') : "The content")} must be an object.");
+        {
+            throw new ModelFormatException(
+                source.Name, $"{(prefix.Length > 0 ? prefix.TrimEnd('.') : "The content")} must be an object.");
+        }
     }
 
     public bool Has(string name) => Find(name) is not null;

@@ -76,7 +76,10 @@ internal sealed class SafetensorsHeader(
                 continue;
             }
             if (name.Length > SafetensorsReader.MaxNameLength)
-                throw Refuse($"The name '{Shorten(name)}' has {name.Length} characters; {SafetensorsReader.MaxNameLength} are allowed.");
+            {
+                throw Refuse(
+                    $"The name '{Shorten(name)}' has {name.Length} characters; {SafetensorsReader.MaxNameLength} are allowed.");
+            }
             if (tensors.Count == SafetensorsReader.MaxTensors)
                 throw Refuse($"The file has more than {SafetensorsReader.MaxTensors} tensors.");
             StoredTensor tensor = ReadEntry(ref json, name);
@@ -209,7 +212,8 @@ internal sealed class SafetensorsHeader(
             if (end > dataLength)
                 throw Refuse($"Tensor '{tensor.Name}' ends at byte {end} of the data, which has {dataLength}.");
             tensors[tensor.Name] = new StoredTensor(
-                source, tensor.Name, tensor.StoredType, tensor.Type, tensor.Shape.ToArray(), _dataStart + tensor.Offset, tensor.Bytes);
+                source, tensor.Name, tensor.StoredType, tensor.Type, tensor.Shape.ToArray(),
+                _dataStart + tensor.Offset, tensor.Bytes);
         }
         if (end != dataLength)
             throw Refuse($"The tensors cover {end} bytes but {dataLength} follow the header.");

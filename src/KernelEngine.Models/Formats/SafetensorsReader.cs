@@ -49,7 +49,9 @@ public sealed class SafetensorsReader : IDisposable
     }
 
     /// <summary>Opens the files that an index (<c>model.safetensors.index.json</c>) names, beside the index.</summary>
-    /// <exception cref="ModelFormatException">The index or one of the files is malformed, or a tensor is not where the index says.</exception>
+    /// <exception cref="ModelFormatException">
+    /// The index or one of the files is malformed, or a tensor is not where the index says.
+    /// </exception>
     /// <exception cref="IOException">A file cannot be opened.</exception>
     public static SafetensorsReader OpenSharded(string indexPath)
     {

@@ -2,12 +2,15 @@ using System.Runtime.InteropServices;
 
 namespace KernelEngine.Models.Formats;
 
-/// <summary>A tensor in a file: where its bytes lie, how they are stored, and its shape. Its range was checked against the file.</summary>
+/// <summary>
+/// A tensor in a file: where its bytes lie, how they are stored, and its shape. Its range was checked against the file.
+/// </summary>
 public sealed class StoredTensor
 {
     private readonly long[] _shape;
 
-    internal StoredTensor(ByteSource source, string name, string storedType, DataType? type, long[] shape, long offset, long bytes) =>
+    internal StoredTensor(
+        ByteSource source, string name, string storedType, DataType? type, long[] shape, long offset, long bytes) =>
         (Source, Name, StoredType, Type, _shape, Offset, Bytes) = (source, name, storedType, type, shape, offset, bytes);
 
     /// <summary>The file.</summary>
@@ -38,9 +41,13 @@ public sealed class StoredTensor
         ArgumentNullException.ThrowIfNull(values);
         TensorLayout layout = TensorLayout.Contiguous(shape);
         if (layout.Count != values.Length)
-            throw new ArgumentException($"The shape {layout} has {layout.Count} elements but {values.Length} values were given.", nameof(values));
+        {
+            throw new ArgumentException(
+                $"The shape {layout} has {layout.Count} elements but {values.Length} values were given.", nameof(values));
+        }
         byte[] bytes = MemoryMarshal.AsBytes(values.AsSpan()).ToArray();
-        return new StoredTensor(ByteSource.FromMemory(name, bytes), name, "F32", DataType.Float32, shape.ToArray(), 0, bytes.Length);
+        return new StoredTensor(
+            ByteSource.FromMemory(name, bytes), name, "F32", DataType.Float32, shape.ToArray(), 0, bytes.Length);
     }
 
     /// <summary>The shape as messages print it: <c>[2, 3]</c>.</summary>
@@ -51,7 +58,10 @@ public sealed class StoredTensor
     public float[] ReadSingles()
     {
         if (Type is null or DataType.Int32)
-            throw new NotSupportedException($"{Source.Name}: tensor '{Name}' is stored as {StoredType}; F32, F16 and BF16 can be read as float.");
+        {
+            throw new NotSupportedException(
+                $"{Source.Name}: tensor '{Name}' is stored as {StoredType}; F32, F16 and BF16 can be read as float.");
+        }
         var values = new float[Bytes / Type.Value.SizeInBytes()];
         var bytes = new byte[Bytes];
         Source.Read(Offset, bytes);

@@ -94,7 +94,8 @@ public sealed class InductionModel : IWeightSource
     // Head 0: with q turned back by one position, the score a·a·Σ cos(θ·(distance − 1)) is largest at the previous token.
     private void WriteFirstLayer()
     {
-        float previous = Amplitude(_options.PreviousTokenSharpness), sink = Amplitude(SinkSharpness), local = Amplitude(LocalSharpness);
+        float previous = Amplitude(_options.PreviousTokenSharpness);
+        float sink = Amplitude(SinkSharpness), local = Amplitude(LocalSharpness);
         float[] query = NewQuery(), key = NewKey();
         for (int pair = 0; pair < Pairs; pair++)
         {
@@ -111,7 +112,8 @@ public sealed class InductionModel : IWeightSource
         AddLayer(0, query, key, PreviousBlock);
     }
 
-    // Head 0: the score is largest where the token before equals this one; without a match, half of it goes to the follower of BOS.
+    // Head 0: the score is largest where the token before equals this one; half of it goes to the follower of BOS, which wins
+    // when there is no match.
     private void WriteSecondLayer()
     {
         float match = Amplitude(_options.MatchSharpness);

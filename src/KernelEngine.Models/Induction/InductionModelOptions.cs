@@ -15,7 +15,9 @@ public sealed record InductionModelOptions
     /// <summary>Sharpness of the heads that compare tokens: the score of a match.</summary>
     public double MatchSharpness { get; init; } = 30;
 
-    /// <summary>Query heads a key/value head; those beyond the first attend to everything alike and write to the scratch block.</summary>
+    /// <summary>
+    /// Query heads a key/value head; those beyond the first attend to everything alike and write to the scratch block.
+    /// </summary>
     public int GroupSize { get; init; } = 1;
 
     /// <summary>Positions of the model. Its sink head needs at most 7800.</summary>

@@ -22,7 +22,10 @@ public sealed class NeedleTask
     public NeedleTask(int length, double depth, ulong seed = 1, int answerLength = 5)
     {
         if (answerLength is < 1 or > TokensOfAKind)
-            throw new ArgumentOutOfRangeException(nameof(answerLength), answerLength, $"There can be 1 to {TokensOfAKind} values.");
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(answerLength), answerLength, $"There can be 1 to {TokensOfAKind} values.");
+        }
         int fillers = length - BosCount - (1 + answerLength) - 1;
         if (fillers < 0)
             throw new ArgumentOutOfRangeException(nameof(length), length, $"At least {length - fillers} tokens are needed.");

@@ -97,7 +97,10 @@ internal sealed class HuggingFaceTokenizerFile
             string content = token.GetString("content");
             int id = ReadId(token, "id", token.Find("id") ?? throw token.Refuse("id", "is missing"));
             if (!token.GetFlag("special", false))
-                throw token.Refuse("special", $"must be true: '{content}' would have to be found in ordinary text, which is not supported");
+            {
+                throw token.Refuse(
+                    "special", $"must be true: '{content}' would have to be found in ordinary text, which is not supported");
+            }
             if (!_ids.TryAdd(content, id) && _ids[content] != id)
                 throw token.Refuse("id", $"of '{content}' is {id} but the vocabulary says {_ids[content]}");
             _specialIds.Add(id);
@@ -112,7 +115,10 @@ internal sealed class HuggingFaceTokenizerFile
         foreach ((string text, int id) in _ids)
         {
             if (id >= isTaken.Length || isTaken[id])
-                throw new ModelFormatException(_source.Name, $"The ids of {_ids.Count} tokens must be 0 to {_ids.Count - 1}, each once; '{text}' has {id}.");
+            {
+                throw new ModelFormatException(
+                    _source.Name, $"The ids of {_ids.Count} tokens must be 0 to {_ids.Count - 1}, each once; '{text}' has {id}.");
+            }
             isTaken[id] = true;
         }
     }
@@ -129,7 +135,9 @@ internal sealed class HuggingFaceTokenizerFile
             if (!_ids.TryGetValue(left, out int leftId) || !_ids.TryGetValue(right, out int rightId)
                 || !_ids.TryGetValue(left + right, out int id))
             {
-                throw model.Refuse("merges", $"must join texts of the vocabulary to one of its texts, but number {rank} joins '{left}' and '{right}'");
+                throw model.Refuse(
+                    "merges",
+                    $"must join texts of the vocabulary to one of its texts, but number {rank} joins '{left}' and '{right}'");
             }
             if (!_specialIds.Contains(id) && !merges.TryAdd((leftId, rightId), (rank, id)))
                 throw model.Refuse("merges", $"must not hold a pair twice, but number {rank} is '{left}' and '{right}' again");
@@ -159,10 +167,14 @@ internal sealed class HuggingFaceTokenizerFile
         if (model.Has("unk_token"))
         {
             string unknown = model.GetString("unk_token");
-            UnknownId = _ids.TryGetValue(unknown, out int id) ? id : throw model.Refuse("unk_token", $"'{unknown}' is not in the vocabulary");
+            UnknownId = _ids.TryGetValue(unknown, out int id) ? id : throw model.Refuse(
+                "unk_token", $"'{unknown}' is not in the vocabulary");
         }
         else if (ByteIds.Contains(-1))
-            throw model.Refuse("unk_token", "is missing and the vocabulary does not hold all 256 bytes: some texts could not be encoded");
+        {
+            throw model.Refuse(
+                "unk_token", "is missing and the vocabulary does not hold all 256 bytes: some texts could not be encoded");
+        }
     }
 
     private void ReadNormalizer(JsonFields root)
@@ -274,7 +286,8 @@ internal sealed class HuggingFaceTokenizerFile
         if (root.GetObject(name) is not { } component)
             return [];
         JsonFields[] steps = component.GetString("type") == "Sequence" ? [.. GetObjects(component, listName)] : [component];
-        return steps.Length <= MaxSteps ? steps : throw root.Refuse(name, $"must have at most {MaxSteps} steps but has {steps.Length}");
+        return steps.Length <= MaxSteps ? steps : throw root.Refuse(
+            name, $"must have at most {MaxSteps} steps but has {steps.Length}");
     }
 
     private IEnumerable<JsonFields> GetObjects(JsonFields parent, string name)

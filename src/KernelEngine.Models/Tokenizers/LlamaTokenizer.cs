@@ -39,7 +39,9 @@ public sealed class LlamaTokenizer : ITokenizer
     public int? EosTokenId => EosId;
 
     /// <summary>Reads a tokenizer.</summary>
-    /// <param name="source">The file: int32 length of the longest piece; then per piece float32 score, int32 length, bytes.</param>
+    /// <param name="source">
+    /// The file: int32 length of the longest piece; then per piece float32 score, int32 length, bytes.
+    /// </param>
     /// <param name="vocabSize">Pieces, as the model has tokens: the file does not tell; null to read to its end.</param>
     /// <exception cref="ModelFormatException">The file breaks a rule of the format.</exception>
     public static LlamaTokenizer Read(ByteSource source, int? vocabSize = null)
@@ -47,13 +49,23 @@ public sealed class LlamaTokenizer : ITokenizer
         ArgumentNullException.ThrowIfNull(source);
         byte[] file = source.ReadAll(MaxBytes);
         if (file.Length < sizeof(int))
-            throw new ModelFormatException(source.Name, $"The file must have at least {sizeof(int)} bytes but has {file.Length}.");
+        {
+            throw new ModelFormatException(
+                source.Name, $"The file must have at least {sizeof(int)} bytes but has {file.Length}.");
+        }
         int longest = BinaryPrimitives.ReadInt32LittleEndian(file);
         if (longest is < 1 or > MaxPieceBytes)
-            throw new ModelFormatException(source.Name, $"The longest piece must have 1 to {MaxPieceBytes} bytes but the file says {longest}.");
+        {
+            throw new ModelFormatException(
+                source.Name, $"The longest piece must have 1 to {MaxPieceBytes} bytes but the file says {longest}.");
+        }
         List<Piece> pieces = ReadPieces(source, file, longest, vocabSize);
         if (pieces.Count < FirstPieceId)
-            throw new ModelFormatException(source.Name, $"At least {FirstPieceId} pieces are needed (3 control tokens, 256 bytes) but there are {pieces.Count}.");
+        {
+            throw new ModelFormatException(
+                source.Name, $"At least {FirstPieceId} pieces are needed (3 control tokens, 256 bytes) but"
+                + $" there are {pieces.Count}.");
+        }
         for (int value = 0; value < 256; value++)
         {
             Piece piece = pieces[FirstByteId + value];
@@ -127,7 +139,10 @@ public sealed class LlamaTokenizer : ITokenizer
             int length = BinaryPrimitives.ReadInt32LittleEndian(file.AsSpan(position + sizeof(float)));
             position += EntryBytes;
             if (length < 0 || length > longest)
-                throw new ModelFormatException(source.Name, $"Piece {pieces.Count} must have 0 to {longest} bytes but says {length}.");
+            {
+                throw new ModelFormatException(
+                    source.Name, $"Piece {pieces.Count} must have 0 to {longest} bytes but says {length}.");
+            }
             if (length > file.Length - position)
                 throw new ModelFormatException(source.Name, $"The file ends inside piece {pieces.Count}.");
             if (float.IsNaN(score))
@@ -136,7 +151,10 @@ public sealed class LlamaTokenizer : ITokenizer
             position += length;
         }
         if (position != file.Length)
-            throw new ModelFormatException(source.Name, $"{file.Length - position} bytes follow the last of {pieces.Count} pieces.");
+        {
+            throw new ModelFormatException(
+                source.Name, $"{file.Length - position} bytes follow the last of {pieces.Count} pieces.");
+        }
         return pieces;
     }
 

@@ -12,8 +12,9 @@ public static class Linear
         "linear", "input · weightᵀ: matrix-matrix for many rows, matrix-vector for one; f32, f16 or bf16 weights",
         new LinearReference<double>("linear/reference", DeviceKinds.Reference),
         new LinearReference<float>("linear/plain", DeviceKinds.Cpu),
-        new MatrixVector<Simd512, Vector512<float>>(),
+        // From memory, 256-bit loads stream faster than 512-bit ones on Zen 4: 29 against 21 GB/s on one thread.
         new MatrixVector<Simd256, Vector256<float>>(),
+        new MatrixVector<Simd512, Vector512<float>>(),
         new MatrixVector<Simd128, Vector128<float>>(),
         new MatrixMultiply<Simd512, Vector512<float>>(),
         new MatrixMultiply<Simd256, Vector256<float>>(),

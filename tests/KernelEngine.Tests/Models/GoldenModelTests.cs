@@ -42,9 +42,15 @@ public sealed class GoldenModelTests
         for (int i = 0; i < ids.Length; i++)
         {
             ReadOnlySpan<float> row = logits.AsSpan(i * vocabSize, vocabSize);
-            Assert.That(ModelFixture.LogSumExp(row), Is.EqualTo(root.GetProperty("logsumexp")[i].GetDouble()).Within(Tolerance), $"position {i}");
+            Assert.That(
+                ModelFixture.LogSumExp(row),
+                Is.EqualTo(root.GetProperty("logsumexp")[i].GetDouble()).Within(Tolerance), $"position {i}");
             foreach (JsonElement pair in root.GetProperty("top5")[i].EnumerateArray())
-                Assert.That(row[pair[0].GetInt32()], Is.EqualTo(pair[1].GetDouble()).Within(Tolerance), $"position {i}, token {pair[0].GetInt32()}");
+            {
+                Assert.That(
+                    row[pair[0].GetInt32()],
+                    Is.EqualTo(pair[1].GetDouble()).Within(Tolerance), $"position {i}, token {pair[0].GetInt32()}");
+            }
         }
         double[] last = [.. root.GetProperty("last_position_logits").EnumerateArray().Select(x => x.GetDouble())];
         Assert.That(runner.GetLogits(), Is.EqualTo(last).Within(Tolerance));

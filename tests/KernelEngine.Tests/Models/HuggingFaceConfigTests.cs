@@ -48,7 +48,9 @@ public sealed class HuggingFaceConfigTests
     [TestCase("rope_scaling", """{"type":"yarn","factor":2}""", "'yarn'")]
     [TestCase("rope_scaling", """{"type":"linear"}""", "rope_scaling.factor is missing")]
     [TestCase("rope_scaling", """{"type":"linear","factor":0}""", "rope_scaling is out of range")]
-    [TestCase("rope_scaling", """{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":1,"original_max_position_embeddings":8192}""", "out of range")]
+    [TestCase(
+        "rope_scaling", """{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":1,"original_max_position_embeddings":8192}""",
+        "out of range")]
     [TestCase("rope_scaling", "[]", "rope_scaling must be an object")]
     public void AFieldThatCannotBeUsedIsNamed(string field, string? value, string message)
     {
@@ -57,7 +59,9 @@ public sealed class HuggingFaceConfigTests
         string text = config.ToJsonString();
         if (value is not null)
             text = text[..^1] + $",\"{field}\":{value}}}";
-        Assert.That(() => Read(text), Throws.TypeOf<ModelFormatException>().With.Message.StartsWith("config.json: ").And.Message.Contains(message));
+        Assert.That(
+            () => Read(text),
+            Throws.TypeOf<ModelFormatException>().With.Message.StartsWith("config.json: ").And.Message.Contains(message));
     }
 
     [TestCase("")]
@@ -71,12 +75,15 @@ public sealed class HuggingFaceConfigTests
     public void EveryFieldIsRead()
     {
         ModelDescription model = Read(Config);
-        Assert.That((model.VocabSize, model.HiddenSize, model.MaxPosition, model.HasTiedHead, model.NormEpsilon), Is.EqualTo((2048, 128, 512, true, 1e-6f)));
+        Assert.That(
+            (model.VocabSize, model.HiddenSize, model.MaxPosition, model.HasTiedHead, model.NormEpsilon),
+            Is.EqualTo((2048, 128, 512, true, 1e-6f)));
         Assert.That((model.BosTokenId, model.Layers.Length), Is.EqualTo(((int?)1, 2)));
         Assert.That(model.EosTokenIds, Is.EqualTo(new[] { 2, 3 }));
         LayerDescription layer = model.Layers[1];
         Assert.That((layer.NumHeads, layer.NumKvHeads, layer.HeadDim, layer.FeedForwardSize), Is.EqualTo((8, 4, 16, 384)));
-        Assert.That(layer.Rotary, Is.EqualTo(new RotaryDescription { Dimensions = 16, Base = 10000, Pairing = RotaryPairing.HalfSplit }));
+        Assert.That(
+            layer.Rotary, Is.EqualTo(new RotaryDescription { Dimensions = 16, Base = 10000, Pairing = RotaryPairing.HalfSplit }));
     }
 
     [Test]

@@ -104,7 +104,8 @@ public sealed class InductionModelTests
     {
         private readonly ModelWeights _weights = ModelWeights.Load(device, model.Description, model, options);
 
-        public ModelRunner Runner => field ??= new ModelRunner(model.Description, _weights, new RunnerOptions { InitialCapacity = 4096 });
+        public ModelRunner Runner => field ??= new ModelRunner(
+            model.Description, _weights, new RunnerOptions { InitialCapacity = 4096 });
 
         public void Dispose()
         {

@@ -34,7 +34,8 @@ public sealed class LlamaCheckpointReaderTests
         sizes[index] = value;
         byte[] file = Build(Sizes);
         WriteHeader(file, sizes);
-        Assert.That(() => Open(file), Throws.TypeOf<ModelFormatException>().With.Message.StartsWith("file: ").And.Message.Contains(rule));
+        Assert.That(
+            () => Open(file), Throws.TypeOf<ModelFormatException>().With.Message.StartsWith("file: ").And.Message.Contains(rule));
     }
 
     [TestCase(-1)]
@@ -115,9 +116,11 @@ public sealed class LlamaCheckpointReaderTests
     [Test]
     public void TheRealModelIsDescribed()
     {
-        using LlamaCheckpointReader reader = LlamaCheckpointReader.Open(TestData.PathOf("tinyllamas-stories260K/stories260K.bin"));
+        using var reader = LlamaCheckpointReader.Open(TestData.PathOf("tinyllamas-stories260K/stories260K.bin"));
         ModelDescription model = reader.Description;
-        Assert.That((model.VocabSize, model.HiddenSize, model.MaxPosition, model.Layers.Length, model.HasTiedHead), Is.EqualTo((512, 64, 512, 5, true)));
+        Assert.That(
+            (model.VocabSize, model.HiddenSize, model.MaxPosition, model.Layers.Length, model.HasTiedHead),
+            Is.EqualTo((512, 64, 512, 5, true)));
         LayerDescription layer = model.Layers[4];
         Assert.That((layer.NumHeads, layer.NumKvHeads, layer.HeadDim, layer.FeedForwardSize), Is.EqualTo((8, 4, 8, 172)));
         Assert.That(layer.Rotary!.Pairing, Is.EqualTo(RotaryPairing.Interleaved));
@@ -146,7 +149,8 @@ public sealed class LlamaCheckpointReaderTests
     // The sum written out by hand from the format, for a tied head.
     private static long LengthOf(int[] sizes)
     {
-        long dim = sizes[0], hidden = sizes[1], layers = sizes[2], heads = sizes[3], kv = dim / heads * sizes[4], vocab = sizes[5];
+        long dim = sizes[0], hidden = sizes[1], layers = sizes[2], heads = sizes[3];
+        long kv = dim / heads * sizes[4], vocab = sizes[5];
         long block = dim + dim * dim + 2 * kv * dim + dim * dim + dim + 3 * hidden * dim;
         return 28 + 4 * (vocab * dim + layers * block + dim + sizes[6] * (dim / heads));
     }

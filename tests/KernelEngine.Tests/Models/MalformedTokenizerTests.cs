@@ -36,7 +36,9 @@ public sealed class MalformedTokenizerTests
     {
         LlamaTokenizer tokenizer = LlamaTokenizer.Read(ByteSource.FromMemory("tok.bin", BuildLlama()), 300);
         Assert.That(tokenizer.Encode("!"), Is.EqualTo(new[] { 1, 35, 259 })); // BOS, the byte of the space, and a piece
-        Assert.That(() => LlamaTokenizer.Read(ByteSource.FromMemory("tok.bin", BuildLlama()), 200), Throws.TypeOf<ModelFormatException>());
+        Assert.That(
+            () => LlamaTokenizer.Read(ByteSource.FromMemory("tok.bin", BuildLlama()), 200),
+            Throws.TypeOf<ModelFormatException>());
     }
 
     [TestCase("truncation", "{}", "truncation must be null")]
@@ -73,15 +75,20 @@ public sealed class MalformedTokenizerTests
     [TestCase("normalizer", """{"type":"NFKC"}""", "has 'NFKC'")]
     [TestCase("normalizer", """{"type":"Replace","pattern":{"Regex":"a+"},"content":"b"}""", "pattern must be a String")]
     [TestCase("normalizer", """{"type":"Replace","pattern":{"String":""},"content":"b"}""", "pattern must be a String")]
-    [TestCase("normalizer", """{"type":"Replace","pattern":{"String":"a"},"content":"bbbbbbbbbbbbbbbbbbbb"}""", "at most 4 characters")]
+    [TestCase(
+        "normalizer", """{"type":"Replace","pattern":{"String":"a"},"content":"bbbbbbbbbbbbbbbbbbbb"}""", "at most 4 characters")]
     [TestCase("normalizer", """{"type":"Sequence","normalizers":[5]}""", "normalizers[0] must be an object")]
     [TestCase("post_processor", """{"type":"ByteLevel"}""", "must be TemplateProcessing")]
     [TestCase("post_processor", """{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<z>"}}]}""", "names '<z>'")]
     [TestCase("post_processor", """{"type":"TemplateProcessing","single":[]}""", "must hold the sequence A")]
-    [TestCase("post_processor", """{"type":"TemplateProcessing","single":[{"Sequence":{"id":"A"}},{"Sequence":{"id":"A"}}]}""", "the sequence A once")]
+    [TestCase(
+        "post_processor", """{"type":"TemplateProcessing","single":[{"Sequence":{"id":"A"}},{"Sequence":{"id":"A"}}]}""",
+        "the sequence A once")]
     [TestCase("decoder", """{"type":"WordPiece"}""", "has 'WordPiece'")]
     [TestCase("decoder", """{"type":"Strip","content":" ","start":1,"stop":0}""", "must have the order")]
-    [TestCase("decoder", """{"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Strip","content":" ","start":2,"stop":0}]}""", "one space")]
+    [TestCase(
+        "decoder", """{"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Strip","content":" ","start":2,"stop":0}]}""",
+        "one space")]
     public void WhatIsNotSupportedIsNamed(string field, string? value, string rule)
     {
         string[] path = field.Split('.');
@@ -91,7 +98,10 @@ public sealed class MalformedTokenizerTests
         if (value is not null)
             owner[path[^1]] = "@value";
         string text = root.ToJsonString().Replace("\"@value\"", value, StringComparison.Ordinal);
-        Assert.That(() => ReadHuggingFace(text), Throws.TypeOf<ModelFormatException>().With.Message.StartsWith("tokenizer.json: ").And.Message.Matches(rule.Replace("[", "\\[", StringComparison.Ordinal)));
+        string pattern = rule.Replace("[", "\\[", StringComparison.Ordinal);
+        Assert.That(
+            () => ReadHuggingFace(text),
+            Throws.TypeOf<ModelFormatException>().With.Message.StartsWith("tokenizer.json: ").And.Message.Matches(pattern));
     }
 
     [Test]
@@ -126,7 +136,8 @@ public sealed class MalformedTokenizerTests
         file.AddRange(BitConverter.GetBytes(6));
         for (int id = 0; id < 300; id++)
         {
-            byte[] text = id < 3 ? [(byte)('x' + id)] : id < 259 ? Encoding.ASCII.GetBytes($"<0x{id - 3:X2}>") : [(byte)('!' + id - 259)];
+            byte[] text = id < 3 ? [(byte)('x' + id)]
+                : id < 259 ? Encoding.ASCII.GetBytes($"<0x{id - 3:X2}>") : [(byte)('!' + id - 259)];
             file.AddRange([.. BitConverter.GetBytes((float)-id), .. BitConverter.GetBytes(text.Length), .. text]);
         }
         return [.. file];

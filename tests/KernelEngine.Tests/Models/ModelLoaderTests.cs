@@ -80,7 +80,9 @@ public sealed class ModelLoaderTests
         string config = Path.Combine(folder.Path, "config.json");
         string text = File.ReadAllText(config);
         File.WriteAllText(config, text.Replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", StringComparison.Ordinal));
-        Assert.That(() => ModelLoader.Load(folder.Path, Device), Throws.TypeOf<ModelFormatException>().With.Message.Contains("no AttentionNorm weight for layer 2"));
+        Assert.That(
+            () => ModelLoader.Load(folder.Path, Device),
+            Throws.TypeOf<ModelFormatException>().With.Message.Contains("no AttentionNorm weight for layer 2"));
         File.WriteAllText(config, text.Replace("384", "383", StringComparison.Ordinal));
         Assert.That(
             () => ModelLoader.Load(folder.Path, Device),
@@ -97,5 +99,6 @@ public sealed class ModelLoaderTests
     }
 
     private static void AssertMissing(string path, string what, string remedy) => Assert.That(
-        () => ModelLoader.Load(path, Device), Throws.TypeOf<FileNotFoundException>().With.Message.Contains(what).And.Message.Contains(remedy));
+        () => ModelLoader.Load(path, Device),
+        Throws.TypeOf<FileNotFoundException>().With.Message.Contains(what).And.Message.Contains(remedy));
 }

@@ -29,7 +29,9 @@ public sealed class ModelRunnerTests
         for (int i = 0; i < Prompt.Length; i++)
         {
             runner.Decode(Prompt[i]);
-            Assert.That(runner.GetLogits(), Is.EqualTo(whole[(i * vocabSize)..((i + 1) * vocabSize)]).Within(1e-5 * Scale(whole)), $"position {i}");
+            Assert.That(
+                runner.GetLogits(),
+                Is.EqualTo(whole[(i * vocabSize)..((i + 1) * vocabSize)]).Within(1e-5 * Scale(whole)), $"position {i}");
         }
         Assert.That((runner.Position, runner.Capacity), Is.EqualTo((60, 64)));
     }
@@ -77,7 +79,9 @@ public sealed class ModelRunnerTests
         Assert.That(launches["swiglu"], Is.EqualTo(layers));
         Assert.That(launches["residual-add"], Is.EqualTo(2 * layers));
         runner.Decode(5);
-        Assert.That(device.Launches.Single(pair => pair.Key.Name.StartsWith("attention-decode", StringComparison.Ordinal)).Value, Is.EqualTo(layers));
+        Assert.That(
+            device.Launches.Single(pair => pair.Key.Name.StartsWith("attention-decode", StringComparison.Ordinal)).Value,
+            Is.EqualTo(layers));
     }
 
     [Test]
@@ -85,12 +89,15 @@ public sealed class ModelRunnerTests
     {
         using LoadedModel model = ModelFixture.Load("reference", Stories);
         using ModelRunner runner = model.CreateRunner();
-        var options = new GenerationOptions { MaxTokens = 30, Seed = 7, Sampling = new SamplingOptions { Temperature = 1, TopP = 0.9f } };
+        var sampling = new SamplingOptions { Temperature = 1, TopP = 0.9f };
+        var options = new GenerationOptions { MaxTokens = 30, Seed = 7, Sampling = sampling };
         int[] first = Draw(options), again = Draw(options), other = Draw(options with { Seed = 8 });
         Assert.That(again, Is.EqualTo(first));
         Assert.That(other, Is.Not.EqualTo(first));
         // A draw from the one most probable token is the greedy choice.
-        Assert.That(Draw(options with { Sampling = new SamplingOptions { TopK = 1 } }), Is.EqualTo(Draw(new GenerationOptions { MaxTokens = 30 })));
+        Assert.That(
+            Draw(options with { Sampling = new SamplingOptions { TopK = 1 } }),
+            Is.EqualTo(Draw(new GenerationOptions { MaxTokens = 30 })));
 
         int[] Draw(GenerationOptions how)
         {
@@ -113,7 +120,9 @@ public sealed class ModelRunnerTests
             Sampling = new SamplingOptions { Temperature = 1, TopP = 0.9f },
         };
         string text = string.Concat(model.Generate(runner, "", options));
-        Assert.That(text, Does.StartWith("Once upon a time, there was a little boy named Timmy. Timmy loved to play with his toys and eat sandwiches."));
+        Assert.That(
+            text, Does.StartWith("Once upon a time, there was a little boy named Timmy. "
+            + "Timmy loved to play with his toys and eat sandwiches."));
     }
 
     [Test]
@@ -121,9 +130,11 @@ public sealed class ModelRunnerTests
     {
         using LoadedModel model = ModelFixture.Load("reference", Stories);
         using ModelRunner runner = model.CreateRunner();
-        List<string> pieces = [.. model.Generate(runner, "Once upon a time, there was a", new GenerationOptions { MaxTokens = 8 })];
+        const string prompt = "Once upon a time, there was a";
+        List<string> pieces = [.. model.Generate(runner, prompt, new GenerationOptions { MaxTokens = 8 })];
         Assert.That(pieces, Has.Count.InRange(2, 8));
-        Assert.That("Once upon a time, there was a" + string.Concat(pieces), Does.StartWith("Once upon a time, there was a little girl"));
+        Assert.That(
+            prompt + string.Concat(pieces), Does.StartWith("Once upon a time, there was a little girl"));
     }
 
     [Test]
@@ -159,7 +170,8 @@ public sealed class ModelRunnerTests
         float[] logits = runner.GetLogits();
         Assert.That(() => runner.Prefill([5, 512]), Throws.ArgumentException.With.Message.Contains("number 1 is 512"));
         Assert.That(() => runner.Prefill([-1]), Throws.ArgumentException.With.Message.Contains("is -1"));
-        Assert.That(() => runner.Prefill(new int[512]), Throws.ArgumentException.With.Message.Contains("512 more tokens do not fit"));
+        Assert.That(
+            () => runner.Prefill(new int[512]), Throws.ArgumentException.With.Message.Contains("512 more tokens do not fit"));
         Assert.That(() => runner.Prefill([5], new float[511]), Throws.ArgumentException.With.Message.Contains("vocabSize=512"));
         Assert.That(() => runner.ReadLogits(new float[5]), Throws.ArgumentException.With.Message.Contains("has 5"));
         Assert.That(() => runner.Sample(SamplingOptions.Default, 1), Throws.TypeOf<ArgumentOutOfRangeException>());

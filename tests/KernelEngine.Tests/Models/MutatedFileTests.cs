@@ -15,7 +15,7 @@ public sealed class MutatedFileTests
     private const int MutationsEach = 2500;
     private const long ConstantBytes = 128 * 1024;
 
-    private static readonly byte[] Interesting = [0, 1, 0x7F, 0x80, 0xFF, (byte)'{', (byte)'}', (byte)'"', (byte)'[', (byte)'\\', (byte)'-', (byte)'9', (byte)','];
+    private static readonly byte[] Interesting = [0, 1, 0x7F, 0x80, 0xFF, .. "{}\"[\\-9,"u8];
 
     [Test]
     public void Safetensors()
@@ -42,7 +42,8 @@ public sealed class MutatedFileTests
 
     [Test]
     public void LlamaTokenizers() => Run(
-        MalformedTokenizerTests.BuildLlama(), 4, file => _ = LlamaTokenizer.Read(ByteSource.FromMemory("file", file)).Encode("!\"# é"));
+        MalformedTokenizerTests.BuildLlama(), 4,
+        file => _ = LlamaTokenizer.Read(ByteSource.FromMemory("file", file)).Encode("!\"# é"));
 
     // The parsed document and the dictionaries of a text file weigh more than its few bytes a token.
     [Test]
@@ -57,9 +58,11 @@ public sealed class MutatedFileTests
 
     [Test]
     public void HuggingFaceConfigs() => Run(
-        File.ReadAllBytes(TestData.PathOf("tinystories-656K/config.json")), 16, file => _ = HuggingFaceConfig.Read(ByteSource.FromMemory("file", file)));
+        File.ReadAllBytes(TestData.PathOf("tinystories-656K/config.json")), 16,
+        file => _ = HuggingFaceConfig.Read(ByteSource.FromMemory("file", file)));
 
-    private static void Run(byte[] valid, int bytesAFileByte, Action<byte[]> read, int? damagedBytes = null, int mutations = MutationsEach)
+    private static void Run(
+        byte[] valid, int bytesAFileByte, Action<byte[]> read, int? damagedBytes = null, int mutations = MutationsEach)
     {
         read(valid); // undamaged it is read, and the code is compiled
         var random = new Random(20240);
@@ -82,7 +85,8 @@ public sealed class MutatedFileTests
                 Assert.Fail($"Mutation {i}: {e}\n{Convert.ToBase64String(file)}");
             }
             long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-            Assert.That(allocated, Is.LessThan(bytesAFileByte * (long)file.Length + ConstantBytes), $"mutation {i}: bytes allocated");
+            Assert.That(
+                allocated, Is.LessThan(bytesAFileByte * (long)file.Length + ConstantBytes), $"mutation {i}: bytes allocated");
             Assert.That(Stopwatch.GetElapsedTime(start), Is.LessThan(TimeSpan.FromSeconds(5)), $"mutation {i}");
         }
         Assert.That(refused, Is.GreaterThan(mutations / 20), "most damage is damage");
@@ -113,7 +117,8 @@ public sealed class MutatedFileTests
                     file.InsertRange(random.Next(file.Count), file.GetRange(at, length)); // repeated keys, nested objects
                     break;
                 case 5 when file.Count - at >= 4:
-                    byte[] number = BitConverter.GetBytes(random.Next(3) == 0 ? int.MaxValue - random.Next(3) : random.Next(-3, 600));
+                    byte[] number = BitConverter.GetBytes(
+                        random.Next(3) == 0 ? int.MaxValue - random.Next(3) : random.Next(-3, 600));
                     for (int i = 0; i < 4; i++)
                         file[at + i] = number[i];
                     break;

@@ -31,7 +31,8 @@ public sealed partial class SafetensorsReaderTests
         Case("too deep", Build("""{"a":{"dtype":"F32","shape":[[[2]]],"data_offsets":[0,8]}}""", 8), "JSON|whole numbers"),
         Case("tensor twice", Build(OneTensor[..^1] + "," + OneTensor[1..], 8), "'a' stands twice"),
         Case("tensor twice, once escaped", Build(OneTensor[..^1] + ",\"\\u0061\"" + OneTensor[4..], 8), "'a' stands twice"),
-        Case("field twice", Build("""{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8), "'dtype' of tensor 'a' stands twice"),
+        Case(
+            "field twice", Build("""{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8), "'dtype' of tensor 'a' stands twice"),
         Case("metadata twice", Build("""{"__metadata__":{},"__metadata__":{}}""", 0), "stands twice"),
         Case("metadata key twice", Build("""{"__metadata__":{"x":"1","x":"2"}}""", 0), "stands twice"),
         Case("metadata number", Build("""{"__metadata__":{"x":1}}""", 0), "must be a string"),
@@ -46,21 +47,26 @@ public sealed partial class SafetensorsReaderTests
         Case("negative length", Build("""{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}""", 8), "whole numbers"),
         Case("fractional length", Build("""{"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}}""", 8), "whole numbers"),
         Case("exponent", Build("""{"a":{"dtype":"F32","shape":[2e0],"data_offsets":[0,8]}}""", 8), "whole numbers"),
-        Case("length beyond 63 bits", Build("""{"a":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,8]}}""", 8), "whole numbers"),
-        Case("product overflows", Build("""{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}""", 0), "63-bit"),
-        Case("too many dimensions", Build("""{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,2],"data_offsets":[0,8]}}""", 8), "more than 8"),
+        Case(
+            "length beyond 63 bits", Build("""{"a":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,8]}}""", 8), "whole numbers"),
+        Case(
+            "product overflows", Build("""{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}""", 0), "63-bit"),
+        Case(
+            "too many dimensions", Build("""{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,2],"data_offsets":[0,8]}}""", 8), "more than 8"),
         Case("three offsets", Build("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}}""", 8), "more than 2"),
         Case("one offset", Build("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[8]}}""", 8), "begin and end"),
         Case("end before begin", Build("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}""", 8), "begin and end"),
         Case("size does not match", Build("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,12]}}""", 12), "needs 8 bytes"),
         Case("half a byte", Build("""{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}}""", 1), "whole bytes"),
-        Case("does not begin at 0", Build("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12), "must begin at byte 0"),
+        Case(
+            "does not begin at 0", Build("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12), "must begin at byte 0"),
         Case("hole", Build(Two(0, 8, 12, 20), 20), "must begin at byte 8"),
         Case("overlap", Build(Two(0, 8, 4, 12), 12), "must begin at byte 8"),
         Case("the same bytes twice", Build(Two(0, 8, 0, 8), 8), "must begin at byte 8"),
         Case("data too short", Build(OneTensor, 7), "which has 7"),
         Case("data too long", Build(OneTensor, 9), "cover 8 bytes"),
-        Case("name too long", Build(OneTensor.Replace("\"a\"", $"\"{new string('a', 1025)}\"", StringComparison.Ordinal), 8), "1025 characters"),
+        Case(
+            "name too long", Build(OneTensor.Replace("\"a\"", $"\"{new string('a', 1025)}\"", StringComparison.Ordinal), 8), "1025 characters"),
         Case("half a surrogate pair", Build(OneTensor.Replace("\"a\"", "\"\\ud800\"", StringComparison.Ordinal), 8), "surrogate"),
     ];
 
@@ -122,8 +128,9 @@ public sealed partial class SafetensorsReaderTests
         using SafetensorsReader wide = SafetensorsReader.Open(TestData.PathOf("tinystories-656K/model.f32.safetensors"));
         using SafetensorsReader narrow = SafetensorsReader.Open(TestData.PathOf("tinystories-656K/model.bf16.safetensors"));
         Assert.That(wide.Tensors, Has.Count.EqualTo(narrow.Tensors.Count));
-        foreach (string name in narrow.Tensors.Keys) // the shared tensor stands in one file as the embedding, in the other as the head
+        foreach (string name in narrow.Tensors.Keys)
         {
+            // The shared tensor stands in one file as the embedding, in the other as the head.
             StoredTensor other = wide[name == "model.embed_tokens.weight" ? "lm_head.weight" : name];
             Assert.That(narrow[name].ReadSingles(), Is.EqualTo(other.ReadSingles()), name);
         }
@@ -172,7 +179,8 @@ public sealed partial class SafetensorsReaderTests
     }
 
     /// <summary>A file of a header and that many bytes of data.</summary>
-    internal static byte[] Build(string header, int dataBytes, ulong? claimed = null) => Build(Encoding.UTF8.GetBytes(header), dataBytes, claimed);
+    internal static byte[] Build(string header, int dataBytes, ulong? claimed = null) =>
+        Build(Encoding.UTF8.GetBytes(header), dataBytes, claimed);
 
     private static byte[] Build(byte[] header, int dataBytes, ulong? claimed = null)
     {
@@ -189,5 +197,6 @@ public sealed partial class SafetensorsReaderTests
         OneTensor[..^1].Replace("0,8", $"{begin1},{end1}", StringComparison.Ordinal)
         + ",\"b\"" + OneTensor[4..].Replace("0,8", $"{begin2},{end2}", StringComparison.Ordinal);
 
-    private static TestCaseData Case(string name, byte[] file, string rule) => new TestCaseData(file, rule).SetArgDisplayNames(name);
+    private static TestCaseData Case(string name, byte[] file, string rule) =>
+        new TestCaseData(file, rule).SetArgDisplayNames(name);
 }

@@ -6,7 +6,9 @@ using KernelEngine.Models.Tokenizers;
 
 namespace KernelEngine.Tests.Models;
 
-/// <summary>Both tokenizers on real files: known ids, merging by its quadratic definition, streaming, and special tokens.</summary>
+/// <summary>
+/// Both tokenizers on real files: known ids, merging by its quadratic definition, streaming, and special tokens.
+/// </summary>
 public sealed class TokenizerTests
 {
     private const string Llama = "tinyllamas-stories260K/tok512.bin", HuggingFace = "tinystories-656K/tokenizer.json";
@@ -59,7 +61,8 @@ public sealed class TokenizerTests
     {
         using JsonDocument file = JsonDocument.Parse(File.ReadAllBytes(TestData.PathOf(HuggingFace)));
         JsonElement model = file.RootElement.GetProperty("model");
-        Dictionary<string, int> vocab = model.GetProperty("vocab").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetInt32());
+        Dictionary<string, int> vocab = model.GetProperty("vocab").EnumerateObject()
+            .ToDictionary(p => p.Name, p => p.Value.GetInt32());
         Dictionary<(string, string), int> ranks = [];
         foreach (JsonElement merge in model.GetProperty("merges").EnumerateArray())
             ranks.Add((merge.GetString()!.Split(' ')[0], merge.GetString()!.Split(' ')[1]), ranks.Count);
@@ -85,7 +88,7 @@ public sealed class TokenizerTests
     public void ALongTextIsEncodedInTimeThatGrowsLikeItsLength(string file)
     {
         ITokenizer tokenizer = Read(file);
-        string text = string.Concat(Enumerable.Repeat("Once upon a time there was a little girl. ", 20_000)); // 840,000 characters
+        string text = string.Concat(Enumerable.Repeat("Once upon a time there was a little girl. ", 20_000));
         int[] ids = tokenizer.Encode(text); // by the quadratic definition this would take hours
         Assert.That(tokenizer.Decode(ids), Is.EqualTo(text));
     }

@@ -8,7 +8,9 @@ public sealed class Xorshift64StarTests
     public void NumbersAreTheKnownOnes()
     {
         var bits = new Xorshift64Star(133742);
-        Assert.That(new[] { bits.NextUInt32(), bits.NextUInt32(), bits.NextUInt32() }, Is.EqualTo(new[] { 3033531262u, 2674377904u, 2312864567u }));
+        Assert.That(
+            new[] { bits.NextUInt32(), bits.NextUInt32(), bits.NextUInt32() },
+            Is.EqualTo(new[] { 3033531262u, 2674377904u, 2312864567u }));
         var numbers = new Xorshift64Star(133742);
         Assert.That(numbers.NextSingle(), Is.EqualTo(0.70629901f).Within(1e-8));
         Assert.That(numbers.NextSingle(), Is.EqualTo(0.62267709f).Within(1e-8));

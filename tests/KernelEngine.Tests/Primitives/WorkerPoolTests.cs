@@ -40,6 +40,91 @@ public sealed unsafe class WorkerPoolTests
             Assert.That(inner[i], Is.EqualTo(1));
     }
 
+    [Test]
+    public void TenThousandPiecesOfWorkWithoutAPause()
+    {
+        using var pool = new WorkerPool(3);
+        int* counts = stackalloc int[3];
+        for (int run = 1; run <= 10_000; run++)
+        {
+            var body = new CountParts { Counts = counts };
+            pool.Run(ref body);
+            if (counts[0] != run || counts[1] != run || counts[2] != run)
+                Assert.Fail($"After run {run} the parts ran {counts[0]}, {counts[1]} and {counts[2]} times.");
+        }
+    }
+
+    [Test]
+    public void ConcurrentCallersGetTheSameResults()
+    {
+        using var pool = new WorkerPool(3);
+        const int Callers = 4, Runs = 500, Size = 1000;
+        var failures = new int[Callers];
+        var threads = new Thread[Callers];
+        for (int c = 0; c < Callers; c++)
+        {
+            int caller = c;
+            threads[c] = new Thread(() => failures[caller] = CountWrongResults(pool, caller, Runs, Size));
+            threads[c].Start();
+        }
+        foreach (Thread thread in threads)
+            thread.Join();
+        Assert.That(failures, Is.All.Zero);
+    }
+
+    [Test]
+    public void DisposeTwiceStopsSleepingAndSpinningWorkers()
+    {
+        int* counts = stackalloc int[4];
+        for (int round = 0; round < 50; round++)
+        {
+            var pool = new WorkerPool(4);
+            if (round % 2 == 0)
+            {
+                var body = new CountParts { Counts = counts };
+                pool.Run(ref body);
+            }
+            Thread.SpinWait(round * 10_000);
+            pool.Dispose(); // joins the workers: a lost one would hang here
+            Assert.DoesNotThrow(pool.Dispose);
+        }
+    }
+
+    [TestCase(0)]
+    [TestCase(-1)]
+    [TestCase(1025)]
+    public void ThreadsOutOfRangeAreRefused(int threads) =>
+        Assert.That(() => new WorkerPool(threads), Throws.InstanceOf<ArgumentOutOfRangeException>());
+
+    private static int CountWrongResults(WorkerPool pool, int caller, int runs, int size)
+    {
+        int wrong = 0;
+        int* values = stackalloc int[size];
+        for (int run = 0; run < runs; run++)
+        {
+            var body = new Squares { Values = values, Size = size, Offset = caller * 1000 + run };
+            pool.Run(ref body);
+            for (int i = 0; i < size; i++)
+            {
+                if (values[i] != (i + body.Offset) * (i + body.Offset))
+                    wrong++;
+            }
+        }
+        return wrong;
+    }
+
+    private struct Squares : IParallelBody
+    {
+        public int* Values;
+        public int Size, Offset;
+
+        public readonly void Execute(int worker, int workers)
+        {
+            for (int i = Size * worker / workers; i < Size * (worker + 1) / workers; i++)
+                Values[i] = (i + Offset) * (i + Offset);
+        }
+    }
+
     private struct CountParts : IParallelBody
     {
         public int* Counts;

@@ -1,3 +1,4 @@
+using System.Numerics;
 using ILGPU;
 using KernelEngine.Kernels.Gpu.Layers;
 using KernelEngine.Kernels.Gpu.Primitives;
@@ -10,7 +11,7 @@ internal sealed class SampleRows() : GpuKernel<SampleProblem>("sample/ilgpu")
     // Tokens are counted in float32.
     private const int MaxSize = 1 << 24;
 
-    private readonly GpuEntry<RowParameters> _sample = new(Sample.SampleRows, GroupReduce.Threads, 8 * GroupReduce.ScratchSize);
+    private readonly GpuEntry<RowParameters> _sample = new(Sample.SampleRows, GroupReduce.Threads, 4 * (GroupReduce.ScratchSize + GroupReduce.Threads));
     private readonly GpuEntry<RowParameters> _argMax = ArgMaxRows.CreateEntry();
 
     /// <inheritdoc/>
@@ -23,13 +24,16 @@ internal sealed class SampleRows() : GpuKernel<SampleProblem>("sample/ilgpu")
     /// <inheritdoc/>
     public override void Launch(in SampleProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
+        // An empty row has no first logit for the sampler to look at.
+        bool isArgMax = problem.Temperature == 0 || problem.Size == 0;
         GpuView uniforms = operands[SampleProblem.Uniforms];
-        device.Launch(problem.Temperature == 0 ? _argMax : _sample, problem.Rows, new RowParameters
+        device.Launch(isArgMax ? _argMax : _sample, problem.Rows, new RowParameters
         {
             Logits = operands[SampleProblem.Logits].AsMatrix<float>(),
             Indices = operands[SampleProblem.Indices].As<int>(),
             Uniforms = (uniforms.IsPresent ? uniforms : operands[SampleProblem.Logits]).As<float>(),
             Size = problem.Size,
+            IndexSteps = BitOperations.Log2((uint)problem.Size) + 1,
             TopK = problem.TopK,
             Temperature = problem.Temperature,
             TopP = problem.TopP,

@@ -1,0 +1,64 @@
+using KernelEngine.Benchmarks.Peers;
+
+namespace KernelEngine.Benchmarks.Compare;
+
+/// <summary>A problem to compare on, without its data.</summary>
+/// <param name="OperationName">The operation.</param>
+/// <param name="ProblemText">Its problem's text form.</param>
+internal sealed record Case(string OperationName, string ProblemText)
+{
+    /// <summary>The problems of the report. Caches and single-row weights are many times larger than an L3 cache.</summary>
+    public static IReadOnlyList<Case> All { get; } =
+    [
+        new("linear", "m=1024 n=1024 k=1024"),
+        new("linear", "m=2048 n=2048 k=2048"),
+        new("linear", "m=1 n=65536 k=1536"),
+        new("linear", "m=1 n=65536 k=1536 w=bf16"),
+        new("linear", "m=1 n=65536 k=1536 w=f16"),
+        new("attention-forward", "h=8 q=512 k=512 d=64"),
+        new("attention-forward", "h=8 q=2048 k=2048 d=64"),
+        new("attention-forward", "h=8 q=2048 k=2048 d=64 causal"),
+        new("attention-forward", "h=16 q=4096 k=4096 d=128"),
+        new("attention-forward", "h=32 kv=8 q=2048 k=2048 d=128"),
+        new("attention-decode", "h=32 q=1 k=32768 d=128"),
+        new("attention-decode", "h=32 q=1 k=32768 d=128 bf16"),
+        new("attention-decode", "h=32 q=1 k=32768 d=128 f16"),
+        new("attention-decode", "h=32 kv=8 q=1 k=32768 d=128"),
+        new("attention-decode", "h=32 kv=8 q=1 k=32768 d=128 bf16"),
+        new("attention-decode", "h=32 kv=8 q=1 k=32768 d=128 f16"),
+    ];
+
+    /// <summary>Reads operation and problem from one text: <c>linear m=1 n=64 k=64</c>.</summary>
+    /// <exception cref="FormatException">It is not an operation with a problem of it.</exception>
+    public static Case Parse(string text)
+    {
+        string[] parts = text.Split(' ', 2, StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        return parts.Length == 2
+            ? new Case(parts[0], parts[1])
+            : throw new FormatException($"'{text}' must be an operation and a problem, as in 'linear m=1 n=64 k=64'.");
+    }
+
+    /// <summary>Reads the problem, before anything is measured.</summary>
+    /// <exception cref="FormatException">The operation or the problem is malformed.</exception>
+    public void Check() => _ = OperationName switch
+    {
+        "linear" => Linear.ForwardOperation.ParseProblem(ProblemText),
+        "attention-forward" or "attention-decode" => Attention.ForwardOperation.ParseProblem(ProblemText),
+        _ => throw NoPeers(),
+    };
+
+    /// <summary>Makes the data.</summary>
+    public Workload CreateWorkload() => OperationName switch
+    {
+        "linear" => new LinearWorkload(KernelEngine.ProblemText.Parse<LinearProblem>(ProblemText)),
+        "attention-forward" => Attend(Attention.ForwardOperation, isHeadMajor: false),
+        "attention-decode" => Attend(Attention.DecodeOperation, isHeadMajor: true),
+        _ => throw NoPeers(),
+    };
+
+    private FormatException NoPeers() =>
+        new($"'{OperationName}' has no peers. Known: linear, attention-forward, attention-decode.");
+
+    private AttentionWorkload Attend(Operation<AttentionProblem> operation, bool isHeadMajor) =>
+        new(operation, KernelEngine.ProblemText.Parse<AttentionProblem>(ProblemText), isHeadMajor);
+}

@@ -1,0 +1,103 @@
+using KernelEngine.Benchmarks.Peers;
+
+namespace KernelEngine.Benchmarks.Compare;
+
+/// <summary>
+/// Measures every implementation of a problem in interleaved rounds, A B C A B C ..., with the machine's roofs in each round:
+/// a machine that is slow for a minute is slow for all of them.
+/// </summary>
+internal sealed class Comparison
+{
+    private const double SlowSeconds = 1.0;
+
+    private Comparison(Workload workload) =>
+        (OperationName, Label, Problem) = (workload.OperationName, workload.Label, workload.Problem);
+
+    public string OperationName { get; }
+
+    public string Label { get; }
+
+    public IProblem Problem { get; }
+
+    public List<Row> Rows { get; } = [];
+
+    /// <summary>One measurement of the roofs a round.</summary>
+    public List<Roof> Roofs { get; } = [];
+
+    /// <summary>The fastest correct row of another library, or null.</summary>
+    public Row? BestPeer =>
+        Rows.Skip(1).Where(row => row.Seconds.Count > 0 && row.IsSameResult && row.Name != NaivePeer.RowName)
+            .MinBy(row => row.Median);
+
+    public static Comparison Run(Workload workload, Device device, CompareOptions options)
+    {
+        var comparison = new Comparison(workload);
+        var contenders = new List<(Row Row, Contender Contender)>();
+        try
+        {
+            foreach (Peer peer in PeerList.For(workload, device, options.Threads))
+            {
+                var row = new Row(peer.Name);
+                comparison.Rows.Add(row);
+                try
+                {
+                    contenders.Add((row, peer.Create(workload)));
+                    row.Note = contenders[^1].Contender.Note;
+                }
+                catch (NotSupportedException e)
+                {
+                    row.Note = e.Message;
+                }
+            }
+            CheckResults(contenders, workload.StorageType);
+            comparison.Measure(contenders, device, options);
+        }
+        finally
+        {
+            foreach ((_, Contender contender) in contenders)
+                contender.Dispose();
+        }
+        return comparison;
+    }
+
+    // Also the first warm-up. Low-precision results differ by the rounding of inputs, weights of the softmax and outputs.
+    private static void CheckResults(List<(Row Row, Contender Contender)> contenders, DataType storage)
+    {
+        double tolerance = storage == DataType.Float32 ? 1e-3 : 3e-2;
+        contenders[0].Contender.Run();
+        float[] expected = contenders[0].Contender.ReadOutput();
+        double scale = expected.Max(x => Math.Abs((double)x));
+        foreach ((Row row, Contender contender) in contenders.Skip(1))
+        {
+            contender.Run();
+            float[] actual = contender.ReadOutput();
+            double difference = actual.Length == expected.Length ? 0 : double.PositiveInfinity;
+            for (int i = 0; i < expected.Length && i < actual.Length; i++)
+            {
+                double distance = Math.Abs((double)actual[i] - expected[i]);
+                difference = distance <= difference ? difference : distance; // a NaN counts as a difference
+            }
+            row.Error = (difference, scale);
+            row.IsSameResult = difference <= tolerance * scale;
+        }
+    }
+
+    private void Measure(List<(Row Row, Contender Contender)> contenders, Device device, CompareOptions options)
+    {
+        double[] expected = [.. contenders.Select(c => Sampler.WarmUp(c.Contender.Run))];
+        for (int round = 0; round < options.Rounds; round++)
+        {
+            Roofs.Add(KernelEngine.Roofs.Measure(device));
+            for (int i = 0; i < contenders.Count; i++)
+            {
+                (Row row, Contender contender) = contenders[i];
+                bool isOnceOnly = row.Name == NaivePeer.RowName && expected[i] > SlowSeconds;
+                if (isOnceOnly && round > 0)
+                    continue;
+                row.Seconds.Add(Sampler.Sample(contender.Run, options.SampleSeconds, expected[i]));
+                if (isOnceOnly)
+                    row.Note += "; 1 sample";
+            }
+        }
+    }
+}

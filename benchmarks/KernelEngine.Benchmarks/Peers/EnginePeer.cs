@@ -1,0 +1,7 @@
+namespace KernelEngine.Benchmarks.Peers;
+
+/// <summary>The engine itself, through its public entry point.</summary>
+public sealed class EnginePeer(Device device) : Peer("KernelEngine")
+{
+    public override Contender Create(Workload workload) => workload.CreateEngine(device, isPlain: false);
+}

@@ -1,0 +1,11 @@
+namespace KernelEngine.Benchmarks.Peers;
+
+/// <summary>Who computes what: the engine first.</summary>
+internal static class PeerList
+{
+    public static IReadOnlyList<Peer> For(Workload workload, Device device, int threads) => workload is LinearWorkload
+        ? [new EnginePeer(device), new TorchPeer(threads), new OnnxGemmPeer(threads, false), new OnnxGemmPeer(threads, true),
+            new NaivePeer(device)]
+        : [new EnginePeer(device), new TorchPeer(threads), new OnnxMultiHeadAttentionPeer(threads),
+            new OnnxGroupQueryAttentionPeer(threads), new NaivePeer(device)];
+}

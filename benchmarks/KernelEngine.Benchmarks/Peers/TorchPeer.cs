@@ -1,0 +1,86 @@
+using TorchSharp;
+
+namespace KernelEngine.Benchmarks.Peers;
+
+/// <summary>libtorch on the processor: <c>scaled_dot_product_attention</c> and <c>matmul</c>.</summary>
+public sealed class TorchPeer(int threads) : Peer("Torch")
+{
+    public override Contender Create(Workload workload)
+    {
+        if (TorchLibrary.Load(threads) is { } reason)
+            throw new NotSupportedException(reason);
+        torch.set_num_threads(threads); // per thread: here, where the measuring thread prepares its contenders
+        using IDisposable noGrad = torch.no_grad();
+        return workload switch
+        {
+            AttentionWorkload attention => CreateAttention(attention),
+            LinearWorkload linear => CreateLinear(linear),
+            _ => throw new NotSupportedException($"no {workload.OperationName}"),
+        };
+    }
+
+    private static Contender CreateAttention(AttentionWorkload workload)
+    {
+        AttentionProblem p = workload.Sizes;
+        if (p.IsCausal && p.QueryLength != p.KvLength)
+            throw new NotSupportedException("its causal mask is aligned top-left, which differs for unequal lengths");
+        if (p.Type != p.KvType)
+            throw new NotSupportedException("it takes query, key and value of one type");
+        torch.Tensor query = TorchLibrary.Borrow(workload.Query, p.BatchSize, p.QueryLength, p.NumHeads, p.HeadDim)
+            .transpose(1, 2);
+        torch.Tensor key = Cache(workload, workload.Key, p.HeadDim), value = Cache(workload, workload.Value, p.ValueHeadDim);
+        string note = "`scaled_dot_product_attention`";
+        bool isFolded = p.GroupSize > 1 && p.QueryLength == 1;
+        if (isFolded)
+        {
+            query = query.reshape(p.BatchSize, p.NumKvHeads, p.GroupSize, p.HeadDim);
+            note += "; a group's queries as query rows";
+        }
+        else if (p.GroupSize > 1)
+        {
+            key = key.repeat_interleave(p.GroupSize, 1).contiguous();
+            value = value.repeat_interleave(p.GroupSize, 1).contiguous();
+            note += "; keys and values repeated per group beforehand";
+        }
+        float[] Read()
+        {
+            using torch.Tensor result = Attend();
+            using torch.Tensor rows = isFolded
+                ? result.reshape(p.BatchSize, 1, p.NumHeads, p.ValueHeadDim)
+                : result.transpose(1, 2);
+            return ToSingles(rows);
+        }
+        torch.Tensor Attend() => torch.nn.functional.scaled_dot_product_attention(query, key, value, null, 0, p.IsCausal);
+        return new Contender(() => Attend().Dispose(), Read, note, query, key, value);
+    }
+
+    private static torch.Tensor Cache(AttentionWorkload workload, HostBuffer buffer, int width)
+    {
+        AttentionProblem p = workload.Sizes;
+        return workload.IsHeadMajor
+            ? TorchLibrary.Borrow(buffer, p.BatchSize, p.NumKvHeads, p.KvLength, width)
+            : TorchLibrary.Borrow(buffer, p.BatchSize, p.KvLength, p.NumKvHeads, width).transpose(1, 2);
+    }
+
+    private static Contender CreateLinear(LinearWorkload workload)
+    {
+        LinearProblem p = workload.Sizes;
+        torch.Tensor weight = TorchLibrary.Borrow(workload.Weight, p.OutputSize, p.InputSize).t();
+        torch.Tensor input = TorchLibrary.Borrow(workload.Input, p.Rows, p.InputSize).to(TorchLibrary.ToScalarType(p.WeightType));
+        float[] Read()
+        {
+            using torch.Tensor result = torch.matmul(input, weight);
+            return ToSingles(result);
+        }
+        string note = "`matmul(x, w.t())`";
+        if (p.WeightType != DataType.Float32)
+            note += $"; input and output {p.WeightType.ToText()} as well";
+        return new Contender(() => torch.matmul(input, weight).Dispose(), Read, note, input, weight);
+    }
+
+    private static float[] ToSingles(torch.Tensor tensor)
+    {
+        using torch.Tensor packed = tensor.to(torch.ScalarType.Float32).contiguous();
+        return packed.data<float>().ToArray();
+    }
+}

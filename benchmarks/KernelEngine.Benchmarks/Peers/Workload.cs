@@ -1,0 +1,40 @@
+namespace KernelEngine.Benchmarks.Peers;
+
+/// <summary>A problem with its data, which all contenders share.</summary>
+public abstract class Workload : IDisposable
+{
+    public abstract string OperationName { get; }
+
+    public abstract IProblem Problem { get; }
+
+    /// <summary>The storage type whose rounding bounds how far two correct results may lie apart.</summary>
+    public abstract DataType StorageType { get; }
+
+    /// <summary>The problem, and how its data lies in memory where that is not the default.</summary>
+    public virtual string Label => Problem.ToText();
+
+    /// <summary>A problem of the same kind that scalar code finishes in milliseconds: its time tells that of this one.</summary>
+    public abstract Workload CreateSmall();
+
+    /// <summary>The engine's kernel, or with <paramref name="isPlain"/> the operation's plain computation.</summary>
+    public abstract Contender CreateEngine(Device device, bool isPlain);
+
+    public abstract void Dispose();
+
+    protected static Contender CreateEngine<TProblem>(
+        Device device, Operation<TProblem> operation, TProblem problem, bool isPlain, HostBuffer output, params Tensor[] tensors)
+        where TProblem : struct, IProblem<TProblem>
+    {
+        var operands = new TensorView[problem.OperandCount];
+        for (int i = 0; i < tensors.Length; i++)
+            operands[i] = tensors[i];
+        Kernel<TProblem> kernel = isPlain ? operation.Plain : operation.Select(device.Kind, problem);
+        return new Contender(
+            () => device.Run(operation, problem, operands, kernel), output.ToSingles,
+            isPlain ? "scalar, 1 thread" : $"`{kernel.Name}`",
+            [.. tensors, output]);
+    }
+
+    protected static unsafe Tensor Wrap(Device device, HostBuffer buffer, TensorLayout layout) =>
+        Tensor.Wrap(device, buffer.Address, buffer.Type, layout);
+}

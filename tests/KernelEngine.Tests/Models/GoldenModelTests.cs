@@ -27,6 +27,21 @@ public sealed class GoldenModelTests
         }
     }
 
+    // A simulated GPU takes about a second a token: the shortest prompt and the first tokens after it.
+    [TestCase("tinyllamas-stories260K/stories260K.bin"), Category("Simulator")]
+    [TestCase("tinystories-656K/model.f32.safetensors"), Category("Simulator")]
+    public void GreedyTextBeginsAsTheReferenceOnTheSimulator(string modelFile)
+    {
+        const int NewTokens = 3;
+        using LoadedModel model = ModelFixture.Load("simulator", modelFile);
+        using ModelRunner runner = model.CreateRunner();
+        using JsonDocument expected = Open(modelFile, "expected_greedy.json");
+        JsonElement item = expected.RootElement.GetProperty("cases").EnumerateArray().MinBy(c => c.GetProperty("prompt_ids").GetArrayLength());
+        int[] promptIds = Ints(item.GetProperty("prompt_ids")), ids = Ints(item.GetProperty("ids"));
+        int[] generated = [.. runner.Generate(promptIds, new GenerationOptions { MaxTokens = NewTokens })];
+        Assert.That(generated, Is.EqualTo(ids[promptIds.Length..(promptIds.Length + NewTokens)]));
+    }
+
     [TestCaseSource(typeof(ModelFixture), nameof(ModelFixture.ModelsOnDevices))]
     public void LogitsAreThoseOfTheReference(string device, string modelFile)
     {

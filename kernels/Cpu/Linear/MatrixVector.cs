@@ -79,8 +79,16 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
                     float* x = (float*)Input.Data + m * inputStride;
                     DotFour<TSource>(w, x, inputStride, size, y + m * outputStride, outputStride);
                 }
+                if (m == Problem.Rows)
+                    continue;
+                // Widening binary16 is what bounds this loop; weights are finite but for damaged ones.
+                bool isFinite = typeof(TSource) == typeof(Float16Source<TSimd, TVector>)
+                    && FiniteFloat16Source<TSimd, TVector>.IsFinite(w, size);
                 for (; m < Problem.Rows; m++)
-                    y[m * outputStride] = Dot<TSource>(w, (float*)Input.Data + m * inputStride, size);
+                {
+                    float* x = (float*)Input.Data + m * inputStride;
+                    y[m * outputStride] = isFinite ? Dot<FiniteFloat16Source<TSimd, TVector>>(w, x, size) : Dot<TSource>(w, x, size);
+                }
             }
         }
 

@@ -36,6 +36,9 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     /// <summary>Loads <see cref="Width"/> binary16 numbers and widens them exactly, infinities and NaNs included.</summary>
     static abstract TVector LoadFloat16(ushort* source);
 
+    /// <summary>As <see cref="LoadFloat16"/>, for numbers known to be finite: infinities and NaNs come out as 65536 and more.</summary>
+    static abstract TVector LoadFiniteFloat16(ushort* source);
+
     /// <summary>Loads <see cref="Width"/> bfloat16 numbers and widens them exactly.</summary>
     static abstract TVector LoadBFloat16(ushort* source);
 

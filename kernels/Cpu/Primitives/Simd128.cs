@@ -50,6 +50,15 @@ public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadFiniteFloat16(ushort* source)
+    {
+        Vector128<int> wide = Vector128.ShiftLeft(Vector128.WidenLower(Vector128.CreateScalar(*(long*)source).AsInt16()), 13);
+        Vector128<int> bits = wide & Vector128.Create(unchecked((int)0x8FFFE000));
+        return bits.AsSingle() * Vector128.Create(5.192296858534828e33f);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadBFloat16(ushort* source) =>
         Vector128.ShiftLeft(Vector128.WidenLower(Vector128.CreateScalar(*(ulong*)source).AsUInt16()), 16).AsSingle();
 

@@ -51,6 +51,15 @@ public readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadFiniteFloat16(ushort* source)
+    {
+        Vector256<int> wide = Vector256.ShiftLeft(Avx2.ConvertToVector256Int32(Vector128.Load((short*)source)), 13);
+        Vector256<int> bits = wide & Vector256.Create(unchecked((int)0x8FFFE000));
+        return bits.AsSingle() * Vector256.Create(5.192296858534828e33f);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadBFloat16(ushort* source) =>
         Vector256.ShiftLeft(Avx2.ConvertToVector256Int32(Vector128.Load(source)), 16).AsSingle();
 

@@ -8,7 +8,7 @@ public sealed record RunnerOptions
 
     /// <summary>
     /// Tokens of a prompt that go through the model together, at least 1: activations take memory for that many.
-    /// Weights are packed once a piece, which is a tenth of the work at 256 tokens and a twentieth at 512.
+    /// Weights are packed once a piece, so larger pieces pack less.
     /// </summary>
     public int ChunkSize { get; init; } = 512;
 

@@ -18,7 +18,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    private const int BlockN = 128; // 64 KiB of f32 keys, then as much of values: 64 and 32 keys were 8 and 15 % slower from memory
+    private const int BlockN = 128; // 64 KiB of f32 keys, then as much of values: 64 and 32 keys took 9 and 21 % longer
     private const int MinKeysPerSplit = 256; // below this a merge costs more than the second thread brings
     private const int MinBytesToShare = 1 << 17; // read from cache in about the time that handing over work takes
 
@@ -181,8 +181,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             }
         }
 
-        // scores[r, j] = q_r · k_j for four rows. Keys are read one after another, in the order of memory: four side by side
-        // took half again as long. (Prefetching the block's values meanwhile cost a fifth: the hardware does better.)
+        // scores[r, j] = q_r · k_j for four rows. Keys are read one after another, in the order of memory. Asking for the
+        // block's values meanwhile made it a fifth slower: the hardware's own prefetching does better.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
         private static void ScoreFour<TSource>(float* q, in RowSequence keys, int count, int size, float* scores)
             where TSource : struct, ISource<TVector>

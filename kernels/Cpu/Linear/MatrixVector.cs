@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.Linear;
@@ -81,13 +82,10 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
                 }
                 if (m == Problem.Rows)
                     continue;
-                // Widening binary16 is what bounds this loop; weights are finite but for damaged ones.
-                bool isFinite = typeof(TSource) == typeof(Float16Source<TSimd, TVector>)
-                    && FiniteFloat16Source<TSimd, TVector>.IsFinite(w, size);
                 for (; m < Problem.Rows; m++)
                 {
                     float* x = (float*)Input.Data + m * inputStride;
-                    y[m * outputStride] = isFinite ? Dot<FiniteFloat16Source<TSimd, TVector>>(w, x, size) : Dot<TSource>(w, x, size);
+                    y[m * outputStride] = typeof(TSource) == typeof(Float16Source<TSimd, TVector>) ? DotFloat16(w, x, size) : Dot<TSource>(w, x, size);
                 }
             }
         }
@@ -105,9 +103,51 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
                 s2 = TSimd.MultiplyAdd(TSource.Load(w, k + 2 * v), TSimd.Load(x + k + 2 * v), s2);
                 s3 = TSimd.MultiplyAdd(TSource.Load(w, k + 3 * v), TSimd.Load(x + k + 3 * v), s3);
             }
-            for (; k <= size - v; k += v)
-                s0 = TSimd.MultiplyAdd(TSource.Load(w, k), TSimd.Load(x + k), s0);
-            float sum = TSimd.Sum(TSimd.Add(TSimd.Add(s0, s1), TSimd.Add(s2, s3)));
+            return Finish<TSource>(w, x, k, size, TSimd.Add(TSimd.Add(s0, s1), TSimd.Add(s2, s3)));
+        }
+
+        // Widening binary16 is what bounds this loop. Weights are finite but for damaged ones, so they are widened as finite
+        // numbers while one instruction a vector notes whether an infinity or a NaN came by; only then the row is done again.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static float DotFloat16(byte* w, float* x, long size)
+        {
+            int v = TSimd.Width;
+            TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
+            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            long k = 0;
+            for (; k <= size - 4 * v; k += 4 * v)
+            {
+                ushort* h = (ushort*)w + k;
+                s0 = TSimd.MultiplyAdd(TSimd.LoadFiniteFloat16(h), TSimd.Load(x + k), s0);
+                s1 = TSimd.MultiplyAdd(TSimd.LoadFiniteFloat16(h + v), TSimd.Load(x + k + v), s1);
+                s2 = TSimd.MultiplyAdd(TSimd.LoadFiniteFloat16(h + 2 * v), TSimd.Load(x + k + 2 * v), s2);
+                s3 = TSimd.MultiplyAdd(TSimd.LoadFiniteFloat16(h + 3 * v), TSimd.Load(x + k + 3 * v), s3);
+                seen = Watch(seen, h);
+                if (v >= 8)
+                    seen = Watch(seen, h + 16);
+                if (v >= 16)
+                    seen = Watch(Watch(seen, h + 32), h + 48);
+            }
+            return (seen & Vector256.Create((ushort)0x8000)) == Vector256<ushort>.Zero
+                ? Finish<Float16Source<TSimd, TVector>>(w, x, k, size, TSimd.Add(TSimd.Add(s0, s1), TSimd.Add(s2, s3)))
+                : Dot<Float16Source<TSimd, TVector>>(w, x, size);
+        }
+
+        // Adding one to an exponent of all ones, and to no other, carries into the sign bit.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static Vector256<ushort> Watch(Vector256<ushort> seen, ushort* values)
+        {
+            Vector256<ushort> bits = Vector256.Load(values);
+            return seen | ((bits + Vector256.Create((ushort)0x0400)) ^ bits);
+        }
+
+        // The elements that no round of the main loop took.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static float Finish<TSource>(byte* w, float* x, long k, long size, TVector sums) where TSource : struct, ISource<TVector>
+        {
+            for (; k <= size - TSimd.Width; k += TSimd.Width)
+                sums = TSimd.MultiplyAdd(TSource.Load(w, k), TSimd.Load(x + k), sums);
+            float sum = TSimd.Sum(sums);
             for (; k < size; k++)
                 sum += TSource.LoadOne(w, k) * x[k];
             return sum;

@@ -14,4 +14,10 @@ public enum DataType
 
     /// <summary>Signed 32-bit integer: token ids and positions, text form <c>i32</c>.</summary>
     Int32,
+
+    /// <summary>Signed 8-bit integer, the quantised keys and values of a cache, text form <c>i8</c>.</summary>
+    Int8,
+
+    /// <summary>A byte, zero for false, text form <c>bool</c>.</summary>
+    Boolean,
 }

@@ -4,18 +4,28 @@ namespace KernelEngine;
 public static class DataTypes
 {
     /// <summary>Bytes of one element.</summary>
-    public static int SizeInBytes(this DataType type) => type is DataType.Float32 or DataType.Int32 ? 4 : 2;
+    public static int SizeInBytes(this DataType type) => type switch
+    {
+        DataType.Float32 or DataType.Int32 => 4,
+        DataType.Float16 or DataType.BFloat16 => 2,
+        _ => 1,
+    };
 
-    /// <summary>The short form used in problems: f32, f16, bf16, i32.</summary>
+    /// <summary>Whether elements are floating-point numbers: f32, f16 or bf16.</summary>
+    public static bool IsFloat(this DataType type) => type is DataType.Float32 or DataType.Float16 or DataType.BFloat16;
+
+    /// <summary>The short form used in problems: f32, f16, bf16, i32, i8, bool.</summary>
     public static string ToText(this DataType type) => type switch
     {
         DataType.Float32 => "f32",
         DataType.Float16 => "f16",
         DataType.BFloat16 => "bf16",
-        _ => "i32",
+        DataType.Int32 => "i32",
+        DataType.Int8 => "i8",
+        _ => "bool",
     };
 
-    /// <summary>Reads the short form; false when <paramref name="text"/> is none of the four.</summary>
+    /// <summary>Reads the short form; false when <paramref name="text"/> is none of them.</summary>
     public static bool TryParse(string text, out DataType type)
     {
         (type, bool known) = text switch
@@ -24,17 +34,21 @@ public static class DataTypes
             "f16" => (DataType.Float16, true),
             "bf16" => (DataType.BFloat16, true),
             "i32" => (DataType.Int32, true),
+            "i8" => (DataType.Int8, true),
+            "bool" => (DataType.Boolean, true),
             _ => (default, false),
         };
         return known;
     }
 
-    /// <summary>The data type that stores a managed element type: float, Half, BFloat16 or int.</summary>
+    /// <summary>The data type that stores a managed element type: float, Half, BFloat16, int, sbyte or bool.</summary>
     /// <exception cref="NotSupportedException">Any other type.</exception>
     public static DataType Of<T>() where T : unmanaged =>
         typeof(T) == typeof(float) ? DataType.Float32
         : typeof(T) == typeof(Half) ? DataType.Float16
         : typeof(T) == typeof(BFloat16) ? DataType.BFloat16
         : typeof(T) == typeof(int) ? DataType.Int32
-        : throw new NotSupportedException($"Tensors hold float, Half, BFloat16 or int, not {typeof(T).Name}.");
+        : typeof(T) == typeof(sbyte) ? DataType.Int8
+        : typeof(T) == typeof(bool) ? DataType.Boolean
+        : throw new NotSupportedException($"Tensors hold float, Half, BFloat16, int, sbyte or bool, not {typeof(T).Name}.");
 }

@@ -7,12 +7,14 @@ namespace KernelEngine;
 /// <param name="Shape">Its lengths (the strides of this layout are not prescribed).</param>
 /// <param name="DimensionNames">The names of its dimensions, separated by commas, for messages.</param>
 /// <param name="IsOptional">True when it may be left out.</param>
-/// <param name="Bound">For Int32 inputs: values must lie in 0 .. Bound - 1.</param>
-/// <param name="IsUniform">For float inputs: values are random numbers, at least 0 and below 1.</param>
+/// <param name="Values">What numbers an input holds.</param>
 public readonly record struct Operand(
-    string Name, OperandRole Role, DataType Type, TensorLayout Shape, string DimensionNames, bool IsOptional = false, long Bound = 0,
-    bool IsUniform = false)
+    string Name, OperandRole Role, DataType Type, TensorLayout Shape, string DimensionNames, bool IsOptional = false,
+    OperandValues Values = default)
 {
+    /// <summary>An operand that this problem does not have: it must be left out.</summary>
+    public static Operand Absent(string name) => new(name, OperandRole.Absent, DataType.Float32, default, "", IsOptional: true);
+
     /// <summary>The shape with names: <c>[kvLength=1024, numKvHeads=8, headDim=128]</c>.</summary>
     public string FormatShape()
     {

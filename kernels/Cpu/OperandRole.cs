@@ -11,4 +11,7 @@ public enum OperandRole
 
     /// <summary>Read and overwritten in place.</summary>
     InOut,
+
+    /// <summary>Not part of this problem; it must be left out.</summary>
+    Absent,
 }

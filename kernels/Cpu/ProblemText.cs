@@ -85,10 +85,22 @@ public sealed class ProblemText
     {
         if (Take(name, name + "=") is not { } value)
             return defaultType;
-        return DataTypes.TryParse(value, out DataType type) && type != DataType.Int32
+        return DataTypes.TryParse(value, out DataType type) && type.IsFloat()
             ? type
             : throw new FormatException($"'{name}' must be f32, f16 or bf16 but is '{value}'.");
     }
+
+    /// <summary>As <see cref="TakeType(string, DataType)"/>, for keys and values, which may be i8 too.</summary>
+    public DataType TakeKvType(string name, DataType defaultType)
+    {
+        if (_words.GetValueOrDefault(name) != "i8")
+            return TakeType(name, defaultType);
+        _ = Take(name, name + "=");
+        return DataType.Int8;
+    }
+
+    /// <summary>Takes the word after <paramref name="name"/>, or its default.</summary>
+    public string TakeWord(string name, string defaultValue) => Take(name, name + "=") ?? defaultValue;
 
     /// <summary>Joins words into a text form; empty ones are left out. <c>Join(Size("b", 1), Flag("causal", true))</c>.</summary>
     public static string Join(params ReadOnlySpan<string> words)

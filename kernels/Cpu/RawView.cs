@@ -30,4 +30,7 @@ public readonly unsafe struct RawView(void* data, DataType type, TensorLayout la
             offset += i3 * Layout.Stride(3);
         return (byte*)Data + offset * Type.SizeInBytes();
     }
+
+    /// <summary>The integer at the given indices of an i32 tensor.</summary>
+    public int ReadInt32(long i0, long i1 = 0, long i2 = 0) => *(int*)Address(i0, i1, i2);
 }

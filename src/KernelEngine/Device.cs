@@ -35,7 +35,7 @@ public abstract class Device : IDisposable
     /// </summary>
     /// <param name="operation">What to compute.</param>
     /// <param name="problem">Sizes, types and options.</param>
-    /// <param name="operands">One view an operand of the problem, in its order; default for an optional one left out.</param>
+    /// <param name="operands">One view an operand of the problem, in its order; default for an optional one left out, nothing for the last ones.</param>
     /// <param name="kernel">A kernel of the operation, or null to let the device choose.</param>
     /// <exception cref="ArgumentException">An operand has another shape, type or device, or an output overlaps an operand.</exception>
     /// <exception cref="NotSupportedException">No kernel (or not the one asked for) computes this problem here.</exception>
@@ -50,7 +50,9 @@ public abstract class Device : IDisposable
             kernel = operation.Select(Kind, problem);
         else
             CheckKernel(kernel, problem);
-        Launch(kernel, problem, operands);
+        TensorViews views = default;
+        operands.CopyTo(views);
+        Launch(kernel, problem, ((ReadOnlySpan<TensorView>)views)[..problem.OperandCount]);
         Interlocked.Increment(ref _launches.GetOrAdd(kernel, static _ => new StrongBox<long>()).Value);
     }
 
@@ -82,5 +84,11 @@ public abstract class Device : IDisposable
         string? reason = (kernel.Devices & Kind) == 0 ? $"runs on {kernel.Devices}" : kernel.WhyUnavailable ?? kernel.WhyUnsupported(problem);
         if (reason is not null)
             throw new NotSupportedException($"{kernel.Name} cannot compute '{problem.ToText()}' on device '{Name}': {reason}.");
+    }
+
+    [InlineArray(32)]
+    private struct TensorViews
+    {
+        private TensorView _element;
     }
 }

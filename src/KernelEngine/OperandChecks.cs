@@ -9,13 +9,13 @@ internal static class OperandChecks
     {
         if (problem.FindError() is { } error)
             throw new ArgumentException(error, nameof(problem));
-        if (operands.Length != problem.OperandCount)
+        if (operands.Length > problem.OperandCount)
             throw new ArgumentException($"The operation takes {problem.OperandCount} operands but {operands.Length} were given.", nameof(operands));
-        for (int i = 0; i < operands.Length; i++)
-            CheckOne(device, problem.GetOperand(i), operands[i]);
+        for (int i = 0; i < problem.OperandCount; i++)
+            CheckOne(device, problem.GetOperand(i), i < operands.Length ? operands[i] : default);
         for (int i = 0; i < operands.Length; i++)
         {
-            if (problem.GetOperand(i).Role == OperandRole.Input)
+            if (!operands[i].IsPresent || problem.GetOperand(i).Role == OperandRole.Input)
                 continue;
             for (int j = 0; j < operands.Length; j++)
             {
@@ -27,6 +27,8 @@ internal static class OperandChecks
 
     private static void CheckOne(Device device, in Operand operand, in TensorView view)
     {
+        if (operand.Role == OperandRole.Absent && view.IsPresent)
+            throw new ArgumentException($"{operand.Name} is given but the problem has none.", operand.Name);
         if (!view.IsPresent)
         {
             if (!operand.IsOptional)

@@ -26,6 +26,10 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
+    public override string? WhyUnsupported(in AttentionProblem problem) =>
+        problem.IsPlain && problem.KvType.IsFloat() ? null : "computes plain and causal attention alone";
+
+    /// <inheritdoc/>
     public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) =>
         new Plan(problem, ThreadsFor(problem, threads)).Bytes;
 

@@ -27,6 +27,10 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
+    /// <inheritdoc/>
+    public override string? WhyUnsupported(in AttentionProblem problem) =>
+        problem.IsPlain && problem.KvType.IsFloat() ? null : "computes plain and causal attention alone";
+
     private static int Columns => MatrixTile<TSimd, TVector>.Columns;
 
     /// <inheritdoc/>

@@ -26,7 +26,7 @@ public readonly record struct EmbeddingProblem(int Tokens, int VocabSize, int Si
     /// <inheritdoc/>
     public Operand GetOperand(int index) => index switch
     {
-        TokenIds => new("tokens", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Tokens), "tokens", Bound: VocabSize),
+        TokenIds => new("tokens", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Tokens), "tokens", Values: OperandValues.Below(VocabSize)),
         Table => new("table", OperandRole.Input, TableType, TensorLayout.Contiguous(VocabSize, Size), "vocabSize, size"),
         Output => new("output", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(Tokens, Size), "tokens, size"),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),

@@ -41,7 +41,7 @@ public readonly record struct SampleProblem(
     {
         Logits => new("logits", OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(Rows, Size), "rows, size"),
         Uniforms => new("uniforms", OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(Rows), "rows",
-            IsOptional: Temperature == 0, IsUniform: true),
+            IsOptional: Temperature == 0, Values: OperandValues.Uniform),
         Indices => new("indices", OperandRole.Output, DataType.Int32, TensorLayout.Contiguous(Rows), "rows"),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
     };

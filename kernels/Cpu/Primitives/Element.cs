@@ -11,7 +11,9 @@ internal static unsafe class Element
         DataType.Float32 => T.CreateChecked(((float*)address)[index]),
         DataType.Float16 => T.CreateChecked(((Half*)address)[index]),
         DataType.BFloat16 => T.CreateChecked(((BFloat16*)address)[index].ToSingle()),
-        _ => T.CreateChecked(((int*)address)[index]),
+        DataType.Int32 => T.CreateChecked(((int*)address)[index]),
+        DataType.Int8 => T.CreateChecked(((sbyte*)address)[index]),
+        _ => address[index] != 0 ? T.One : T.Zero,
     };
 
     /// <summary>Writes element <paramref name="index"/> after <paramref name="address"/>, rounded to nearest even.</summary>
@@ -28,8 +30,14 @@ internal static unsafe class Element
             case DataType.BFloat16:
                 ((BFloat16*)address)[index] = BFloat16.FromSingle(float.CreateChecked(value));
                 break;
-            default:
+            case DataType.Int32:
                 ((int*)address)[index] = int.CreateChecked(value);
+                break;
+            case DataType.Int8:
+                ((sbyte*)address)[index] = sbyte.CreateChecked(value);
+                break;
+            default:
+                address[index] = value == T.Zero ? (byte)0 : (byte)1;
                 break;
         }
     }

@@ -48,34 +48,86 @@ public static class Attention
 
     /// <summary>Computes attention for many query rows.</summary>
     /// <param name="query">[batchSize, queryLength, numHeads, headDim]</param>
-    /// <param name="key">[batchSize, kvLength, numKvHeads, headDim]</param>
-    /// <param name="value">[batchSize, kvLength, numKvHeads, valueHeadDim]</param>
+    /// <param name="key">[batchSize, kvLength, numKvHeads, headDim], or a pool of pages</param>
+    /// <param name="value">[batchSize, kvLength, numKvHeads, valueHeadDim], or a pool of pages</param>
     /// <param name="output">[batchSize, queryLength, numHeads, valueHeadDim], written</param>
-    /// <param name="options">Mask and scale; null for no mask and 1/√headDim.</param>
+    /// <param name="options">Masks and scale; null for none and 1/√headDim.</param>
     /// <param name="lse">Optional f32 [batchSize, numHeads, queryLength], written: natural log of the softmax denominator.</param>
-    /// <exception cref="ArgumentException">Shapes, types or devices do not fit one another.</exception>
+    /// <param name="inputs">Optional tensors: biases, masks, sinks, offsets, lengths, pages.</param>
+    /// <exception cref="ArgumentException">Shapes, types, devices or the integers of an operand do not fit one another.</exception>
     public static void Forward(
-        TensorView query, TensorView key, TensorView value, TensorView output, AttentionOptions? options = null, TensorView lse = default) =>
-        Run(ForwardOperation, query, key, value, output, options, lse);
+        TensorView query, TensorView key, TensorView value, TensorView output, AttentionOptions? options = null, TensorView lse = default,
+        in AttentionInputs inputs = default) =>
+        Run(ForwardOperation, query, key, value, output, options, lse, inputs);
 
     /// <summary>Computes attention for a few query rows over a long cache; the operands are those of <see cref="Forward"/>.</summary>
-    /// <exception cref="ArgumentException">Shapes, types or devices do not fit one another.</exception>
+    /// <exception cref="ArgumentException">Shapes, types, devices or the integers of an operand do not fit one another.</exception>
     public static void Decode(
-        TensorView query, TensorView key, TensorView value, TensorView output, AttentionOptions? options = null, TensorView lse = default) =>
-        Run(DecodeOperation, query, key, value, output, options, lse);
+        TensorView query, TensorView key, TensorView value, TensorView output, AttentionOptions? options = null, TensorView lse = default,
+        in AttentionInputs inputs = default) =>
+        Run(DecodeOperation, query, key, value, output, options, lse, inputs);
 
     private static void Run(
         Operation<AttentionProblem> operation, TensorView query, TensorView key, TensorView value, TensorView output,
-        AttentionOptions? options, TensorView lse)
+        AttentionOptions? options, TensorView lse, in AttentionInputs inputs)
+    {
+        AttentionProblem problem = CreateProblem(query, key, value, options ?? AttentionOptions.Default, inputs);
+        query.Storage!.Device.Run(operation, problem, [
+            query, key, value, output, lse, inputs.AlibiSlopes, inputs.Bias, inputs.Mask, inputs.BlockMask, inputs.SinkLogits,
+            inputs.HeadWindows, inputs.QueryOffsets, inputs.KvOffsets, inputs.KvLengths, inputs.PageTable, inputs.SlotBias,
+            inputs.KeyScale, inputs.ValueScale, inputs.HeadGain, inputs.HeadOffset]);
+    }
+
+    private static AttentionProblem CreateProblem(
+        TensorView query, TensorView key, TensorView value, AttentionOptions options, in AttentionInputs inputs)
     {
         Shapes.RequireRank(query, 4, nameof(query));
         Shapes.RequireRank(key, 4, nameof(key));
         Shapes.RequireRank(value, 4, nameof(value));
-        options ??= AttentionOptions.Default;
-        var problem = new AttentionProblem(
-            Shapes.Size(query, 0, nameof(query)), Shapes.Size(query, 2, nameof(query)), Shapes.Size(key, 2, nameof(key)),
-            Shapes.Size(query, 1, nameof(query)), Shapes.Size(key, 1, nameof(key)), Shapes.Size(query, 3, nameof(query)),
-            Shapes.Size(value, 3, nameof(value)), options.IsCausal, options.SoftmaxScale, query.Type, key.Type);
-        query.Storage!.Device.Run(operation, problem, [query, key, value, output, lse]);
+        bool isPaged = inputs.PageTable.IsPresent;
+        if (isPaged)
+            Shapes.RequireRank(inputs.PageTable, 3, nameof(inputs.PageTable));
+        int keyHeads = Shapes.Size(key, 2, nameof(key)), keyRows = Shapes.Size(key, 1, nameof(key));
+        long pagedLength = isPaged ? inputs.PageTable[2] * keyRows : 0;
+        if (pagedLength > int.MaxValue)
+            throw new ArgumentException($"pageTable has room for {pagedLength} keys, more than {int.MaxValue}.", nameof(inputs));
+        return new AttentionProblem(
+            Shapes.Size(query, 0, nameof(query)), Shapes.Size(query, 2, nameof(query)),
+            isPaged ? Shapes.Size(inputs.PageTable, 1, "pageTable") : keyHeads, Shapes.Size(query, 1, nameof(query)),
+            isPaged ? (int)pagedLength : keyRows, Shapes.Size(query, 3, nameof(query)), Shapes.Size(value, 3, nameof(value)),
+            options.IsCausal, options.SoftmaxScale, query.Type, key.Type)
+        {
+            Alignment = options.Alignment,
+            WindowLeft = options.WindowLeft,
+            WindowRight = options.WindowRight,
+            SinkCount = options.SinkCount,
+            ChunkSize = options.ChunkSize,
+            LogitSoftCap = options.LogitSoftCap,
+            Operands = Present(inputs.AlibiSlopes, AttentionOperands.AlibiSlopes) | Present(inputs.SinkLogits, AttentionOperands.SinkLogits)
+                | Present(inputs.HeadWindows, AttentionOperands.HeadWindows) | Present(inputs.KvLengths, AttentionOperands.KvLengths)
+                | Present(inputs.SlotBias, AttentionOperands.SlotBias) | Present(inputs.HeadGain, AttentionOperands.HeadGain)
+                | Present(inputs.HeadOffset, AttentionOperands.HeadOffset),
+            BiasShape = ShapeOf(inputs.Bias, nameof(inputs.Bias)),
+            BiasType = inputs.Bias.IsPresent ? inputs.Bias.Type : DataType.Float32,
+            MaskShape = ShapeOf(inputs.Mask, nameof(inputs.Mask)),
+            MaskBlock = inputs.BlockMask.IsPresent ? options.MaskBlock : 0,
+            RaggedSequences = inputs.QueryOffsets.IsPresent ? checked((int)(inputs.QueryOffsets.Layout.Count - 1)) : 0,
+            PageSize = isPaged ? keyRows : 0,
+            PoolPages = isPaged ? Shapes.Size(key, 0, nameof(key)) : 0,
+            IsHeadPaged = isPaged && keyHeads == 1 && inputs.PageTable[1] != 1,
+        };
+    }
+
+    private static AttentionOperands Present(TensorView view, AttentionOperands operand) => view.IsPresent ? operand : 0;
+
+    // The dimensions along which a bias or mask varies: those that are not 1. Whether they fit is checked with the shapes.
+    private static BroadcastShape ShapeOf(TensorView view, string name)
+    {
+        if (!view.IsPresent)
+            return BroadcastShape.None;
+        Shapes.RequireRank(view, 4, name);
+        BroadcastShape shape = (view[0] != 1 ? BroadcastShape.Batch : 0) | (view[1] != 1 ? BroadcastShape.Heads : 0)
+            | (view[2] != 1 ? BroadcastShape.Rows : 0) | (view[3] != 1 ? BroadcastShape.Keys : 0);
+        return shape == 0 ? BroadcastShape.Scalar : shape;
     }
 }

@@ -7,7 +7,7 @@ public static class RandomTensors
 {
     /// <summary>
     /// Allocates the operand on <paramref name="device"/>. Inputs are standard normal numbers rounded to the storage type,
-    /// integers in 0 .. bound - 1, or uniform numbers below 1; outputs hold <paramref name="canary"/> in every byte.
+    /// or what <see cref="Operand.Values"/> asks for; outputs hold <paramref name="canary"/> in every byte.
     /// </summary>
     public static Tensor Create(Device device, in Operand operand, int seed, byte canary = 0)
     {
@@ -23,8 +23,14 @@ public static class RandomTensors
             case DataType.BFloat16:
                 tensor.CopyFrom<BFloat16>(Fill(operand, seed, canary, static x => BFloat16.FromSingle((float)x)));
                 break;
-            default:
+            case DataType.Int32:
                 tensor.CopyFrom<int>(Fill(operand, seed, canary, static x => (int)x));
+                break;
+            case DataType.Int8:
+                tensor.CopyFrom<sbyte>(Fill(operand, seed, canary, static x => (sbyte)x));
+                break;
+            default:
+                tensor.CopyFrom<bool>(Fill(operand, seed, canary, static x => x != 0));
                 break;
         }
         return tensor;
@@ -39,7 +45,9 @@ public static class RandomTensors
             DataType.Float32 => Array.ConvertAll(tensor.ToArray<float>(), x => (double)x),
             DataType.Float16 => Array.ConvertAll(tensor.ToArray<Half>(), x => (double)x),
             DataType.BFloat16 => Array.ConvertAll(tensor.ToArray<BFloat16>(), x => (double)x.ToSingle()),
-            _ => Array.ConvertAll(tensor.ToArray<int>(), x => (double)x),
+            DataType.Int32 => Array.ConvertAll(tensor.ToArray<int>(), x => (double)x),
+            DataType.Int8 => Array.ConvertAll(tensor.ToArray<sbyte>(), x => (double)x),
+            _ => Array.ConvertAll(tensor.ToArray<bool>(), x => x ? 1.0 : 0.0),
         };
     }
 
@@ -60,15 +68,23 @@ public static class RandomTensors
             return values;
         }
         var random = new Random(seed);
-        for (int i = 0; i < values.Length; i++)
-            values[i] = convert(Next(random, operand));
-        return values;
+        var numbers = new double[values.Length];
+        for (int i = 0; i < numbers.Length; i++)
+            numbers[i] = Next(random, operand.Values);
+        if (operand.Values.Content == OperandContent.Offsets)
+        {
+            Array.Sort(numbers);
+            (numbers[0], numbers[^1]) = (0, operand.Values.Upper);
+        }
+        return Array.ConvertAll(numbers, x => convert(x));
     }
 
-    private static double Next(Random random, in Operand operand) =>
-        operand.Bound > 0 ? random.NextInt64(operand.Bound)
-        : operand.IsUniform ? random.NextSingle() // a double just below 1 would round to 1
-        : Normal(random);
+    private static double Next(Random random, in OperandValues values) => values.Content switch
+    {
+        OperandContent.Any => Normal(random),
+        OperandContent.Uniform => random.NextSingle(), // a double just below 1 would round to 1
+        _ => random.NextInt64(values.Lower, values.Upper + 1),
+    };
 
     // Box and Muller.
     private static double Normal(Random random) =>

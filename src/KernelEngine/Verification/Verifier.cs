@@ -60,17 +60,20 @@ public static class Verifier
         Device device, Operation<TProblem> operation, Kernel<TProblem> kernel, in TProblem problem, int seed, OperandPlacement placement)
         where TProblem : struct, IProblem<TProblem>
     {
-        var operands = new GuardedOperand[problem.OperandCount];
+        var operands = new GuardedOperand?[problem.OperandCount];
         try
         {
             for (int i = 0; i < operands.Length; i++)
-                operands[i] = new GuardedOperand(device, problem.GetOperand(i), seed * 31 + i, placement);
-            device.Run(operation, problem, operands.Select(o => o.View).ToArray(), kernel);
+            {
+                if (problem.GetOperand(i) is { Role: not OperandRole.Absent } operand)
+                    operands[i] = new GuardedOperand(device, operand, seed * 31 + i, placement);
+            }
+            device.Run(operation, problem, operands.Select(o => o?.View ?? default).ToArray(), kernel);
             var outputs = new double[operands.Length][];
             string? strayWrite = null;
             for (int i = 0; i < operands.Length; i++)
             {
-                (double[] values, string? stray) = operands[i].Read();
+                (double[] values, string? stray) = operands[i]?.Read() ?? ([], null);
                 outputs[i] = problem.GetOperand(i).Role == OperandRole.Input ? [] : values;
                 strayWrite ??= stray;
             }

@@ -25,5 +25,15 @@ public sealed class AttentionDecodeCases : IOperationCases<AttentionProblem>
         "h=4 kv=2 q=3 k=700 d=64 causal kvtype=f16", "h=2 q=1 k=300 d=80 bf16 kvtype=f32", "h=2 q=1 k=300 d=7 f16",
         // Scales.
         "q=1 k=300 d=64 scale=0", "h=2 q=1 k=1300 d=64 scale=-0.25", "h=2 q=1 k=1300 d=64 scale=30", "h=4 kv=1 q=1 k=700 d=64 scale=30 bf16",
+        // Pages: of all heads or of one, lengths by head, biases of slots.
+        "q=1 k=300 d=64 page=16 pool=40", "b=2 h=8 kv=2 q=1 k=1000 d=64 page=32 pool=70 lengths", "b=3 h=8 kv=4 q=1 k=700 d=40 page=1 pool=900 headpages lengths bf16",
+        "b=2 h=4 kv=2 q=3 k=513 d=64 causal page=8 pool=200 headpages lengths slotbias", "h=7 kv=1 q=1 k=2000 d=128 page=256 pool=9 f16", "h=4 kv=2 q=1 k=999 d=16 slotbias",
+        "b=5 h=4 kv=2 q=1 k=2000 d=64 lengths",
+        // i8 storage.
+        "h=8 kv=2 q=1 k=700 d=128 kvtype=i8", "b=2 h=4 kv=1 q=2 k=513 d=40 dv=24 causal kvtype=i8 page=16 pool=70 headpages lengths", "h=3 q=1 k=1000 d=64 bf16 kvtype=i8 slotbias",
+        // Windows, sinks, masks of a tree of drafts, caps and biases.
+        "h=4 kv=2 q=1 k=3000 d=64 causal left=255 sinks=4", "h=4 kv=1 q=5 k=900 d=32 causal left=100", "h=4 q=1 k=900 d=32 causal headwindows", "h=4 kv=2 q=7 k=700 d=64 mask=qk",
+        "b=2 h=4 kv=2 q=7 k=300 d=64 mask=bqk page=32 pool=30", "h=4 kv=2 q=1 k=3000 d=64 sink softcap=20", "h=8 kv=2 q=2 k=700 d=64 causal alibi", "h=4 kv=2 q=2 k=700 d=64 bias=hqk",
+        "q=1 k=0 d=8 sink", "h=4 kv=1 q=1 k=700 d=64 gain offset sink lengths", "h=2 q=6 k=900 d=32 causal ragged=4", "h=2 q=2 k=900 d=32 block=128",
     ];
 }

@@ -26,5 +26,20 @@ public sealed class AttentionForwardCases : IOperationCases<AttentionProblem>
         "q=33 k=100 d=80 causal kvtype=f16", "q=33 k=100 d=40 bf16 kvtype=f32", "h=2 kv=1 q=17 k=51 d=96 dv=72 f16", "q=17 k=51 d=7 bf16",
         // Scales: uniform weights, reversed order, scores far beyond the range of exp.
         "q=17 k=51 d=64 scale=0", "q=17 k=51 d=64 causal scale=-0.25", "q=17 k=51 d=64 scale=30", "q=17 k=51 d=64 scale=30 bf16",
+        // Alignment and windows.
+        "q=7 k=12 d=8 causal topleft", "q=12 k=7 d=8 causal topleft", "h=2 q=150 k=150 d=32 causal left=20", "q=40 k=300 d=16 left=13 right=5",
+        "q=300 k=300 d=64 causal left=31 sinks=4", "q=33 k=70 d=8 left=0 right=0 topleft", "h=4 kv=2 q=130 k=270 d=24 causal left=100 sinks=3 bf16",
+        "q=90 k=90 d=16 causal chunk=32", "q=20 k=90 d=16 chunk=17", "q=90 k=20 d=16 causal chunk=16", "q=600 k=600 d=16 causal left=300 sinks=270",
+        "h=4 q=60 k=200 d=16 causal headwindows", "b=2 h=4 kv=2 q=33 k=33 d=8 headwindows",
+        // Scores: soft cap, linear bias, bias, masks.
+        "q=33 k=65 d=16 softcap=15", "h=2 q=33 k=65 d=16 causal softcap=2 scale=3 f16", "b=2 h=3 q=20 k=50 d=16 alibi", "h=2 q=70 k=70 d=8 causal alibi left=9",
+        "b=2 h=2 q=17 k=35 d=8 bias=bhqk", "b=2 h=2 q=17 k=35 d=8 bias=qk biastype=bf16 causal", "b=2 h=2 q=17 k=35 d=8 bias=k", "b=2 h=2 q=17 k=35 d=8 bias=hq",
+        "q=9 k=5 d=8 bias=1", "b=2 h=4 kv=2 q=100 k=300 d=16 bias=hk biastype=f16 bf16", "b=2 h=2 q=17 k=35 d=8 mask=bhqk", "b=2 h=2 q=130 k=300 d=8 mask=bk causal",
+        "q=40 k=40 d=8 mask=qk softcap=5 alibi bias=qk causal", "q=5 k=3 d=8 mask=q", "b=2 h=2 q=100 k=300 d=16 block=32", "h=2 q=200 k=200 d=16 causal block=64 bf16",
+        // Sinks, gains, ragged batches, cached lengths.
+        "h=3 q=20 k=40 d=16 sink", "h=2 q=20 k=7 d=16 causal sink", "q=3 k=0 d=8 sink", "h=3 q=20 k=40 d=16 gain offset", "h=2 q=20 k=40 d=16 gain f16 causal",
+        "h=2 q=50 k=90 d=16 ragged=4", "h=4 kv=2 q=500 k=300 d=32 causal ragged=7", "q=20 k=20 d=8 causal ragged=30 left=2 sinks=1 alibi sink bf16", "b=3 h=2 q=10 k=50 d=8 lengths causal",
+        // Pages and narrow storage.
+        "b=2 h=4 kv=2 q=9 k=70 d=16 page=16 pool=11 causal", "b=2 h=4 kv=2 q=9 k=70 d=16 page=8 pool=11 headpages lengths slotbias", "h=2 q=9 k=50 d=16 kvtype=i8 causal",
     ];
 }

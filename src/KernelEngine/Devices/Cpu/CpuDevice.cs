@@ -41,6 +41,8 @@ public sealed unsafe class CpuDevice : Device
             if (view.Storage is HostStorage storage)
                 views[i] = new RawView(storage.Address + view.ByteOffset, view.Type, view.Layout);
         }
+        if (problem.FindContentError(((ReadOnlySpan<RawView>)views)[..operands.Length]) is { } error)
+            throw new ArgumentException(error, nameof(operands));
         long bytes = cpuKernel.GetWorkspaceBytes(problem, _workers.Count);
         void* workspace = bytes > 0 ? _workspaces.Rent(bytes) : null;
         try
@@ -61,7 +63,7 @@ public sealed unsafe class CpuDevice : Device
         _workspaces.Dispose();
     }
 
-    [InlineArray(16)]
+    [InlineArray(32)]
     private struct RawViews
     {
         private RawView _element;

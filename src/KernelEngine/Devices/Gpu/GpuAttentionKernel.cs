@@ -16,6 +16,10 @@ internal abstract class GpuAttentionKernel : GpuKernel<AttentionProblem>
     public override IReadOnlyList<GpuEntry> Entries => [.. _instances.Value.SelectMany(i => i.Entries)];
 
     /// <inheritdoc/>
+    public override string? WhyUnsupported(in AttentionProblem problem) =>
+        problem.IsPlain && problem.KvType.IsFloat() ? null : "computes plain and causal attention alone";
+
+    /// <inheritdoc/>
     public override void Launch(in AttentionProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device) =>
         _instances.Value[NumStorages * (int)problem.Type + (int)problem.KvType].Launch(problem, operands, workspace, device);
 

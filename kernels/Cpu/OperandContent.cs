@@ -1,0 +1,17 @@
+namespace KernelEngine;
+
+/// <summary>The kinds of content of an operand.</summary>
+public enum OperandContent
+{
+    /// <summary>Any numbers; tests draw from the standard normal distribution.</summary>
+    Any,
+
+    /// <summary>Numbers at least 0 and below 1.</summary>
+    Uniform,
+
+    /// <summary>Integers within bounds.</summary>
+    Integers,
+
+    /// <summary>Integers that begin with 0 and never fall: where the sequences of a batch begin and end.</summary>
+    Offsets,
+}

@@ -1,0 +1,20 @@
+namespace KernelEngine;
+
+/// <summary>The numbers that an input operand holds: what random tests draw, and what an index may be. The default is any number.</summary>
+/// <param name="Content">The kind of content.</param>
+/// <param name="Lower">For integers, the least value.</param>
+/// <param name="Upper">For integers, the largest value; for offsets, the last one.</param>
+public readonly record struct OperandValues(OperandContent Content, long Lower = 0, long Upper = 0)
+{
+    /// <summary>Numbers at least 0 and below 1.</summary>
+    public static OperandValues Uniform => new(OperandContent.Uniform);
+
+    /// <summary>Integers from 0 to <paramref name="bound"/> − 1.</summary>
+    public static OperandValues Below(long bound) => new(OperandContent.Integers, 0, bound - 1);
+
+    /// <summary>Integers from <paramref name="lower"/> to <paramref name="upper"/>.</summary>
+    public static OperandValues Between(long lower, long upper) => new(OperandContent.Integers, lower, upper);
+
+    /// <summary>Integers that begin with 0, never fall, and end with <paramref name="total"/>.</summary>
+    public static OperandValues Offsets(long total) => new(OperandContent.Offsets, 0, total);
+}

@@ -43,12 +43,12 @@ public sealed class AttentionMergeTests : OperationTests<AttentionMergeCases, At
         Device device = TestDevices.Get(deviceName);
         // Four heads: the other part empty, this part empty, both empty, the other part too light to count.
         using Tensor output = Tensor.From<float>(device, [1, 2, 3, Poison, Poison, Poison, Poison, Poison, Poison, 4, 5, 6], 1, 1, 4, 3);
-        using Tensor lse = Tensor.From<float>(device, [0.5f, None, None, 300], 1, 4, 1);
+        using Tensor lse = Tensor.From<float>(device, [0.5f, None, None, 600], 1, 4, 1);
         using Tensor other = Tensor.From<float>(device, [Poison, Poison, Poison, 7, 8, 9, Poison, Poison, Poison, Poison, Poison, Poison], 1, 1, 4, 3);
-        using Tensor otherLse = Tensor.From<float>(device, [None, -0.5f, None, -300], 1, 4, 1);
+        using Tensor otherLse = Tensor.From<float>(device, [None, -0.5f, None, -600], 1, 4, 1);
         KernelEngine.Attention.Merge(output, lse, other, otherLse);
         Assert.That(output.ToArray<float>(), Is.EqualTo((float[])[1, 2, 3, 7, 8, 9, 0, 0, 0, 4, 5, 6]));
-        Assert.That(lse.ToArray<float>(), Is.EqualTo((float[])[0.5f, -0.5f, None, 300]));
+        Assert.That(lse.ToArray<float>(), Is.EqualTo((float[])[0.5f, -0.5f, None, 600]));
     }
 
     [Test]

@@ -206,8 +206,9 @@ public readonly record struct AttentionProblem(
     {
         Query => new("query", OperandRole.Input, Type, TensorLayout.Contiguous(BatchSize, QueryLength, NumHeads, HeadDim),
             "batchSize, queryLength, numHeads, headDim"),
-        Key => KeyOrValue("key", HeadDim, "headDim"),
-        Value => KeyOrValue("value", ValueHeadDim, "valueHeadDim"),
+        Key => KeyOrValue("key", HeadDim, "batchSize, kvLength, numKvHeads, headDim", "poolPages, pageSize, headsOfAPage, headDim"),
+        Value => KeyOrValue(
+            "value", ValueHeadDim, "batchSize, kvLength, numKvHeads, valueHeadDim", "poolPages, pageSize, headsOfAPage, valueHeadDim"),
         Output => new("output", OperandRole.Output, Type, TensorLayout.Contiguous(BatchSize, QueryLength, NumHeads, ValueHeadDim),
             "batchSize, queryLength, numHeads, valueHeadDim"),
         Lse => new("lse", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(BatchSize, NumHeads, QueryLength),
@@ -431,11 +432,10 @@ public readonly record struct AttentionProblem(
         return last == total ? null : $"{name} must end with {total}, the rows there are, but ends with {last}.";
     }
 
-    private Operand KeyOrValue(string name, int headDim, string dimension) => PageSize > 0
+    private Operand KeyOrValue(string name, int headDim, string dimensions, string pagedDimensions) => PageSize > 0
         ? new(name, OperandRole.Input, KvType, TensorLayout.Contiguous(PoolPages, PageSize, IsHeadPaged ? 1 : NumKvHeads, headDim),
-            "poolPages, pageSize, headsOfAPage, " + dimension, Values: StoredValues)
-        : new(name, OperandRole.Input, KvType, TensorLayout.Contiguous(BatchSize, KvLength, NumKvHeads, headDim),
-            "batchSize, kvLength, numKvHeads, " + dimension, Values: StoredValues);
+            pagedDimensions, Values: StoredValues)
+        : new(name, OperandRole.Input, KvType, TensorLayout.Contiguous(BatchSize, KvLength, NumKvHeads, headDim), dimensions, Values: StoredValues);
 
     private OperandValues StoredValues => KvType == DataType.Int8 ? OperandValues.Between(-127, 127) : default;
 

@@ -311,7 +311,9 @@ public readonly record struct AttentionProblem(
         : null;
 
     /// <inheritdoc/>
-    public string? FindContentError(ReadOnlySpan<RawView> operands)
+    public static string? FindContentError(in AttentionProblem problem, ReadOnlySpan<RawView> operands) => problem.FindContentError(operands);
+
+    private string? FindContentError(ReadOnlySpan<RawView> operands)
     {
         if (RaggedSequences > 0)
             return FindOffsetError("queryOffsets", operands[QueryOffsets], QueryLength) ?? FindOffsetError("kvOffsets", operands[KvOffsets], KvLength);

@@ -9,6 +9,7 @@ public static class OperationList
         Attention.ForwardOperation,
         Attention.DecodeOperation,
         Attention.MergeOperation,
+        Attention.WeightsOperation,
         Attention.AppendOperation,
         Linear.ForwardOperation,
         Layers.RmsNormOperation,

@@ -13,7 +13,8 @@ public static partial class Attention
         new AttentionWeightsReference<float>("attention-weights/plain", DeviceKinds.Cpu),
         new AttentionWeights<Simd512, Vector512<float>>(),
         new AttentionWeights<Simd256, Vector256<float>>(),
-        new AttentionWeights<Simd128, Vector128<float>>())
+        new AttentionWeights<Simd128, Vector128<float>>(),
+        new AttentionWeightsKeys())
     {
         Examples =
         [

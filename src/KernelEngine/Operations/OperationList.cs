@@ -8,6 +8,8 @@ public static class OperationList
     [
         Attention.ForwardOperation,
         Attention.DecodeOperation,
+        Attention.MergeOperation,
+        Attention.AppendOperation,
         Linear.ForwardOperation,
         Layers.RmsNormOperation,
         Layers.RotaryOperation,

@@ -23,6 +23,9 @@ internal readonly unsafe struct BroadcastView
     /// <summary>1, or 0 when all keys share an element.</summary>
     public long KeyStride { get; }
 
+    /// <summary>Bytes from the elements of one query row, or block of rows, to those of the next; 0 when all rows share them.</summary>
+    public long RowBytes => _rowStride * _view.Type.SizeInBytes();
+
     /// <summary>Query rows (and keys) that one element stands for.</summary>
     public int RowsPerElement { get; }
 

@@ -81,6 +81,21 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     /// <summary>Bit i is set when lanes i are equal; a NaN equals nothing, 0 equals −0.</summary>
     static abstract uint EqualMask(TVector a, TVector b);
 
+    /// <summary>0, 1, 2, ... in the lanes.</summary>
+    static abstract TVector Lanes { get; }
+
+    /// <summary>The magnitude of each lane.</summary>
+    static abstract TVector Abs(TVector value);
+
+    /// <summary>The magnitude of the first with the sign of the second.</summary>
+    static abstract TVector CopySign(TVector magnitude, TVector sign);
+
+    /// <summary><paramref name="ifLess"/> in the lanes where a is less than b, <paramref name="otherwise"/> in the others; a NaN is not less.</summary>
+    static abstract TVector SelectLess(TVector a, TVector b, TVector ifLess, TVector otherwise);
+
+    /// <summary>−∞ in the lanes whose byte is 0, <paramref name="value"/> in the others. Reads <see cref="Width"/> bytes.</summary>
+    static abstract TVector HideFalse(TVector value, byte* isVisible);
+
     /// <summary>
     /// Stores <see cref="Width"/> floats as binary16, rounded to nearest, ties to even; 65520 and above become infinity and a
     /// NaN stays a (quiet) NaN.

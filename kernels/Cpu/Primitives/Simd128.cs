@@ -138,6 +138,30 @@ public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
     public static uint EqualMask(Vector128<float> a, Vector128<float> b) => Vector128.ExtractMostSignificantBits(Vector128.Equals(a, b));
 
     /// <inheritdoc/>
+    public static Vector128<float> Lanes => Vector128.CreateSequence(0f, 1f);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Abs(Vector128<float> value) => Vector128.Abs(value);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> CopySign(Vector128<float> magnitude, Vector128<float> sign) => Vector128.CopySign(magnitude, sign);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> SelectLess(Vector128<float> a, Vector128<float> b, Vector128<float> ifLess, Vector128<float> otherwise) =>
+        Vector128.ConditionalSelect(Vector128.LessThan(a, b), ifLess, otherwise);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> HideFalse(Vector128<float> value, byte* isVisible)
+    {
+        Vector128<int> bytes = Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(uint*)isVisible).AsByte())).AsInt32();
+        return Vector128.ConditionalSelect(Vector128.Equals(bytes, Vector128<int>.Zero).AsSingle(), Vector128.Create(float.NegativeInfinity), value);
+    }
+
+    /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreFloat16(Vector128<float> value, ushort* target)
     {

@@ -130,6 +130,30 @@ public readonly unsafe struct Simd256 : ISimd<Vector256<float>>
     public static uint EqualMask(Vector256<float> a, Vector256<float> b) => Vector256.ExtractMostSignificantBits(Vector256.Equals(a, b));
 
     /// <inheritdoc/>
+    public static Vector256<float> Lanes => Vector256.CreateSequence(0f, 1f);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Abs(Vector256<float> value) => Vector256.Abs(value);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> CopySign(Vector256<float> magnitude, Vector256<float> sign) => Vector256.CopySign(magnitude, sign);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> SelectLess(Vector256<float> a, Vector256<float> b, Vector256<float> ifLess, Vector256<float> otherwise) =>
+        Vector256.ConditionalSelect(Vector256.LessThan(a, b), ifLess, otherwise);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> HideFalse(Vector256<float> value, byte* isVisible)
+    {
+        Vector256<int> bytes = Avx2.ConvertToVector256Int32(Vector128.CreateScalar(*(ulong*)isVisible).AsByte());
+        return Vector256.ConditionalSelect(Vector256.Equals(bytes, Vector256<int>.Zero).AsSingle(), Vector256.Create(float.NegativeInfinity), value);
+    }
+
+    /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreFloat16(Vector256<float> value, ushort* target)
     {

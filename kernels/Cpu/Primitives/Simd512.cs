@@ -130,6 +130,30 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     public static uint EqualMask(Vector512<float> a, Vector512<float> b) => (uint)Vector512.ExtractMostSignificantBits(Vector512.Equals(a, b));
 
     /// <inheritdoc/>
+    public static Vector512<float> Lanes => Vector512.CreateSequence(0f, 1f);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Abs(Vector512<float> value) => Vector512.Abs(value);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> CopySign(Vector512<float> magnitude, Vector512<float> sign) => Vector512.CopySign(magnitude, sign);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> SelectLess(Vector512<float> a, Vector512<float> b, Vector512<float> ifLess, Vector512<float> otherwise) =>
+        Vector512.ConditionalSelect(Vector512.LessThan(a, b), ifLess, otherwise);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> HideFalse(Vector512<float> value, byte* isVisible)
+    {
+        Vector512<int> bytes = Avx512F.ConvertToVector512Int32(Vector128.Load(isVisible));
+        return Vector512.ConditionalSelect(Vector512.Equals(bytes, Vector512<int>.Zero).AsSingle(), Vector512.Create(float.NegativeInfinity), value);
+    }
+
+    /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreFloat16(Vector512<float> value, ushort* target)
     {

@@ -8,7 +8,7 @@ namespace KernelEngine;
 /// Fused attention (Dao 2023, arXiv:2307.08691; Vaswani et al. 2017, arXiv:1706.03762): scores, softmax and the weighted sum
 /// in one pass, without a matrix of scores.
 /// </summary>
-public static class Attention
+public static partial class Attention
 {
     /// <summary>Attention of many query rows: prefill and training.</summary>
     public static Operation<AttentionProblem> ForwardOperation { get; } = new(

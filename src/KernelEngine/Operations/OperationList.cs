@@ -8,6 +8,7 @@ public static class OperationList
     [
         Attention.ForwardOperation,
         Attention.DecodeOperation,
+        Attention.BackwardOperation,
         Linear.ForwardOperation,
         Layers.RmsNormOperation,
         Layers.RotaryOperation,

@@ -115,6 +115,72 @@ public sealed unsafe class SimdTests<TSimd, TVector>
         Assert.That(TSimd.EqualMask(TSimd.Broadcast(0f), TSimd.Broadcast(-0f)), Is.EqualTo((1u << TSimd.Width) - 1));
     }
 
+    [Test]
+    public void TanhIsWithinItsBound()
+    {
+        const double Bound = 2.5e-7;
+        var inputs = new List<float>();
+        for (float x = 1e-30f; x < 20; x *= 1.0003f)
+            inputs.AddRange([x, -x]);
+        for (float x = 0.5f; x < 0.6f; x += 1e-6f)
+            inputs.Add(x);
+        foreach ((float x, float actual) in Map(inputs, HyperbolicTangent.Of<TSimd, TVector>))
+        {
+            double expected = Math.Tanh(x);
+            if (!(Math.Abs(actual - expected) <= Bound * Math.Abs(expected)))
+                Assert.Fail($"tanh {x:g9} is {expected:g9} but was {actual:g9}.");
+        }
+    }
+
+    [Test]
+    public void TanhOfSpecialValues()
+    {
+        float[] inputs = [0f, -0f, float.PositiveInfinity, float.NegativeInfinity, float.NaN, 100, -1e30f, float.MaxValue, float.Epsilon];
+        float[] expected = [0, -0f, 1, -1, float.NaN, 1, -1, 1, float.Epsilon];
+        Assert.That(Map(inputs, HyperbolicTangent.Of<TSimd, TVector>).Select(p => p.Result), Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void LanesCount() => Assert.That(Lanes(TSimd.Lanes), Is.EqualTo(Lanes(Counting())));
+
+    [Test]
+    public void AbsClearsTheSignAlone() =>
+        Assert.That(Map([-2f, 3f, -0f, float.NegativeInfinity], TSimd.Abs).Select(p => Bits(p.Result)), Is.EqualTo(new[] { 2f, 3f, 0f, float.PositiveInfinity }.Select(Bits)));
+
+    [Test]
+    public void CopySignTakesTheSignOfTheSecond()
+    {
+        TVector two = TSimd.Broadcast(2f);
+        Assert.That(Map([-5f, 7f, -0f, 0f, float.NegativeInfinity], x => TSimd.CopySign(two, x)).Select(p => p.Result), Is.EqualTo(new[] { -2f, 2f, -2f, 2f, -2f }));
+        Assert.That(Map([-5f, 7f], x => TSimd.CopySign(x, two)).Select(p => p.Result), Is.EqualTo(new[] { 5f, 7f }));
+    }
+
+    [Test]
+    public void SelectLessChoosesByLane()
+    {
+        TVector limit = TSimd.Broadcast(1f), less = TSimd.Broadcast(-10f), other = TSimd.Broadcast(10f);
+        (float, float)[] results = [.. Map([0.5f, 1f, 2f, float.NaN, float.NegativeInfinity, float.PositiveInfinity], x => TSimd.SelectLess(x, limit, less, other))];
+        Assert.That(results.Select(p => p.Item2), Is.EqualTo(new[] { -10f, 10f, 10f, 10f, -10f, 10f }));
+    }
+
+    [Test]
+    public void HideFalseHidesTheLanesWhoseByteIsZero()
+    {
+        byte* isVisible = stackalloc byte[TSimd.Width];
+        for (int lane = 0; lane < TSimd.Width; lane++)
+        {
+            for (int i = 0; i < TSimd.Width; i++)
+                isVisible[i] = (byte)(i == lane ? 0 : 1 + 16 * i);
+            float[] expected = Lanes(Counting());
+            expected[lane] = float.NegativeInfinity;
+            Assert.That(Lanes(TSimd.HideFalse(Counting(), isVisible)), Is.EqualTo(expected));
+        }
+        isVisible[0] = 0;
+        Assert.That(Lanes(TSimd.HideFalse(TSimd.Broadcast(float.NaN), isVisible))[0], Is.EqualTo(float.NegativeInfinity), "even a NaN");
+    }
+
+    private static float[] Lanes(TVector value) => new ReadOnlySpan<float>(&value, TSimd.Width).ToArray();
+
     private static TVector Counting()
     {
         TVector value = TSimd.Zero;
@@ -203,7 +269,9 @@ public sealed unsafe class SimdTests<TSimd, TVector>
         return results;
     }
 
-    private static List<(float Value, float Result)> Exp2(IEnumerable<float> values)
+    private static List<(float Value, float Result)> Exp2(IEnumerable<float> values) => Map(values, TSimd.Exp2NonPositive);
+
+    private static List<(float Value, float Result)> Map(IEnumerable<float> values, Func<TVector, TVector> function)
     {
         var results = new List<(float, float)>();
         foreach (float[] chunk in values.Chunk(TSimd.Width))
@@ -211,7 +279,7 @@ public sealed unsafe class SimdTests<TSimd, TVector>
             TVector x = TSimd.Zero;
             for (int i = 0; i < chunk.Length; i++)
                 ((float*)&x)[i] = chunk[i];
-            TVector y = TSimd.Exp2NonPositive(x);
+            TVector y = function(x);
             for (int i = 0; i < chunk.Length; i++)
                 results.Add((chunk[i], ((float*)&y)[i]));
         }

@@ -1,0 +1,205 @@
+using System.Runtime.CompilerServices;
+using KernelEngine.Kernels.Cpu.Primitives;
+
+namespace KernelEngine.Kernels.Cpu.Attention;
+
+/// <summary>
+/// What becomes of one query head's scores between the product and the softmax, a segment of a row at a time:
+/// <code>
+/// x = softCap · tanh(x / softCap)        x += −slope · |position − j| + bias + slotBias        x = −∞ where a mask hides key j
+/// </code>
+/// Scores come and go in base 2, times log2 e. Each step is a pass of its own over a segment that stays in the first-level
+/// cache; a kernel calls this only for a problem that <see cref="AttentionProblem.HasScoreTransform"/>. A hidden score
+/// becomes −∞ whatever it was, NaN included.
+/// </summary>
+internal readonly unsafe struct ScoreTransform<TSimd, TVector>
+    where TSimd : struct, ISimd<TVector>
+    where TVector : unmanaged
+{
+    private const float Log2E = 1.44269504f;
+
+    private readonly byte* _bias, _mask, _blockMask;
+    private readonly float* _slotBias;
+    private readonly long _biasRowBytes, _maskRowBytes, _blockRowBytes, _position;
+    private readonly DataType _biasType;
+    private readonly int _block;
+    private readonly float _cap, _slope;
+    private readonly bool _hasSlope, _isBiasByKey, _isMaskByKey, _isBlockByKey;
+
+    /// <summary>The transform of a query head's scores in a sequence.</summary>
+    public ScoreTransform(in AttentionCall call, in AttentionSequence sequence, int head)
+    {
+        _cap = call.Problem.LogitSoftCap;
+        _hasSlope = call.Problem.Has(AttentionOperands.AlibiSlopes);
+        _slope = call.Slope(sequence, head);
+        _position = call.Position(sequence, 0);
+        _slotBias = call.SlotBias(sequence, head / call.Problem.GroupSize);
+        if (call.Bias.IsPresent)
+        {
+            _bias = call.Bias.Row(sequence.Batch, head, 0);
+            _biasRowBytes = call.Bias.RowBytes;
+            _biasType = call.Bias.Type;
+            _isBiasByKey = call.Bias.KeyStride != 0;
+        }
+        if (call.Mask.IsPresent)
+        {
+            _mask = call.Mask.Row(sequence.Batch, head, 0);
+            _maskRowBytes = call.Mask.RowBytes;
+            _isMaskByKey = call.Mask.KeyStride != 0;
+        }
+        if (call.BlockMask.IsPresent)
+        {
+            _blockMask = call.BlockMask.Row(sequence.Batch, head, 0);
+            _blockRowBytes = call.BlockMask.RowBytes;
+            _block = call.BlockMask.RowsPerElement;
+            _isBlockByKey = call.BlockMask.KeyStride != 0;
+        }
+    }
+
+    /// <summary>Transforms the scores of the keys <paramref name="key0"/> .. key0 + count − 1.</summary>
+    /// <param name="row">The query row within its sequence.</param>
+    /// <param name="key0">The first key within its sequence.</param>
+    /// <param name="count">How many keys; all of them exist.</param>
+    /// <param name="scores">Their scores; what is there up to a whole number of vectors is overwritten too.</param>
+    public void Apply(int row, int key0, int count, float* scores)
+    {
+        if (_cap > 0)
+            Cap(scores, count, _cap);
+        if (_hasSlope)
+            AddLinear(scores, count, _position + row - key0, _slope);
+        if (_bias != null)
+            AddBias(_bias + row * _biasRowBytes, key0, count, scores);
+        if (_slotBias != null)
+            AddRow<Float32Source<TSimd, TVector>>((byte*)_slotBias, key0, count, scores);
+        if (_mask != null)
+            Hide(_mask + row * _maskRowBytes, key0, count, scores);
+        if (_blockMask != null)
+            HideBlocks(_blockMask + row / _block * _blockRowBytes, key0, count, scores);
+    }
+
+    /// <summary>Whether the masks hide all of some keys from all of some rows, so that their scores need not be computed.</summary>
+    public bool HidesAll(int row0, int rows, int key0, int count) =>
+        (_blockMask != null && HidesAllBlocks(row0, rows, key0, count)) || (_mask != null && HidesAllKeys(row0, rows, key0, count));
+
+    private bool HidesAllBlocks(int row0, int rows, int key0, int count)
+    {
+        for (int i = row0 / _block; i <= (row0 + rows - 1) / _block; i++)
+        {
+            byte* elements = _blockMask + i * _blockRowBytes;
+            for (int j = key0 / _block; j <= (key0 + count - 1) / _block; j++)
+            {
+                if (elements[_isBlockByKey ? j : 0] != 0)
+                    return false;
+            }
+        }
+        return true;
+    }
+
+    private bool HidesAllKeys(int row0, int rows, int key0, int count)
+    {
+        for (int i = row0; i < row0 + rows; i++)
+        {
+            byte* elements = _mask + i * _maskRowBytes;
+            if (!_isMaskByKey ? elements[0] != 0 : new ReadOnlySpan<byte>(elements + key0, count).ContainsAnyExcept((byte)0))
+                return false;
+            if (_maskRowBytes == 0)
+                break;
+        }
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    private static void Cap(float* scores, int count, float cap)
+    {
+        TVector inward = TSimd.Broadcast(1f / (Log2E * cap)), outward = TSimd.Broadcast(Log2E * cap);
+        for (int i = 0; i < count; i += TSimd.Width)
+        {
+            TVector x = TSimd.Multiply(TSimd.Load(scores + i), inward);
+            TSimd.Store(TSimd.Multiply(HyperbolicTangent.Of<TSimd, TVector>(x), outward), scores + i);
+        }
+    }
+
+    // Distances are integers and float32 holds them exactly up to 2^24.
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    private static void AddLinear(float* scores, int count, long distance, float slope)
+    {
+        TVector lanes = TSimd.Lanes, factor = TSimd.Broadcast(-slope * Log2E);
+        for (int i = 0; i < count; i += TSimd.Width)
+        {
+            TVector distances = TSimd.Abs(TSimd.Subtract(TSimd.Broadcast(distance - i), lanes));
+            TSimd.Store(TSimd.MultiplyAdd(factor, distances, TSimd.Load(scores + i)), scores + i);
+        }
+    }
+
+    private void AddBias(byte* row, int key0, int count, float* scores)
+    {
+        if (!_isBiasByKey)
+            AddOne(scores, count, Element.Read<float>(row, 0, _biasType));
+        else if (_biasType == DataType.Float32)
+            AddRow<Float32Source<TSimd, TVector>>(row, key0, count, scores);
+        else if (_biasType == DataType.Float16)
+            AddRow<Float16Source<TSimd, TVector>>(row, key0, count, scores);
+        else
+            AddRow<BFloat16Source<TSimd, TVector>>(row, key0, count, scores);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    private static void AddOne(float* scores, int count, float bias)
+    {
+        TVector term = ToBase2(TSimd.Broadcast(bias));
+        for (int i = 0; i < count; i += TSimd.Width)
+            TSimd.Store(TSimd.Add(TSimd.Load(scores + i), term), scores + i);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    private static void AddRow<TSource>(byte* row, int key0, int count, float* scores) where TSource : struct, ISource<TVector>
+    {
+        int i = 0;
+        for (; i <= count - TSimd.Width; i += TSimd.Width)
+            TSimd.Store(TSimd.Add(TSimd.Load(scores + i), ToBase2(TSource.Load(row, (long)key0 + i))), scores + i);
+        if (i == count)
+            return;
+        float* tail = stackalloc float[TSimd.Width];
+        for (int t = 0; t < TSimd.Width; t++)
+            tail[t] = i + t < count ? TSource.LoadOne(row, (long)key0 + i + t) : 0f;
+        TSimd.Store(TSimd.Add(TSimd.Load(scores + i), ToBase2(TSimd.Load(tail))), scores + i);
+    }
+
+    // A finite bias stays finite: rows whose keys all have the lowest finite bias (which many use for a mask) see them alike,
+    // and only −∞ hides.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector ToBase2(TVector bias)
+    {
+        TVector lowest = TSimd.Broadcast(float.MinValue), product = TSimd.Multiply(bias, TSimd.Broadcast(Log2E));
+        return TSimd.SelectLess(bias, lowest, bias, TSimd.SelectLess(product, lowest, lowest, product));
+    }
+
+    private void Hide(byte* row, int key0, int count, float* scores)
+    {
+        if (_isMaskByKey)
+            HideKeys(row + key0, count, scores);
+        else if (row[0] == 0)
+            new Span<float>(scores, count).Fill(float.NegativeInfinity);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    private static void HideKeys(byte* isVisible, int count, float* scores)
+    {
+        int i = 0;
+        for (; i <= count - TSimd.Width; i += TSimd.Width)
+            TSimd.Store(TSimd.HideFalse(TSimd.Load(scores + i), isVisible + i), scores + i);
+        for (; i < count; i++)
+            scores[i] = isVisible[i] != 0 ? scores[i] : float.NegativeInfinity;
+    }
+
+    private void HideBlocks(byte* row, int key0, int count, float* scores)
+    {
+        for (int key = key0, end = key0 + count; key < end;)
+        {
+            int next = (int)Math.Min(end, (key / _block + 1L) * _block);
+            if (row[_isBlockByKey ? key / _block : 0] == 0)
+                new Span<float>(scores + (key - key0), next - key).Fill(float.NegativeInfinity);
+            key = next;
+        }
+    }
+}

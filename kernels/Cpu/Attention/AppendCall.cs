@@ -18,13 +18,25 @@ internal readonly unsafe struct AppendCall(in AttentionAppendProblem problem, Re
     /// <summary>The sines of a new token's position.</summary>
     public float* Sines(int batch, int token) => (float*)_sin.Address((long)_positions.ReadInt32(batch) + token);
 
-    /// <summary>Where a new token's row of a head lies in a cache, or its scale among the scales.</summary>
+    /// <summary>Where a new token's row of a head lies in a cache.</summary>
     public byte* CacheRow(in RawView cache, int batch, int token, int kvHead)
     {
+        (int outer, long slot, int head) = Place(batch, token, kvHead);
+        return cache.Address(outer, slot, head);
+    }
+
+    /// <summary>Where its scale lies.</summary>
+    public float* Scale(in RawView scales, int batch, int token, int kvHead)
+    {
+        (int outer, long slot, int head) = Place(batch, token, kvHead);
+        return (float*)scales.Address(outer, head, slot);
+    }
+
+    private (int Outer, long Slot, int Head) Place(int batch, int token, int kvHead)
+    {
         long slot = (long)(_lengths.IsPresent ? _lengths.ReadInt32(batch, kvHead) : _positions.ReadInt32(batch)) + token;
-        if (Problem.PageSize == 0)
-            return cache.Address(batch, slot, kvHead);
-        int page = _pages.ReadInt32(batch, kvHead, slot / Problem.PageSize);
-        return cache.Address(page, slot % Problem.PageSize, Problem.IsHeadPaged ? 0 : kvHead);
+        return Problem.PageSize == 0
+            ? (batch, slot, kvHead)
+            : (_pages.ReadInt32(batch, kvHead, slot / Problem.PageSize), slot % Problem.PageSize, Problem.IsHeadPaged ? 0 : kvHead);
     }
 }

@@ -67,7 +67,7 @@ public sealed unsafe class AttentionAppend<TSimd, TVector>() : CpuKernel<Attenti
             Rows<TSimd, TVector>.Widen(source, Call.NewKey.Type, Call.Problem.HeadDim, values);
             Turn(values, cos, sin);
             if (Call.Problem.KvType == DataType.Int8)
-                *(float*)Call.CacheRow(Call.KeyScale, batch, token, kvHead) = Quantise(values, Call.Problem.HeadDim, (sbyte*)target);
+                *Call.Scale(Call.KeyScale, batch, token, kvHead) = Quantise(values, Call.Problem.HeadDim, (sbyte*)target);
             else if (values == row)
                 Rows<TSimd, TVector>.Narrow(values, Call.Problem.HeadDim, target, Call.Problem.KvType);
         }
@@ -83,7 +83,7 @@ public sealed unsafe class AttentionAppend<TSimd, TVector>() : CpuKernel<Attenti
             }
             Rows<TSimd, TVector>.Widen(source, Call.Problem.Type, size, row);
             if (Call.Problem.KvType == DataType.Int8)
-                *(float*)Call.CacheRow(Call.ValueScale, batch, token, kvHead) = Quantise(row, size, (sbyte*)target);
+                *Call.Scale(Call.ValueScale, batch, token, kvHead) = Quantise(row, size, (sbyte*)target);
             else
                 Rows<TSimd, TVector>.Narrow(row, size, target, Call.Problem.KvType);
         }

@@ -57,10 +57,10 @@ public readonly record struct AttentionAppendProblem(
     /// <summary>Index of the page table, i32 [batchSize, numKvHeads, ⌈capacity / pageSize⌉].</summary>
     public const int PageTable = 9;
 
-    /// <summary>Index of the scales of i8 keys, f32, the key cache's shape without headDim.</summary>
+    /// <summary>Index of the scales of i8 keys, f32 [batchSize, numKvHeads, capacity], or in pages [poolPages, headsOfAPage, pageSize].</summary>
     public const int KeyScale = 10;
 
-    /// <summary>Index of the scales of i8 values, f32, the value cache's shape without valueHeadDim.</summary>
+    /// <summary>Index of the scales of i8 values, shaped as those of the keys.</summary>
     public const int ValueScale = 11;
 
     /// <summary>Whether heads hold different numbers of keys, so that slots differ from positions (<c>lengths</c>).</summary>
@@ -203,10 +203,10 @@ public readonly record struct AttentionAppendProblem(
     private Operand Scales(string name) => KvType != DataType.Int8
         ? Operand.Absent(name)
         : PageSize > 0
-            ? new(name, OperandRole.InOut, DataType.Float32, TensorLayout.Contiguous(PoolPages, PageSize, IsHeadPaged ? 1 : NumKvHeads),
-                "poolPages, pageSize, headsOfAPage")
-            : new(name, OperandRole.InOut, DataType.Float32, TensorLayout.Contiguous(BatchSize, Capacity, NumKvHeads),
-                "batchSize, capacity, numKvHeads");
+            ? new(name, OperandRole.InOut, DataType.Float32, TensorLayout.Contiguous(PoolPages, IsHeadPaged ? 1 : NumKvHeads, PageSize),
+                "poolPages, headsOfAPage, pageSize")
+            : new(name, OperandRole.InOut, DataType.Float32, TensorLayout.Contiguous(BatchSize, NumKvHeads, Capacity),
+                "batchSize, numKvHeads, capacity");
 
     private Operand Table(string name) => RotaryDim > 0
         ? new(name, OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(MaxPosition, RotaryDim / 2), "maxPosition, rotaryDim / 2")

@@ -68,7 +68,7 @@ public sealed unsafe class AttentionAppendReference<T>(string name, DeviceKinds 
             for (int c = 0; c < cache.Layout[3]; c++)
                 max = T.Max(max, T.Abs(row[c]));
             float stored = float.CreateChecked(max / T.CreateChecked(127));
-            *(float*)call.CacheRow(scales, batch, token, head) = stored;
+            *call.Scale(scales, batch, token, head) = stored;
             scale = T.CreateChecked(stored);
         }
         for (int c = 0; c < cache.Layout[3]; c++)

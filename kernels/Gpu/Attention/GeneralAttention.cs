@@ -9,8 +9,8 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// Tiled attention with an online softmax and every option: windows, sinks, chunks, soft cap, linear bias, bias, masks, ragged
 /// sequences, pages, i8 keys and values. <see cref="FlashForward"/> and <see cref="FlashDecode"/> compute plain problems faster.
 /// <code>
-/// for each block of keys that a row sees:    s = log2 e · transform(scale · q · k)    m' = max(m, s)    p = 2^(s − m')
-///                                            l = 2^(m − m') · l + Σ p                 o = 2^(m − m') · o + p · v
+/// for each block of keys that a row sees:    s = transform(scale · q · k)    m' = max(m, s)    p = exp(s − m')
+///                                            l = exp(m − m') · l + Σ p       o = exp(m − m') · o + p · v
 /// </code>
 /// The query rows that share a key/value head are packed, row r standing for query r / groupSize and head r mod groupSize of
 /// the group. One group computes 4 · ThreadsY rows over one range of key blocks, 4 · ThreadsX keys each; blocks that no row
@@ -82,7 +82,6 @@ internal static class GeneralAttention
         int blocksPerSplit = (blocks + p.NumSplits - 1) / p.NumSplits;
         int lastBlock = (split + 1) * blocksPerSplit < blocks ? (split + 1) * blocksPerSplit : blocks;
         int keyEnd = union.End > union.SinkEnd ? union.End : union.SinkEnd;
-        int mayHide = p.Scores.MayHideKeys | p.Cache.HasSlotBias;
 
         var output = default(OutputTile);
         var max = Float4.Broadcast(float.NegativeInfinity);
@@ -99,13 +98,11 @@ internal static class GeneralAttention
             Float4 newMax = max;
             for (int t = 0; t < TTile.ThreadsX; t++)
                 newMax = Float4.Max(newMax, queryTile[t * TTile.ThreadsY + y]);
-            Float4 shift = FiniteOrZero(newMax), rescale = Exp2Difference(max, shift);
+            Float4 shift = FiniteOrZero(newMax), rescale = ExpDifference(max, shift);
             max = newMax;
             sum = Float4.Add(Float4.Multiply(sum, rescale), Exponentiate<TTile>(weights, x, y, shift));
             output.ScaleRows(rescale);
-            bool isBoundary = mayHide != 0 || key0 < union.CommonFirst || key0 + blockN > union.CommonEnd;
-            AddValues<TTile, TKv, TKvStorage>(
-                ref p, weights, kvTile, keyOffsets, keyScales, x, y, keyEnd - key0, isBoundary, ref output);
+            AddValues<TTile, TKv, TKvStorage>(ref p, weights, kvTile, keyOffsets, keyScales, x, y, keyEnd - key0, ref output);
         }
         Finish<TTile, TKv>(ref p, ref sequence, rows, queryTile, weights, x, y, split, max, sum, ref output);
     }
@@ -210,7 +207,7 @@ internal static class GeneralAttention
         weights[at + 3 * TTile.ThreadsY] = new Float4(s.Row0.W, s.Row1.W, s.Row2.W, s.Row3.W);
     }
 
-    // The thread's own 16 products become scores in base 2, −∞ where the row does not see the key: a selection, because a
+    // The thread's own 16 products become scores, −∞ where the row does not see the key: a selection, because a
     // hidden key may hold NaN. The thread's part of each row's maximum goes to partialMax.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void TransformScores<TTile, TKv>(
@@ -232,7 +229,6 @@ internal static class GeneralAttention
                 {
                     float capped = ScoreOptions.Cap(ref p.Scores, scores[at] * keyScales[k] * p.Scores.SoftmaxScale);
                     score = ScoreOptions.AddBiases(ref p.Scores, rows, slot, ref sequence, key, capped) + p.Cache.BiasOf(ref sequence, key);
-                    score *= ScoreOptions.Log2E;
                 }
                 scores[at] = score;
                 max = score > max ? score : max;
@@ -249,7 +245,7 @@ internal static class GeneralAttention
         for (int k = 4 * x; k < 4 * x + 4; k++)
         {
             int at = WeightOf<TTile>(k, y);
-            Float4 weight = Exp2Difference(weights[at], shift);
+            Float4 weight = ExpDifference(weights[at], shift);
             weights[at] = weight;
             sum = Float4.Add(sum, weight);
         }
@@ -260,7 +256,7 @@ internal static class GeneralAttention
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void AddValues<TTile, TKv, TKvStorage>(
         ref Parameters<TKv> p, ArrayView<Float4> weights, ArrayView<Float4> valueTile, ArrayView<long> keyOffsets, ArrayView<float> keyScales,
-        int x, int y, int keysLeft, bool isBoundary, ref OutputTile output)
+        int x, int y, int keysLeft, ref OutputTile output)
         where TTile : struct, IGeneralTile
         where TKv : unmanaged where TKvStorage : struct, IStorage<TKv>
     {
@@ -283,35 +279,17 @@ internal static class GeneralAttention
                 valueTile[i] = Float4.Scale(value, keyScales[blockN + key]);
             }
             Group.Barrier();
-            if (isBoundary)
+            // The value of a key that one row sees and another does not may be NaN, and 0 · NaN is NaN.
+            for (int key = 0; key < keys; key++)
             {
-                // The value of a key that one row sees and another does not may be NaN, and 0 · NaN is NaN.
-                for (int key = 0; key < keys; key++)
+                Float4 weight = weights[WeightOf<TTile>(first + key, y)];
+                output.Tile0.MultiplyAddSkippingZeros(weight, valueTile[key * quads + column0]);
+                if (quads > TTile.ThreadsX)
+                    output.Tile1.MultiplyAddSkippingZeros(weight, valueTile[key * quads + column1]);
+                if (2 * TTile.ThreadsX < ColumnQuads && quads > 2 * TTile.ThreadsX)
                 {
-                    Float4 weight = weights[WeightOf<TTile>(first + key, y)];
-                    output.Tile0.MultiplyAddSkippingZeros(weight, valueTile[key * quads + column0]);
-                    if (quads > TTile.ThreadsX)
-                        output.Tile1.MultiplyAddSkippingZeros(weight, valueTile[key * quads + column1]);
-                    if (2 * TTile.ThreadsX < ColumnQuads && quads > 2 * TTile.ThreadsX)
-                    {
-                        output.Tile2.MultiplyAddSkippingZeros(weight, valueTile[key * quads + column2]);
-                        output.Tile3.MultiplyAddSkippingZeros(weight, valueTile[key * quads + column3]);
-                    }
-                }
-            }
-            else
-            {
-                for (int key = 0; key < keys; key++)
-                {
-                    Float4 weight = weights[WeightOf<TTile>(first + key, y)];
-                    output.Tile0.MultiplyAdd(weight, valueTile[key * quads + column0]);
-                    if (quads > TTile.ThreadsX)
-                        output.Tile1.MultiplyAdd(weight, valueTile[key * quads + column1]);
-                    if (2 * TTile.ThreadsX < ColumnQuads && quads > 2 * TTile.ThreadsX)
-                    {
-                        output.Tile2.MultiplyAdd(weight, valueTile[key * quads + column2]);
-                        output.Tile3.MultiplyAdd(weight, valueTile[key * quads + column3]);
-                    }
+                    output.Tile2.MultiplyAddSkippingZeros(weight, valueTile[key * quads + column2]);
+                    output.Tile3.MultiplyAddSkippingZeros(weight, valueTile[key * quads + column3]);
                 }
             }
             Group.Barrier();
@@ -378,18 +356,18 @@ internal static class GeneralAttention
         int query = ScoreOptions.QueryOf(rows, slot), head = ScoreOptions.HeadOf(rows, slot);
         if (p.HasSinkLogits != 0 && split == 0)
         {
-            float sink = p.SinkLogits[head] * ScoreOptions.Log2E;
+            float sink = p.SinkLogits[head];
             float newMax = sink > max ? sink : max, shift = newMax == float.NegativeInfinity ? 0f : newMax;
-            factor = XMath.Exp2(max - shift);
-            total = total * factor + XMath.Exp2(sink - shift);
+            factor = XMath.Exp2((max - shift) * ScoreOptions.Log2E);
+            total = total * factor + XMath.Exp2((sink - shift) * ScoreOptions.Log2E);
             max = newMax;
         }
         scratch[4 * TTile.ThreadsY + slot] = total == 0f ? 0f : factor / total; // not "total > 0": a NaN must stay one
         if (p.HasLse != 0 && query >= 0)
         {
-            float lse = total == 0f ? float.NegativeInfinity : (max == float.NegativeInfinity ? 0f : max) + XMath.Log2(total);
+            float lse = total == 0f ? float.NegativeInfinity : (max == float.NegativeInfinity ? 0f : max) + XMath.Log(total);
             long offset = split * p.LseSplitStride + sequence.Batch * p.LseBatchStride + head * p.LseHeadStride + sequence.QueryStart + query;
-            p.Lse[offset] = p.NumSplits > 1 ? lse : lse * MergePartialStates.Ln2;
+            p.Lse[offset] = p.NumSplits > 1 ? lse * ScoreOptions.Log2E : lse;
         }
     }
 
@@ -399,9 +377,11 @@ internal static class GeneralAttention
         max.X == float.NegativeInfinity ? 0f : max.X, max.Y == float.NegativeInfinity ? 0f : max.Y,
         max.Z == float.NegativeInfinity ? 0f : max.Z, max.W == float.NegativeInfinity ? 0f : max.W);
 
+    // The difference before the factor: scores far from 0 lose nothing to it.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Exp2Difference(Float4 a, Float4 b) =>
-        new(XMath.Exp2(a.X - b.X), XMath.Exp2(a.Y - b.Y), XMath.Exp2(a.Z - b.Z), XMath.Exp2(a.W - b.W));
+    private static Float4 ExpDifference(Float4 a, Float4 b) => new(
+        XMath.Exp2((a.X - b.X) * ScoreOptions.Log2E), XMath.Exp2((a.Y - b.Y) * ScoreOptions.Log2E),
+        XMath.Exp2((a.Z - b.Z) * ScoreOptions.Log2E), XMath.Exp2((a.W - b.W) * ScoreOptions.Log2E));
 
     // 4 rows × 4 columns at column quads x, ThreadsX + x, 2 ThreadsX + x and 3 ThreadsX + x.
     private struct OutputTile

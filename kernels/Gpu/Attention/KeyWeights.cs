@@ -30,10 +30,12 @@ internal static class KeyWeights
         public ArrayView<float> Lse;        // [batchSize, numHeads, rowCount], natural log
         public ArrayView<float> Weights;    // [batchSize, numHeads, rowCount, kvLength]
         public ArrayView<float> ColumnMass; // [batchSize, numHeads, kvLength]
+        public ArrayView<float> KeyScale;   // [batchSize, numKvHeads, kvLength], or [poolPages, headsOfAPage, pageSize]
         public ScoreParameters Scores;
         public CacheParameters Cache;
         public long LseBatchStride, LseHeadStride, WeightBatchStride, WeightHeadStride, WeightRowStride, MassBatchStride, MassHeadStride;
-        public int HasWeights, HasColumnMass, HeadDim, FirstRow, RowCount, KeyBlocks;
+        public long KeyScaleBatchStride, KeyScaleHeadStride;
+        public int HasWeights, HasColumnMass, HasKeyScale, HeadDim, FirstRow, RowCount, KeyBlocks;
     }
 
     /// <summary>The kernel; one group for each 64 keys of each head of each sequence.</summary>
@@ -57,8 +59,8 @@ internal static class KeyWeights
         {
             KeyPlace place = p.Cache.Find(ref sequence, key);
             keyOffset = p.Key.Offset(place.Batch, place.Token, place.Head);
-            if (p.Cache.HasScales != 0)
-                keyScale = p.Cache.KeyScale[place.Batch * p.Cache.KeyScaleBatchStride + place.Token * p.Cache.KeyScaleTokenStride + place.Head];
+            if (p.HasKeyScale != 0)
+                keyScale = p.KeyScale[place.Batch * p.KeyScaleBatchStride + place.Head * p.KeyScaleHeadStride + place.Token];
         }
         float mass = 0f;
         for (int row0 = 0; row0 < p.RowCount; row0 += Rows)
@@ -66,10 +68,11 @@ internal static class KeyWeights
             Group.Barrier();
             LoadRows(ref p, ref sequence, queries, rows, row0, head);
             Group.Barrier();
-            KeyUnion union = ScoreOptions.FindUnion(rows, Rows);
-            bool isSeen = union.SinkEnd > key0 || (union.First < key0 + Threads && union.End > key0);
+            bool isSeen = false;
+            for (int slot = 0; slot < Rows; slot++)
+                isSeen = isSeen || ScoreOptions.IsInRange(rows, slot, key);
             if (isSeen)
-                Multiply<TKv, TKvStorage>(ref p, queries, products, keyOffset, key < sequence.KvLength ? p.HeadDim : 0);
+                Multiply<TKv, TKvStorage>(ref p, queries, products, keyOffset);
             int count = p.RowCount - row0 < Rows ? p.RowCount - row0 : Rows;
             for (int slot = 0; slot < count && key < p.Scores.KvLength; slot++)
             {
@@ -112,13 +115,13 @@ internal static class KeyWeights
     // The products of the thread's key with eight query rows.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Multiply<TKv, TKvStorage>(
-        ref Parameters<TKv> p, ArrayView<Float4> queries, ArrayView<float> products, long keyOffset, int headDim)
+        ref Parameters<TKv> p, ArrayView<Float4> queries, ArrayView<float> products, long keyOffset)
         where TKv : unmanaged where TKvStorage : struct, IStorage<TKv>
     {
         Float4 low = default, high = default;
-        for (int quad = 0; 4 * quad < headDim; quad++)
+        for (int quad = 0; 4 * quad < p.HeadDim; quad++)
         {
-            Float4 key = Quads.Load<TKv, TKvStorage>(p.Key.Data, keyOffset + 4 * quad, headDim - 4 * quad, p.Key.HasQuads);
+            Float4 key = Quads.Load<TKv, TKvStorage>(p.Key.Data, keyOffset + 4 * quad, p.HeadDim - 4 * quad, p.Key.HasQuads);
             int at = quad * Rows;
             low.X += Float4.Dot(queries[at], key);
             low.Y += Float4.Dot(queries[at + 1], key);

@@ -143,7 +143,7 @@ internal static class ScoreOptions
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static KeyUnion FindUnion(ArrayView<int> table, int rows)
     {
-        var union = new KeyUnion { First = int.MaxValue, CommonEnd = int.MaxValue };
+        var union = new KeyUnion { First = int.MaxValue };
         for (int slot = 0; slot < rows; slot++)
         {
             int at = slot * Fields;
@@ -152,8 +152,6 @@ internal static class ScoreOptions
             {
                 union.SinkEnd = sinkEnd > union.SinkEnd ? sinkEnd : union.SinkEnd;
                 union.End = end > union.End ? end : union.End;
-                union.CommonFirst = first > union.CommonFirst ? first : union.CommonFirst;
-                union.CommonEnd = end < union.CommonEnd ? end : union.CommonEnd;
                 if (end > first)
                     union.First = first < union.First ? first : union.First;
             }

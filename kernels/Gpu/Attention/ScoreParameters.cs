@@ -24,7 +24,4 @@ internal struct ScoreParameters
     public int NumSequences, NumHeads, NumKvHeads, GroupSize, QueryLength, KvLength;
     public int IsCausal, IsTopLeft, WindowLeft, WindowRight, SinkCount, ChunkSize;
     public float SoftmaxScale, LogitSoftCap;
-
-    /// <summary>1 when a mask or a bias of −∞ may hide keys inside a row's range.</summary>
-    public readonly int MayHideKeys => HasMask | HasBias | (MaskBlock > 0 ? 1 : 0);
 }

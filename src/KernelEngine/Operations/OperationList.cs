@@ -8,6 +8,7 @@ public static class OperationList
     [
         Attention.ForwardOperation,
         Attention.DecodeOperation,
+        Attention.BackwardOperation,
         Attention.MergeOperation,
         Attention.WeightsOperation,
         Attention.AppendOperation,

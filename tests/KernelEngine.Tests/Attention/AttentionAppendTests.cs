@@ -41,15 +41,15 @@ public sealed class AttentionAppendTests : OperationTests<AttentionAppendCases, 
         Device device = TestDevices.Get("cpu");
         using Tensor key = Random(device, 1, 1, KvHeads, HeadDim);
         using Tensor value = Tensor.Allocate(device, DataType.Float32, 1, 1, KvHeads, HeadDim); // zeros
-        using Tensor keyCache = Tensor.Allocate(device, DataType.Int8, 1, Capacity, KvHeads, HeadDim), keyScale = Tensor.Allocate(device, DataType.Float32, 1, Capacity, KvHeads);
-        using Tensor valueCache = Tensor.Allocate(device, DataType.Int8, 1, Capacity, KvHeads, HeadDim), valueScale = Tensor.Allocate(device, DataType.Float32, 1, Capacity, KvHeads);
+        using Tensor keyCache = Tensor.Allocate(device, DataType.Int8, 1, Capacity, KvHeads, HeadDim), keyScale = Tensor.Allocate(device, DataType.Float32, 1, KvHeads, Capacity);
+        using Tensor valueCache = Tensor.Allocate(device, DataType.Int8, 1, Capacity, KvHeads, HeadDim), valueScale = Tensor.Allocate(device, DataType.Float32, 1, KvHeads, Capacity);
         using Tensor positions = Tensor.From<int>(device, [2], 1);
         KernelEngine.Attention.Append(key, value, keyCache, valueCache, positions, new AttentionAppendInputs { KeyScale = keyScale, ValueScale = valueScale });
         float[] expected = key.ToArray<float>(), scales = keyScale.ToArray<float>();
         sbyte[] stored = keyCache.ToArray<sbyte>();
         for (int h = 0; h < KvHeads; h++)
         {
-            float scale = scales[2 * KvHeads + h];
+            float scale = scales[h * Capacity + 2];
             float[] row = expected[(h * HeadDim)..((h + 1) * HeadDim)];
             Assert.That(scale, Is.EqualTo(row.Max(Math.Abs) / 127).Within(1e-7));
             for (int c = 0; c < HeadDim; c++)

@@ -79,10 +79,25 @@ public sealed class RandomAttentionTests
             {
                 runs[kernel.Name] = runs.GetValueOrDefault(kernel.Name) + 1;
                 VerificationResult result = Verifier.Verify(expectation, kernel, device, placement);
-                if (!result.IsCorrect)
+                if (!result.IsCorrect && !IsRoundingStep(operation, kernel, result))
                     failures.Add($"kernel-engine verify {kernel.Name} \"{text}\" --device {device.Name} --seed {seed}   ({placement}: {result.Failure})");
             }
             return failures;
+        }
+
+        // The reference's outputs are rounded to the storage type too. Where its exact value lies between two stored numbers, the
+        // last bit of a sum decides which of them a kernel stores, and a small problem may have no such place where the plain
+        // computation decides otherwise. Such a result is at most one step off (tolerances are a tenth of a step), and right
+        // when the same problem is stored in float32.
+        private bool IsRoundingStep<TProblem>(Operation<TProblem> operation, Kernel<TProblem> kernel, VerificationResult result)
+            where TProblem : struct, IProblem<TProblem>
+        {
+            string wide = string.Join(' ', text.Split(' ').Where(word => word.Split('=')[^1] is not ("f16" or "bf16")));
+            if (wide == text || !(result.Error > result.Bar && result.Error <= 11 * result.Bar))
+                return false;
+            var problem = ProblemText.Parse<TProblem>(wide);
+            TestContext.Out.WriteLine($"one step of rounding, if right in float32: {result}");
+            return kernel.WhyUnsupported(problem) is null && Verifier.Verify(operation, kernel, device, problem, seed).IsCorrect;
         }
     }
 }

@@ -43,7 +43,7 @@ internal sealed class AttentionWeightsKeys() : GpuKernel<AttentionWeightsProblem
         where TKv : unmanaged
     {
         AttentionProblem forward = problem.Forward;
-        GpuView query = operands[AttentionProblem.Query], lse = operands[AttentionProblem.Lse];
+        GpuView query = operands[AttentionProblem.Query], lse = operands[AttentionProblem.Lse], keyScale = operands[AttentionProblem.KeyScale];
         GpuView weights = operands[AttentionWeightsProblem.Weights], columnMass = operands[AttentionWeightsProblem.ColumnMass];
         int keyBlocks = (int)(((long)forward.KvLength + KeyWeights.Threads - 1) / KeyWeights.Threads);
         device.Launch(entry, checked((long)forward.BatchSize * forward.NumHeads * keyBlocks), new KeyWeights.Parameters<TKv>
@@ -53,6 +53,7 @@ internal sealed class AttentionWeightsKeys() : GpuKernel<AttentionWeightsProblem
             Lse = lse.As<float>(),
             Weights = AttentionArguments.Or(weights, lse).As<float>(),
             ColumnMass = AttentionArguments.Or(columnMass, lse).As<float>(),
+            KeyScale = AttentionArguments.Or(keyScale, lse).As<float>(),
             Scores = AttentionArguments.Scores(forward, operands),
             Cache = AttentionArguments.Cache(forward, operands),
             LseBatchStride = lse.Layout.Stride(0),
@@ -62,6 +63,9 @@ internal sealed class AttentionWeightsKeys() : GpuKernel<AttentionWeightsProblem
             WeightRowStride = AttentionArguments.Stride(weights, 2),
             MassBatchStride = AttentionArguments.Stride(columnMass, 0),
             MassHeadStride = AttentionArguments.Stride(columnMass, 1),
+            KeyScaleBatchStride = AttentionArguments.Stride(keyScale, 0),
+            KeyScaleHeadStride = AttentionArguments.Stride(keyScale, 1),
+            HasKeyScale = keyScale.IsPresent ? 1 : 0,
             HasWeights = weights.IsPresent ? 1 : 0,
             HasColumnMass = columnMass.IsPresent ? 1 : 0,
             HeadDim = forward.HeadDim,

@@ -9,10 +9,10 @@ internal struct CacheParameters
     public ArrayView<int> KvLengths;            // [batchSize, numKvHeads]
     public ArrayView<int> PageTable;            // [batchSize, numKvHeads, pages]
     public ArrayView<float> SlotBias;           // [batchSize, numKvHeads, kvLength]
-    public ArrayView<float> KeyScale;           // the key's shape without headDim
+    public ArrayView<float> KeyScale;           // [batchSize, numKvHeads, kvLength], or [poolPages, headsOfAPage, pageSize]
     public ArrayView<float> ValueScale;
     public long LengthStride, PageBatchStride, PageHeadStride, SlotBatchStride, SlotHeadStride;
-    public long KeyScaleBatchStride, KeyScaleTokenStride, ValueScaleBatchStride, ValueScaleTokenStride;
+    public long KeyScaleBatchStride, KeyScaleHeadStride, ValueScaleBatchStride, ValueScaleHeadStride;
     public int HasLengths, HasSlotBias, HasScales;
     public int PageSize, IsHeadPaged;           // PageSize: 0 when keys lie side by side
 

@@ -126,9 +126,9 @@ internal static class GeneralAttention
                 valueOffset = p.Value.Offset(place.Batch, place.Token, place.Head);
                 if (p.Cache.HasScales != 0)
                 {
-                    keyScale = p.Cache.KeyScale[place.Batch * p.Cache.KeyScaleBatchStride + place.Token * p.Cache.KeyScaleTokenStride + place.Head];
+                    keyScale = p.Cache.KeyScale[place.Batch * p.Cache.KeyScaleBatchStride + place.Head * p.Cache.KeyScaleHeadStride + place.Token];
                     valueScale = p.Cache.ValueScale[
-                        place.Batch * p.Cache.ValueScaleBatchStride + place.Token * p.Cache.ValueScaleTokenStride + place.Head];
+                        place.Batch * p.Cache.ValueScaleBatchStride + place.Head * p.Cache.ValueScaleHeadStride + place.Token];
                 }
             }
             keyOffsets[i] = keyOffset;

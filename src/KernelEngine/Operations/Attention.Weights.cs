@@ -18,7 +18,7 @@ public static partial class Attention
     {
         Examples =
         [
-            "q=1 k=1 d=1", "b=2 h=4 kv=2 q=20 k=70 d=40 causal", "h=2 q=100 k=300 d=16 causal left=50 sinks=3 row=90", "q=9 k=33 d=64 softcap=5 alibi bf16",
+            "q=1 k=1 d=1", "b=2 h=4 kv=2 q=20 k=70 d=40 causal", "h=2 q=100 k=300 d=16 causal left=50 sinks=3 row=90", "q=9 k=33 d=64 softcap=5 alibi bf16", "q=9 k=33 d=40 f16",
             "h=2 q=30 k=30 d=8 mask=qk bias=hqk row=4 rows=7", "q=3 k=0 d=8",
         ],
         Benchmarks = ["h=32 kv=8 q=4096 k=4096 d=128 causal row=4064", "h=32 kv=8 q=2048 k=2048 d=128 causal"],

@@ -21,19 +21,18 @@ internal readonly unsafe struct AppendCall(in AttentionAppendProblem problem, Re
     /// <summary>Where a new token's row of a head lies in a cache.</summary>
     public byte* CacheRow(in RawView cache, int batch, int token, int kvHead)
     {
-        (long first, long slot, int head) = Place(batch, token, kvHead);
-        return cache.Address(first, slot, head);
+        (int outer, long slot, int head) = Place(batch, token, kvHead);
+        return cache.Address(outer, slot, head);
     }
 
-    /// <summary>Where the scale of a new token's row lies.</summary>
+    /// <summary>Where its scale lies.</summary>
     public float* Scale(in RawView scales, int batch, int token, int kvHead)
     {
-        (long first, long slot, int head) = Place(batch, token, kvHead);
-        return (float*)scales.Address(first, head, slot);
+        (int outer, long slot, int head) = Place(batch, token, kvHead);
+        return (float*)scales.Address(outer, head, slot);
     }
 
-    // Sequence, slot and head, or page, slot within it and head within it.
-    private (long First, long Slot, int Head) Place(int batch, int token, int kvHead)
+    private (int Outer, long Slot, int Head) Place(int batch, int token, int kvHead)
     {
         long slot = (long)(_lengths.IsPresent ? _lengths.ReadInt32(batch, kvHead) : _positions.ReadInt32(batch)) + token;
         return Problem.PageSize == 0

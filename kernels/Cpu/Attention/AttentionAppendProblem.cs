@@ -57,12 +57,10 @@ public readonly record struct AttentionAppendProblem(
     /// <summary>Index of the page table, i32 [batchSize, numKvHeads, ⌈capacity / pageSize⌉].</summary>
     public const int PageTable = 9;
 
-    /// <summary>
-    /// Index of the scales of i8 keys, f32 [batchSize, numKvHeads, capacity], or in pages [poolPages, headsOfAPage, pageSize].
-    /// </summary>
+    /// <summary>Index of the scales of i8 keys, f32 [batchSize, numKvHeads, capacity], or in pages [poolPages, headsOfAPage, pageSize].</summary>
     public const int KeyScale = 10;
 
-    /// <summary>Index of the scales of i8 values, shaped as the key scales.</summary>
+    /// <summary>Index of the scales of i8 values, shaped as those of the keys.</summary>
     public const int ValueScale = 11;
 
     /// <summary>Whether heads hold different numbers of keys, so that slots differ from positions (<c>lengths</c>).</summary>

@@ -14,11 +14,17 @@ internal static unsafe class AttentionRow<TSimd, TVector>
     private const double Ln2 = 0.69314718055994531;
 
     /// <summary>Loads a query row times scale · log2 e, so that scores come out in base 2.</summary>
-    public static void LoadQuery(in RawView query, int batch, int row, int head, in AttentionProblem problem, float* target)
+    public static void LoadQuery(in RawView query, int batch, int row, int head, in AttentionProblem problem, float* target) =>
+        LoadQuery(query.Address(batch, row, head), query.Type, problem, target);
+
+    /// <summary>Loads a query row times scale · log2 e, so that scores come out in base 2.</summary>
+    public static void LoadQuery(byte* row, DataType type, in AttentionProblem problem, float* target)
     {
-        Rows<TSimd, TVector>.Widen(query.Address(batch, row, head), query.Type, problem.HeadDim, target);
+        Rows<TSimd, TVector>.Widen(row, type, problem.HeadDim, target);
         float factor = problem.Scale * Log2E;
-        for (int c = 0; c < problem.HeadDim; c++)
+        int c = problem.HeadDim / TSimd.Width * TSimd.Width;
+        Scale(target, c, factor);
+        for (; c < problem.HeadDim; c++)
             target[c] *= factor;
     }
 
@@ -63,5 +69,43 @@ internal static unsafe class AttentionRow<TSimd, TVector>
         Rows<TSimd, TVector>.Narrow(sums, output.Layout[3], output.Address(batch, row, head), output.Type);
         if (lse.IsPresent)
             *(float*)lse.Address(batch, head, row) = total == 0f ? float.NegativeInfinity : (float)((maximum + Math.Log2(total)) * Ln2);
+    }
+
+    /// <summary>Takes up a logit without a value (natural, not base 2; −∞ for none): it adds 2^(sink · log2 e − m) to l alone.</summary>
+    public static void AddSink(float sink, ref float maximum, ref float total, float* sums, int width)
+    {
+        float score = sink * Log2E;
+        if (score == float.NegativeInfinity)
+            return;
+        float newMaximum = Math.Max(maximum, score), factor = MathF.Pow(2f, maximum - newMaximum);
+        if (newMaximum != maximum)
+            Scale(sums, width, factor);
+        total = total * factor + MathF.Pow(2f, score - newMaximum);
+        maximum = newMaximum;
+    }
+
+    /// <summary>
+    /// Writes a finished row of a sequence: takes up the head's sink, then output = gain · sums / l + offset (0 in place of
+    /// sums / l for a row that saw no key) and, if asked for, lse = (m + log2 l) · ln 2, a natural log.
+    /// </summary>
+    public static void Write(
+        in AttentionCall call, in AttentionSequence sequence, int head, int row, float maximum, float total, float* sums, int width)
+    {
+        AddSink(call.SinkLogit(head), ref maximum, ref total, sums, width);
+        float gain = call.Gain(head);
+        Scale(sums, width, total == 0f ? 0f : 1f / total);
+        if (gain == 0f)
+            new Span<float>(sums, width).Clear(); // a head that is switched off does not pass on a NaN
+        else if (gain != 1f)
+            Scale(sums, width, gain);
+        float* offset = call.Offset(head);
+        for (int c = 0; offset != null && c < call.Problem.ValueHeadDim; c++)
+            sums[c] += offset[c];
+        Rows<TSimd, TVector>.Narrow(sums, call.Problem.ValueHeadDim, call.OutputRow(sequence, head, row), call.Output.Type);
+        if (call.Lse.IsPresent)
+        {
+            *(float*)call.Lse.Address(sequence.Batch, head, (long)sequence.QueryStart + row) =
+                total == 0f ? float.NegativeInfinity : (float)((maximum + Math.Log2(total)) * Ln2);
+        }
     }
 }

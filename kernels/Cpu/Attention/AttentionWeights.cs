@@ -60,7 +60,7 @@ public sealed unsafe class AttentionWeights<TSimd, TVector>() : CpuKernel<Attent
         {
             AttentionProblem forward = Problem.Forward;
             float* workspace = Workspace + worker * FloatsPerThread(forward.HeadDim);
-            long blocks = ((long)forward.KvLength + BlockN - 1) / BlockN, tasks = forward.NumSequences * forward.NumKvHeads * blocks;
+            long blocks = ((long)forward.KvLength + BlockN - 1) / BlockN, tasks = (long)forward.NumSequences * forward.NumKvHeads * blocks;
             for (long task = worker; task < tasks; task += workers)
             {
                 int block = (int)(task % blocks), kvHead = (int)(task / blocks % forward.NumKvHeads);
@@ -159,11 +159,13 @@ public sealed unsafe class AttentionWeights<TSimd, TVector>() : CpuKernel<Attent
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
         private static void Exponentiate(float* scores, int count, float shift, float* sums)
         {
-            TVector s = TSimd.Broadcast(shift);
+            TVector s = TSimd.Broadcast(shift), lowest = TSimd.Broadcast(float.MinValue);
             for (int i = 0; i < count; i += TSimd.Width)
             {
                 // An lse that belongs to the scores is above them but for rounding; far above it the power overflows.
-                TVector p = TSimd.Exp2NonPositive(TSimd.Subtract(TSimd.Load(scores + i), s));
+                TVector score = TSimd.Load(scores + i);
+                // Hidden stays 0 also where the lse is NaN.
+                TVector p = TSimd.SelectLess(score, lowest, TSimd.Zero, TSimd.Exp2NonPositive(TSimd.Subtract(score, s)));
                 TSimd.Store(p, scores + i);
                 TSimd.Store(TSimd.Add(TSimd.Load(sums + i), p), sums + i);
             }

@@ -66,7 +66,8 @@ public readonly record struct AttentionWeightsProblem(AttentionProblem Forward, 
             : null);
 
     /// <inheritdoc/>
-    public string? FindContentError(ReadOnlySpan<RawView> operands) => Forward.FindContentError(operands);
+    public static string? FindContentError(in AttentionWeightsProblem problem, ReadOnlySpan<RawView> operands) =>
+        AttentionProblem.FindContentError(problem.Forward, operands);
 
     /// <inheritdoc/>
     public static AttentionWeightsProblem Read(ProblemText text)

@@ -1,3 +1,4 @@
+using System.Numerics;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.Attention;
@@ -6,13 +7,16 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// Fused attention for many query rows (Dao 2023, arXiv:2307.08691): for a block of 96 query rows and one block of 256 keys
 /// after another,
 /// <code>
-/// s = (scale · log2 e · q) · kᵀ       m' = max(m, rowmax s)      p = 2^(s − m')
-/// l = l · 2^(m − m') + rowsum p       o = o · 2^(m − m') + p · v
+/// s = transform((scale · log2 e · q) · kᵀ)     m' = max(m, rowmax s)      p = 2^(s − m')
+/// l = l · 2^(m − m') + rowsum p                o = o · 2^(m − m') + p · v
 /// </code>
-/// and at the end output = o / l, lse = (m + log2 l) · ln 2. The block of scores stays in the second-level cache.
+/// and at the end output = o / l, lse = (m + log2 l) · ln 2. The block of scores stays in the second-level cache. Six rows
+/// make a tile; a tile computes the panels of keys that any of its rows sees, so a window costs its length and a mask costs
+/// what it leaves. Within them a hidden key has p = 0, which the micro-kernel may multiply by a finite value; a block with a
+/// value that is not finite goes key by key instead, so that no row takes up what it does not see.
 /// Parallel scheme: a task is one (sequence, key/value head); a thread packs the head's keys (transposed) and values into
-/// tile panels once and uses them for every query row of the group. Tasks that do not come out even are shared: every
-/// thread packs, and query blocks are dealt so that causal work is even.
+/// tile panels once and uses them for every query row of the group. Query blocks are dealt in order, by the number of keys
+/// they see; threads that share a task each pack the keys that their own blocks see.
 /// Workspace per thread: kvLength · (headDim + valueHeadDim) floats of panels, and 96 · (headDim + 256 + valueHeadDim).
 /// Cost: 2 · rows · visible keys · (headDim + valueHeadDim) FLOPs; reads each key and value once per task.
 /// </summary>
@@ -23,13 +27,16 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     private const int BlockM = 96;
     private const int BlockN = 256;
     private const int TileRows = MatrixTile<TSimd, TVector>.Rows;
+    private const double PackCost = 4; // a key and its value are moved in about the instructions of four query rows
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
     public override string? WhyUnsupported(in AttentionProblem problem) =>
-        problem.IsPlain && problem.KvType.IsFloat() ? null : "computes plain and causal attention alone";
+        problem.PageSize > 0 ? "reads keys and values that lie side by side, not pages"
+        : !problem.KvType.IsFloat() ? $"reads f32, f16 and bf16 keys and values, not {problem.KvType.ToText()}"
+        : null;
 
     private static int Columns => MatrixTile<TSimd, TVector>.Columns;
 
@@ -41,24 +48,14 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     {
         if (problem.BatchSize == 0 || problem.QueryLength == 0 || problem.NumHeads == 0)
             return;
-        var body = new Body
-        {
-            Problem = problem,
-            Plan = new Plan(problem),
-            Query = operands[AttentionProblem.Query],
-            Key = operands[AttentionProblem.Key],
-            Value = operands[AttentionProblem.Value],
-            Output = operands[AttentionProblem.Output],
-            Lse = operands[AttentionProblem.Lse],
-            Workspace = (float*)workspace,
-        };
+        var body = new Body { Call = new AttentionCall(problem, operands), Plan = new Plan(problem), Workspace = (float*)workspace };
         workers.Run(ref body);
     }
 
     // Where each thread's buffers lie in its part of the workspace, in floats.
     private readonly struct Plan
     {
-        public readonly long Keys, Values, QueryRows, Scores, Sums, State, Row, Floats;
+        public readonly long Keys, Values, Finiteness, QueryRows, Scores, Visible, Sums, State, Row, Floats;
         public readonly int ValueWidth;
 
         public Plan(in AttentionProblem problem)
@@ -67,161 +64,284 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             ValueWidth = (problem.ValueHeadDim + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
             Keys = 0;
             Values = checked(Keys + paddedKeys * problem.HeadDim);
-            QueryRows = checked(Values + paddedKeys * ValueWidth);
+            Finiteness = checked(Values + paddedKeys * ValueWidth);
+            QueryRows = checked(Finiteness + (paddedKeys / BlockN + 16) / 16 * 16);
             Scores = QueryRows + BlockM * problem.HeadDim;
-            Sums = Scores + BlockM * BlockN;
+            Visible = Scores + BlockM * BlockN;
+            Sums = Visible + TileRows * BlockN;
             State = Sums + BlockM * ValueWidth;
             Row = State + 2 * BlockM;
             Floats = (Row + (long)Columns * AttentionProblem.MaxHeadDim + 63) / 64 * 64;
         }
     }
 
+    // The keys that a query block sees: those before SinkEnd and those from First to End.
+    private struct Reach()
+    {
+        public int SinkEnd, First = int.MaxValue, End;
+
+        public void Add(in KeyRange range)
+        {
+            SinkEnd = Math.Max(SinkEnd, range.SinkEnd);
+            if (range.First < range.End)
+                (First, End) = (Math.Min(First, range.First), Math.Max(End, range.End));
+        }
+
+        // The first block of keys at or after a block that has keys within reach, or the end.
+        public readonly int NextBlock(int key0)
+        {
+            int end = Math.Max(SinkEnd, End);
+            return key0 < SinkEnd || key0 >= end || key0 + (long)BlockN > First ? key0 : First / BlockN * BlockN;
+        }
+
+        public readonly bool IsDone(int key0) => key0 >= SinkEnd && key0 >= End;
+    }
+
     private struct Body : IParallelBody
     {
-        public AttentionProblem Problem;
+        public AttentionCall Call;
         public Plan Plan;
-        public RawView Query, Key, Value, Output, Lse;
         public float* Workspace;
 
-        public void Execute(int worker, int workers)
+        public readonly void Execute(int worker, int workers)
         {
-            float* workspace = Workspace + worker * Plan.Floats;
-            long tasks = (long)Problem.BatchSize * Problem.NumKvHeads;
-            long whole = tasks / workers * workers;
-            for (long task = worker; task < whole; task += workers)
-                RunTask(task, 0, 1, workspace);
-            for (long task = whole; task < tasks; task++)
-                RunTask(task, worker, workers, workspace);
-        }
-
-        // Does the query blocks of one key/value head that belong to `worker`: dealt forwards and backwards in turn
-        // (0 1 1 0 0 1 ...), since under a causal mask later blocks cost more.
-        private readonly void RunTask(long task, int worker, int workers, float* workspace)
-        {
-            int batch = (int)(task / Problem.NumKvHeads), kvHead = (int)(task % Problem.NumKvHeads);
-            PackKeys(batch, kvHead, workspace);
-            PackValues(batch, kvHead, workspace);
-            int blocks = (Problem.QueryLength + BlockM - 1) / BlockM;
-            for (int h = 0; h < Problem.GroupSize; h++)
+            double total = 0, before = 0;
+            for (int s = 0; s < Call.Problem.NumSequences; s++)
             {
-                for (int block = 0; block < blocks; block++)
-                {
-                    int turn = block % (2 * workers);
-                    if ((turn < workers ? turn : 2 * workers - 1 - turn) == worker)
-                        RunQueryBlock(batch, kvHead, kvHead * Problem.GroupSize + h, block * BlockM, workspace);
-                }
+                for (int kvHead = 0; kvHead < Call.Problem.NumKvHeads; kvHead++)
+                    total += TaskCost(Call.GetSequence(s, kvHead), kvHead);
+            }
+            for (int s = 0; s < Call.Problem.NumSequences; s++)
+            {
+                for (int kvHead = 0; kvHead < Call.Problem.NumKvHeads; kvHead++)
+                    RunTask(Call.GetSequence(s, kvHead), kvHead, ref before, total, worker, workers, Workspace + worker * Plan.Floats);
             }
         }
 
-        // Panels of `Columns` keys: panel[d, n] = key[n, d].
-        private readonly void PackKeys(int batch, int kvHead, float* workspace)
+        private readonly double TaskCost(in AttentionSequence sequence, int kvHead)
+        {
+            double cost = 0;
+            int blocks = Blocks(sequence);
+            for (int unit = 0; unit < blocks * Call.Problem.GroupSize; unit++)
+                cost += UnitCost(sequence, kvHead, unit, blocks);
+            return cost;
+        }
+
+        private static int Blocks(in AttentionSequence sequence) => (sequence.QueryLength + BlockM - 1) / BlockM;
+
+        // Units of a task are its query blocks, head by head. What one costs: the keys its rows see, of which a part of a panel
+        // costs as much as a whole one, and its part of the packing.
+        private readonly double UnitCost(in AttentionSequence sequence, int kvHead, int unit, int blocks)
+        {
+            int head = kvHead * Call.Problem.GroupSize + unit / blocks, first = unit % blocks * BlockM;
+            int rows = Math.Min(BlockM, sequence.QueryLength - first);
+            double keys = (Call.GetRange(sequence, head, first).Count + (double)Call.GetRange(sequence, head, first + rows - 1).Count) / 2;
+            return rows * (keys + Columns) + PackCost * sequence.KvLength / (blocks * (double)Call.Problem.GroupSize);
+        }
+
+        // Does the units of one key/value head that belong to `worker`. They follow one another, since a unit belongs to the
+        // worker whose part of the total cost holds the unit's middle.
+        private readonly void RunTask(
+            in AttentionSequence sequence, int kvHead, ref double before, double total, int worker, int workers, float* workspace)
+        {
+            int blocks = Blocks(sequence), units = blocks * Call.Problem.GroupSize, first = units, last = 0;
+            for (int unit = 0; unit < units; unit++)
+            {
+                double cost = UnitCost(sequence, kvHead, unit, blocks);
+                if (Math.Min((int)((before + cost / 2) / total * workers), workers - 1) == worker)
+                    (first, last) = (Math.Min(first, unit), unit + 1);
+                before += cost;
+            }
+            if (first >= last)
+                return;
+            var reach = new Reach();
+            for (int unit = first; unit < last; unit++)
+                AddReach(sequence, kvHead * Call.Problem.GroupSize + unit / blocks, unit % blocks * BlockM, ref reach);
+            for (int key0 = reach.NextBlock(0); !reach.IsDone(key0); key0 = reach.NextBlock(key0 + BlockN))
+                PackBlock(sequence, kvHead, key0, Math.Min(BlockN, sequence.KvLength - key0), workspace);
+            for (int unit = first; unit < last; unit++)
+                RunQueryBlock(sequence, kvHead, kvHead * Call.Problem.GroupSize + unit / blocks, unit % blocks * BlockM, workspace);
+        }
+
+        private readonly void AddReach(in AttentionSequence sequence, int head, int row0, ref Reach reach)
+        {
+            for (int r = row0; r < Math.Min(row0 + BlockM, sequence.QueryLength); r++)
+                reach.Add(Call.GetRange(sequence, head, r));
+        }
+
+        private readonly void PackBlock(in AttentionSequence sequence, int kvHead, int key0, int count, float* workspace)
         {
             float* rows = workspace + Plan.Row;
-            for (long j = 0; j < Problem.KvLength; j += Columns)
+            int headDim = Call.Problem.HeadDim;
+            // Panels of `Columns` keys: panel[d, n] = key[n, d].
+            for (int j = 0; j < count; j += Columns)
             {
-                int count = (int)Math.Min(Columns, Problem.KvLength - j);
-                float* panel = workspace + Plan.Keys + j * Problem.HeadDim;
-                if (Key.Type == DataType.Float32)
+                int width = Math.Min(Columns, count - j);
+                float* panel = workspace + Plan.Keys + (long)(key0 + j) * headDim;
+                if (Call.Key.Type == DataType.Float32)
                 {
                     Rows<TSimd, TVector>.Transpose(
-                        (float*)Key.Address(batch, j, kvHead), Key.Layout.Stride(1), count, Problem.HeadDim, panel, Columns);
+                        (float*)Call.KeyRow(sequence, kvHead, key0 + j), Call.Key.Layout.Stride(1), width, headDim, panel, Columns);
                     continue;
                 }
-                for (int n = 0; n < count; n++)
-                    Rows<TSimd, TVector>.Widen(Key.Address(batch, j + n, kvHead), Key.Type, Problem.HeadDim, rows + n * Problem.HeadDim);
-                Rows<TSimd, TVector>.Transpose(rows, Problem.HeadDim, count, Problem.HeadDim, panel, Columns);
+                for (int n = 0; n < width; n++)
+                    Rows<TSimd, TVector>.Widen(Call.KeyRow(sequence, kvHead, key0 + j + n), Call.Key.Type, headDim, rows + n * headDim);
+                Rows<TSimd, TVector>.Transpose(rows, headDim, width, headDim, panel, Columns);
             }
-        }
-
-        // Panels of up to `Columns` value elements, each [kvLength, width]; the last is as narrow as whole vectors allow.
-        private readonly void PackValues(int batch, int kvHead, float* workspace)
-        {
-            float* row = workspace + Plan.Row;
-            new Span<float>(row, Plan.ValueWidth).Clear();
-            for (long j = 0; j < Problem.KvLength; j++)
+            // Panels of up to `Columns` value elements, each [kvLength, width]; the last is as narrow as whole vectors allow.
+            // x · 0 summed up is 0, or NaN if any x is not finite.
+            new Span<float>(rows, Plan.ValueWidth).Clear();
+            TVector zeros = TSimd.Zero;
+            for (int j = 0; j < count; j++)
             {
-                Rows<TSimd, TVector>.Widen(Value.Address(batch, j, kvHead), Value.Type, Problem.ValueHeadDim, row);
+                Rows<TSimd, TVector>.Widen(Call.ValueRow(sequence, kvHead, key0 + j), Call.Value.Type, Call.Problem.ValueHeadDim, rows);
                 for (int column = 0; column < Plan.ValueWidth; column += Columns)
                 {
                     int width = MatrixTile<TSimd, TVector>.PanelWidth(Plan.ValueWidth, column);
-                    float* target = ValuePanel(workspace, column) + j * width;
+                    float* target = ValuePanel(workspace, column) + (long)(key0 + j) * width;
                     for (int c = 0; c < width; c += TSimd.Width)
-                        TSimd.Store(TSimd.Load(row + column + c), target + c);
+                    {
+                        TVector x = TSimd.Load(rows + column + c);
+                        TSimd.Store(x, target + c);
+                        zeros = TSimd.MultiplyAdd(x, TSimd.Zero, zeros);
+                    }
                 }
             }
+            workspace[Plan.Finiteness + key0 / BlockN] = TSimd.Sum(zeros);
         }
 
-        private readonly float* ValuePanel(float* workspace, int column) => workspace + Plan.Values + (long)column * Problem.KvLength;
+        private readonly float* ValuePanel(float* workspace, int column) => workspace + Plan.Values + (long)column * Call.Problem.KvLength;
 
-        private readonly void RunQueryBlock(int batch, int kvHead, int head, int row0, float* workspace)
+        private readonly void RunQueryBlock(in AttentionSequence sequence, int kvHead, int head, int row0, float* workspace)
         {
-            int rows = Math.Min(BlockM, Problem.QueryLength - row0);
+            int rows = Math.Min(BlockM, sequence.QueryLength - row0), headDim = Call.Problem.HeadDim;
             float* queryRows = workspace + Plan.QueryRows;
-            float* scores = workspace + Plan.Scores;
             float* sums = workspace + Plan.Sums;
             float* maxima = workspace + Plan.State, totals = maxima + BlockM;
+            KeyRange* ranges = stackalloc KeyRange[BlockM];
+            var reach = new Reach();
             for (int r = 0; r < rows; r++)
             {
-                AttentionRow<TSimd, TVector>.LoadQuery(Query, batch, row0 + r, head, Problem, queryRows + r * Problem.HeadDim);
+                ranges[r] = Call.GetRange(sequence, head, row0 + r);
+                reach.Add(ranges[r]);
+                AttentionRow<TSimd, TVector>.LoadQuery(
+                    Call.QueryRow(sequence, head, row0 + r), Call.Query.Type, Call.Problem, queryRows + r * headDim);
                 maxima[r] = float.NegativeInfinity;
                 totals[r] = 0f;
             }
             new Span<float>(sums, rows * Plan.ValueWidth).Clear();
-            int blockEnd = Problem.VisibleKeys(row0 + rows - 1);
-            for (int key0 = 0; key0 < blockEnd; key0 += BlockN)
+            var transform = new ScoreTransform<TSimd, TVector>(Call, sequence, head);
+            for (int key0 = reach.NextBlock(0); !reach.IsDone(key0); key0 = reach.NextBlock(key0 + BlockN))
             {
                 for (int r = 0; r < rows; r += TileRows)
-                {
-                    int tileRows = Math.Min(TileRows, rows - r);
-                    int most = Math.Min(BlockN, Problem.VisibleKeys(row0 + r + tileRows - 1) - key0);
-                    if (most <= 0)
-                        continue;
-                    float* s = scores + r * BlockN;
-                    for (int n = 0; n < most; n += Columns)
-                    {
-                        MatrixTile<TSimd, TVector>.Multiply(
-                            queryRows + r * Problem.HeadDim, Problem.HeadDim, tileRows,
-                            workspace + Plan.Keys + (long)(key0 + n) * Problem.HeadDim, Columns, Problem.HeadDim, s + n, BlockN, accumulate: false);
-                    }
-                    int least = Math.Clamp(Problem.VisibleKeys(row0 + r) - key0, 0, BlockN);
-                    for (int i = 0; i < tileRows; i++)
-                    {
-                        int visible = Math.Clamp(Problem.VisibleKeys(row0 + r + i) - key0, 0, BlockN);
-                        if (visible > 0)
-                            AttentionRow<TSimd, TVector>.Update(s + i * BlockN, visible, ref maxima[r + i], ref totals[r + i], sums + (r + i) * Plan.ValueWidth, Plan.ValueWidth);
-                    }
-                    AddValues(workspace, s, tileRows, least, row0 + r, key0, sums + r * Plan.ValueWidth);
-                }
+                    RunTile(transform, ranges + r, row0 + r, r, Math.Min(TileRows, rows - r), key0, workspace);
             }
             for (int r = 0; r < rows; r++)
-                AttentionRow<TSimd, TVector>.Write(Output, Lse, batch, head, row0 + r, maxima[r], totals[r], sums + r * Plan.ValueWidth, Plan.ValueWidth);
+            {
+                AttentionRow<TSimd, TVector>.Write(
+                    Call, sequence, head, row0 + r, maxima[r], totals[r], sums + r * Plan.ValueWidth, Plan.ValueWidth);
+            }
         }
 
-        // sums += p · v. The keys every row of the tile sees go through the micro-kernel; the up to five further ones of a
-        // causal edge are added row by row, so that a masked value (which may be NaN) is never touched.
-        private readonly void AddValues(float* workspace, float* p, int tileRows, int least, int row, int key0, float* sums)
+        // Takes the rows of one tile (of which the first is row r of the block, `row` of the sequence) through a block of keys.
+        private readonly void RunTile(
+            in ScoreTransform<TSimd, TVector> transform, KeyRange* ranges, int row, int r, int rows, int key0, float* workspace)
+        {
+            var reach = new Reach();
+            for (int i = 0; i < rows; i++)
+                reach.Add(ranges[i]);
+            int sinkEnd = Math.Clamp(reach.SinkEnd - key0, 0, BlockN), first = Math.Clamp(reach.First - key0, 0, BlockN);
+            int end = Math.Max(sinkEnd, Math.Clamp(reach.End - key0, 0, BlockN));
+            int headDim = Call.Problem.HeadDim;
+            bool hasMask = Call.Mask.IsPresent || Call.BlockMask.IsPresent, hasTransform = Call.Problem.HasScoreTransform;
+            float* q = workspace + Plan.QueryRows + r * headDim;
+            float* s = workspace + Plan.Scores + r * BlockN;
+            // Bit n: some row sees some key of panel n.
+            uint live = 0;
+            int begin = BlockN, stop = 0;
+            for (int n = 0; n < end; n += Columns)
+            {
+                int count = Math.Min(Columns, end - n);
+                if ((n >= sinkEnd && n + count <= first) || (hasMask && transform.HidesAll(row, rows, key0 + n, count)))
+                    continue;
+                MatrixTile<TSimd, TVector>.Multiply(
+                    q, headDim, rows, workspace + Plan.Keys + (long)(key0 + n) * headDim, Columns, headDim, s + n, BlockN, accumulate: false);
+                live |= 1u << (n / Columns);
+                (begin, stop) = (Math.Min(begin, n), n + count);
+            }
+            if (live == 0)
+                return;
+            bool isFinite = workspace[Plan.Finiteness + key0 / BlockN] == 0f;
+            float* maxima = workspace + Plan.State + r, totals = maxima + BlockM;
+            float* sums = workspace + Plan.Sums + r * Plan.ValueWidth;
+            for (int i = 0; i < rows; i++)
+            {
+                // The row's keys: from .. to − 1, of which those of a gap between sinks and window are hidden one by one.
+                int sinks = Math.Clamp(ranges[i].SinkEnd - key0, begin, stop), from = Math.Clamp(ranges[i].First - key0, begin, stop);
+                int to = Math.Clamp(ranges[i].End - key0, from, stop), gapEnd = from;
+                if (sinks > begin)
+                    (from, to) = (begin, from == to ? sinks : to);
+                float* p = s + i * BlockN;
+                if (hasTransform && from < to)
+                    transform.Apply(row + i, key0 + from, to - from, p + from);
+                if (sinks > begin && sinks < gapEnd && sinks < to)
+                    new Span<float>(p + sinks, gapEnd - sinks).Fill(float.NegativeInfinity);
+                if (!isFinite)
+                    Keep(p, begin, from, to, stop, workspace + Plan.Visible + i * BlockN);
+                if (from < to)
+                    AttentionRow<TSimd, TVector>.Update(p + from, to - from, ref maxima[i], ref totals[i], sums + i * Plan.ValueWidth, Plan.ValueWidth);
+                new Span<float>(p + begin, from - begin).Clear();
+                new Span<float>(p + to, stop - to).Clear();
+            }
+            while (live != 0)
+            {
+                // One run of neighbouring panels after another.
+                int n = BitOperations.TrailingZeroCount(live), panels = BitOperations.TrailingZeroCount(~(live >> n));
+                int key = n * Columns, count = Math.Min(panels * Columns, stop - key);
+                AddValues(workspace, s + key, isFinite ? null : workspace + Plan.Visible + key, rows, key0 + key, count, sums);
+                live = n + panels == 32 ? 0 : live >> (n + panels) << (n + panels);
+            }
+        }
+
+        // A copy of a row's scores, −∞ where the row does not look.
+        private static void Keep(float* scores, int begin, int from, int to, int stop, float* target)
+        {
+            new Span<float>(target + begin, stop - begin).Fill(float.NegativeInfinity);
+            new ReadOnlySpan<float>(scores + from, to - from).CopyTo(new Span<float>(target + from, to - from));
+        }
+
+        // sums += p · v. Given the scores, leaves out what they hide.
+        private readonly void AddValues(float* workspace, float* p, float* scores, int rows, int key, int count, float* sums)
         {
             for (int column = 0; column < Plan.ValueWidth; column += Columns)
             {
                 int width = MatrixTile<TSimd, TVector>.PanelWidth(Plan.ValueWidth, column);
-                float* panel = ValuePanel(workspace, column) + (long)key0 * width;
-                if (least > 0)
+                float* panel = ValuePanel(workspace, column) + (long)key * width;
+                if (scores == null)
                 {
                     MatrixTile<TSimd, TVector>.Multiply(
-                        p, BlockN, tileRows, panel, width, least, sums + column, Plan.ValueWidth, accumulate: true);
+                        p, BlockN, rows, panel, width, count, sums + column, Plan.ValueWidth, accumulate: true);
+                    continue;
                 }
-                for (int i = 1; i < tileRows; i++)
+                for (int i = 0; i < rows; i++)
                 {
-                    int visible = Math.Clamp(Problem.VisibleKeys(row + i) - key0, 0, BlockN);
-                    for (int j = least; j < visible; j++)
-                    {
-                        TVector weight = TSimd.Broadcast(p[i * BlockN + j]);
-                        float* sum = sums + (long)i * Plan.ValueWidth + column;
-                        for (int c = 0; c < width; c += TSimd.Width)
-                            TSimd.Store(TSimd.MultiplyAdd(weight, TSimd.Load(panel + (long)j * width + c), TSimd.Load(sum + c)), sum + c);
-                    }
+                    float* sum = sums + (long)i * Plan.ValueWidth + column;
+                    for (int c = 0; c < width; c += TSimd.Width)
+                        AddVisible(p + i * BlockN, scores + i * BlockN, panel + c, width, count, sum + c);
                 }
             }
+        }
+
+        // As the micro-kernel does it, bit for bit, but for the keys left out.
+        private static void AddVisible(float* p, float* scores, float* values, int stride, int count, float* sum)
+        {
+            TVector total = TSimd.Zero;
+            for (int j = 0; j < count; j++)
+            {
+                if (scores[j] != float.NegativeInfinity)
+                    total = TSimd.MultiplyAdd(TSimd.Broadcast(p[j]), TSimd.Load(values + (long)j * stride), total);
+            }
+            TSimd.Store(TSimd.Add(TSimd.Load(sum), total), sum);
         }
     }
 }

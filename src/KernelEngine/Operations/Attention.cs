@@ -18,7 +18,8 @@ public static partial class Attention
         new FlashForward<Simd512, Vector512<float>>(),
         new FlashForward<Simd256, Vector256<float>>(),
         new FlashForward<Simd128, Vector128<float>>(),
-        new AttentionTiled())
+        new AttentionTiled(),
+        new AttentionGeneral("attention-forward/ilgpu-general", isDecode: false))
     {
         Examples =
         [
@@ -36,7 +37,8 @@ public static partial class Attention
         new FlashDecode<Simd512, Vector512<float>>(),
         new FlashDecode<Simd256, Vector256<float>>(),
         new FlashDecode<Simd128, Vector128<float>>(),
-        new AttentionSplitKv())
+        new AttentionSplitKv(),
+        new AttentionGeneral("attention-decode/ilgpu-general", isDecode: true))
     {
         Examples =
         [

@@ -21,9 +21,9 @@ public readonly record struct AttentionAppendInputs
     /// </summary>
     public TensorView PageTable { get; init; }
 
-    /// <summary>f32 [batchSize, numKvHeads, capacity] or [poolPages, headsOfAPage, pageSize], written: factors on i8 keys.</summary>
+    /// <summary>f32 [batchSize, numKvHeads, capacity], or in pages [poolPages, headsOfAPage, pageSize], written: factors on i8 keys.</summary>
     public TensorView KeyScale { get; init; }
 
-    /// <summary>f32, shaped as the key's, written: factors on i8 values.</summary>
+    /// <summary>f32, shaped as the key scales, written: factors on i8 values.</summary>
     public TensorView ValueScale { get; init; }
 }

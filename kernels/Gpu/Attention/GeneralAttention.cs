@@ -67,29 +67,24 @@ internal static class GeneralAttention
             sequence.KvLength = p.Cache.Length(sequence.Batch, kvHead, sequence.KvLength);
         if (Group.IdxX < 4 * TTile.ThreadsY)
         {
-            ScoreOptions.SetRow(ref p.Scores, rows, Group.IdxX, ref sequence, sequence.FirstRow + Group.IdxX);
+            ScoreOptions.SetPackedRow(ref p.Scores, rows, Group.IdxX, ref sequence, sequence.FirstRow + Group.IdxX);
             int query = ScoreOptions.QueryOf(rows, Group.IdxX);
             rowOffsets[Group.IdxX] = query < 0
                 ? -1 : p.Query.Offset(sequence.Batch, sequence.QueryStart + query, ScoreOptions.HeadOf(rows, Group.IdxX));
         }
         Group.Barrier();
-        KeyUnion union = ScoreOptions.FindUnion(rows, 4 * TTile.ThreadsY);
         int blockN = 4 * TTile.ThreadsX;
-        int sinkBlocks = (union.SinkEnd + blockN - 1) / blockN, firstBlock = union.First / blockN;
-        firstBlock = firstBlock > sinkBlocks ? firstBlock : sinkBlocks;
-        int windowBlocks = (union.End + blockN - 1) / blockN - firstBlock;
-        int blocks = sinkBlocks + (windowBlocks > 0 ? windowBlocks : 0);
-        int blocksPerSplit = (blocks + p.NumSplits - 1) / p.NumSplits;
-        int lastBlock = (split + 1) * blocksPerSplit < blocks ? (split + 1) * blocksPerSplit : blocks;
-        int keyEnd = union.End > union.SinkEnd ? union.End : union.SinkEnd;
+        KeyBlocks blocks = ScoreOptions.FindBlocks(rows, 4 * TTile.ThreadsY, blockN);
+        int blocksPerSplit = (blocks.Count + p.NumSplits - 1) / p.NumSplits;
+        int lastBlock = (split + 1) * blocksPerSplit < blocks.Count ? (split + 1) * blocksPerSplit : blocks.Count;
 
         var output = default(OutputTile);
         var max = Float4.Broadcast(float.NegativeInfinity);
         Float4 sum = default;
         for (int i = split * blocksPerSplit; i < lastBlock; i++)
         {
-            int key0 = (i < sinkBlocks ? i : i - sinkBlocks + firstBlock) * blockN;
-            LoadKeyTable<TTile, TKv>(ref p, ref sequence, keyOffsets, keyScales, key0, keyEnd);
+            int key0 = blocks.At(i) * blockN;
+            LoadKeyTable<TTile, TKv>(ref p, ref sequence, keyOffsets, keyScales, key0, blocks.KeyEnd);
             Group.Barrier();
             Tile4x4 scores = Scores<TTile, TKv, TKvStorage>(ref p, queryTile, kvTile, rowOffsets, keyOffsets, x, y);
             StoreScores<TTile>(weights, x, y, ref scores);
@@ -102,7 +97,7 @@ internal static class GeneralAttention
             max = newMax;
             sum = Float4.Add(Float4.Multiply(sum, rescale), Exponentiate<TTile>(weights, x, y, shift));
             output.ScaleRows(rescale);
-            AddValues<TTile, TKv, TKvStorage>(ref p, weights, kvTile, keyOffsets, keyScales, x, y, keyEnd - key0, ref output);
+            AddValues<TTile, TKv, TKvStorage>(ref p, weights, kvTile, keyOffsets, keyScales, x, y, blocks.KeyEnd - key0, ref output);
         }
         Finish<TTile, TKv>(ref p, ref sequence, rows, queryTile, weights, x, y, split, max, sum, ref output);
     }

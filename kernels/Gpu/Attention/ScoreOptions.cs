@@ -47,14 +47,56 @@ internal static class ScoreOptions
         }
         else
         {
-            result.Index = sequence;
-            result.Batch = sequence;
-            result.QueryLength = p.QueryLength;
-            result.KvLength = p.KvLength;
+            SetSequence(ref p, ref result, sequence);
             result.FirstRow = block * blockRows;
         }
-        result.RowCount = p.GroupSize * result.QueryLength;
         return result;
+    }
+
+    /// <summary>
+    /// The sequence and first key of a group that owns block <paramref name="block"/> of a key/value head's keys. Its FirstRow
+    /// is the first key; −1 when there is no such block.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static SequenceRows FindKeys(ref ScoreParameters p, int block, int kvHead, int sequence, int blockKeys)
+    {
+        var result = default(SequenceRows);
+        result.KvHead = kvHead;
+        result.FirstRow = -1;
+        if (p.IsRagged != 0)
+        {
+            int found = -1;
+            for (int s = 0; s < p.NumSequences && found < 0; s++)
+            {
+                int blocks = (p.KvOffsets[s + 1] - p.KvOffsets[s] + blockKeys - 1) / blockKeys;
+                if (block < blocks)
+                    found = s;
+                else
+                    block -= blocks;
+            }
+            if (found >= 0)
+            {
+                SetRagged(ref p, ref result, found);
+                result.FirstRow = block * blockKeys;
+            }
+        }
+        else
+        {
+            SetSequence(ref p, ref result, sequence);
+            result.FirstRow = block * blockKeys;
+        }
+        return result;
+    }
+
+    /// <summary>Sets where a sequence of a batch lies.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void SetSequence(ref ScoreParameters p, ref SequenceRows sequence, int index)
+    {
+        sequence.Index = index;
+        sequence.Batch = index;
+        sequence.QueryLength = p.QueryLength;
+        sequence.KvLength = p.KvLength;
+        sequence.RowCount = p.GroupSize * p.QueryLength;
     }
 
     /// <summary>Sets where ragged sequence <paramref name="s"/> lies.</summary>
@@ -69,12 +111,20 @@ internal static class ScoreOptions
         sequence.RowCount = p.GroupSize * sequence.QueryLength;
     }
 
-    /// <summary>Fills one row of the table; rows past the sequence's last see nothing and have query −1.</summary>
+    /// <summary>Fills one row of the table with a packed row; those past the sequence's last see nothing and have query −1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void SetRow(ref ScoreParameters p, ArrayView<int> table, int slot, ref SequenceRows sequence, int row)
+    public static void SetPackedRow(ref ScoreParameters p, ArrayView<int> table, int slot, ref SequenceRows sequence, int row)
     {
         bool isRow = row < sequence.RowCount;
         int query = isRow ? row / p.GroupSize : 0, head = sequence.KvHead * p.GroupSize + (isRow ? row % p.GroupSize : 0);
+        SetRow(ref p, table, slot, ref sequence, query, head, isRow);
+    }
+
+    /// <summary>Fills one row of the table; one that is none sees nothing and has query −1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void SetRow(
+        ref ScoreParameters p, ArrayView<int> table, int slot, ref SequenceRows sequence, int query, int head, bool isRow)
+    {
         int position = query + (p.IsTopLeft != 0 ? 0 : sequence.KvLength - sequence.QueryLength);
         int windowLeft = p.WindowLeft, sinkCount = p.SinkCount;
         if (p.HasHeadWindows != 0)
@@ -139,25 +189,48 @@ internal static class ScoreOptions
         return key < table[at + SinkEnd] || (key >= table[at + First] && key < table[at + End]);
     }
 
-    /// <summary>The keys that the rows of a table see between them.</summary>
+    /// <summary>The blocks of keys that the rows of a table see between them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static KeyUnion FindUnion(ArrayView<int> table, int rows)
+    public static KeyBlocks FindBlocks(ArrayView<int> table, int rows, int blockKeys)
     {
-        var union = new KeyUnion { First = int.MaxValue };
+        int sinkEnd = 0, first = int.MaxValue, end = 0;
         for (int slot = 0; slot < rows; slot++)
         {
-            int at = slot * Fields;
-            int sinkEnd = table[at + SinkEnd], first = table[at + First], end = table[at + End];
-            if (table[at + Query] >= 0)
+            int at = slot * Fields, rowFirst = table[at + First], rowEnd = table[at + End];
+            sinkEnd = table[at + SinkEnd] > sinkEnd ? table[at + SinkEnd] : sinkEnd;
+            end = rowEnd > end ? rowEnd : end;
+            if (rowEnd > rowFirst)
+                first = rowFirst < first ? rowFirst : first;
+        }
+        var blocks = new KeyBlocks { SinkBlocks = (sinkEnd + blockKeys - 1) / blockKeys, KeyEnd = end > sinkEnd ? end : sinkEnd };
+        blocks.FirstBlock = (first < end ? first : end) / blockKeys;
+        blocks.FirstBlock = blocks.FirstBlock > blocks.SinkBlocks ? blocks.FirstBlock : blocks.SinkBlocks;
+        int windowBlocks = (end + blockKeys - 1) / blockKeys - blocks.FirstBlock;
+        blocks.Count = blocks.SinkBlocks + (windowBlocks > 0 ? windowBlocks : 0);
+        return blocks;
+    }
+
+    /// <summary>The query rows of a sequence that may see some of the keys key0 .. keyEnd − 1: at least all that do.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static QueryRange FindQueries(ref ScoreParameters p, ref SequenceRows sequence, int key0, int keyEnd)
+    {
+        long offset = p.IsTopLeft != 0 ? 0 : (long)sequence.KvLength - sequence.QueryLength;
+        long first = 0, end = sequence.QueryLength, right = p.IsCausal != 0 ? 0 : p.WindowRight;
+        if (right >= 0)
+            first = key0 - offset - right;
+        if (p.HasHeadWindows == 0 && key0 >= p.SinkCount)
+        {
+            if (p.WindowLeft >= 0)
+                end = Least(end, keyEnd - offset + p.WindowLeft);
+            if (p.ChunkSize > 0)
             {
-                union.SinkEnd = sinkEnd > union.SinkEnd ? sinkEnd : union.SinkEnd;
-                union.End = end > union.End ? end : union.End;
-                if (end > first)
-                    union.First = first < union.First ? first : union.First;
+                long chunkFirst = (long)(key0 / p.ChunkSize) * p.ChunkSize - offset;
+                first = chunkFirst > first ? chunkFirst : first;
+                end = Least(end, ((long)((keyEnd - 1) / p.ChunkSize) + 1) * p.ChunkSize - offset);
             }
         }
-        union.First = union.First < union.End ? union.First : union.End;
-        return union;
+        first = first > 0 ? first : 0;
+        return new QueryRange { First = (int)Least(first, sequence.QueryLength), End = end > first ? (int)end : 0 };
     }
 
     /// <summary>Whether a mask or block mask leaves a key of the row's range.</summary>
@@ -209,6 +282,9 @@ internal static class ScoreOptions
         float far = (1f - t) / (1f + t);
         return magnitude < 0.25f ? series : x < 0f ? -far : far;
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static long Least(long a, long b) => a < b ? a : b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static long Clamp(long value, long upper) => value < 0 ? 0 : value < upper ? value : upper;

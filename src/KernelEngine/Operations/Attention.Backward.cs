@@ -13,7 +13,8 @@ public static partial class Attention
         new AttentionBackwardReference<float>("attention-backward/plain", DeviceKinds.Cpu),
         new FlashBackward<Simd512, Vector512<float>>(),
         new FlashBackward<Simd256, Vector256<float>>(),
-        new FlashBackward<Simd128, Vector128<float>>())
+        new FlashBackward<Simd128, Vector128<float>>(),
+        new AttentionBackwardTiled())
     {
         Examples =
         [

@@ -100,7 +100,7 @@ internal static class KeyWeights
         {
             int row = row0 + Group.IdxX;
             int packed = row < p.RowCount ? (p.FirstRow + row) * p.Scores.GroupSize + head % p.Scores.GroupSize : sequence.RowCount;
-            ScoreOptions.SetRow(ref p.Scores, rows, Group.IdxX, ref sequence, packed);
+            ScoreOptions.SetPackedRow(ref p.Scores, rows, Group.IdxX, ref sequence, packed);
         }
         int quads = (p.HeadDim + 3) / 4;
         for (int i = Group.IdxX; i < Rows * quads; i += Threads)

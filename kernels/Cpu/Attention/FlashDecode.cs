@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.Primitives;
@@ -7,53 +8,47 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// <summary>
 /// Attention of a few query rows over a long cache (Dao et al. 2023, "Flash-Decoding"): keys and values are streamed once, at
 /// memory speed, for all rows of a group: the query rows of all heads that share the key/value head. Per block of 128 keys:
-/// scores for four rows at a time, the online softmax of each row, then the weighted sum of the values for two
-/// rows and eight vectors at a time, all from registers; the block stays in the second-level cache.
-/// Parallel scheme: a unit is one (sequence, key/value head, range of keys); ranges are cut only when the heads do not come
-/// out even over the threads, and their states are merged afterwards in a fixed order (spec: o = Σ 2^(m_s − m) · o_s / l).
-/// Workspace: a state of valueHeadDim + 2 floats per row and range; per thread headDim + 128 floats per row.
-/// Cost: kvLength · (headDim + valueHeadDim) elements read per sequence and key/value head.
+/// scores for four rows at a time, what the problem makes of them, the online softmax of each row, then the weighted sum of
+/// the values, all from registers; the block stays in the second-level cache. Rows of keys and values are reached through a
+/// list of addresses, so that pages of any size cost what contiguous memory does. Only keys that some row sees are read.
+/// Parallel scheme: the keys of all heads are one line that is cut evenly over the threads, whatever the length of each
+/// head; a head that a cut goes through has partial states, merged afterwards in a fixed order (o = Σ 2^(m_s − m) · o_s / l).
+/// Workspace: per thread two states of valueHeadDim + 2 floats a row, and headDim + 144 floats a row, for at most 64 rows or
+/// a group; it does not grow with the cache. Cost: visible keys · (headDim + valueHeadDim) elements read per sequence,
+/// key/value head and 64 rows.
 /// </summary>
 public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionProblem>($"attention-decode/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
     private const int BlockN = 128; // 64 KiB of f32 keys, then as much of values: 64 and 32 keys took 9 and 21 % longer
-    private const int MinKeysPerSplit = 256; // below this a merge costs more than the second thread brings
+    private const int ScoreStride = BlockN + 16; // steps of several keys, and whole vectors, may write past a row's last score
+    private const int MaxRows = 64; // of a unit: bounds the workspace; so many rows are no longer bound by memory
+    private const int MinKeysPerSplit = 128; // twice this must be there to cut a head: below a merge costs more than it brings
+    private const int KeysPerUnit = 16; // what beginning and ending a head costs, in keys
     private const int MinBytesToShare = 1 << 17; // read from cache in about the time that handing over work takes
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
-    public override string? WhyUnsupported(in AttentionProblem problem) =>
-        problem.IsPlain && problem.KvType.IsFloat() ? null : "computes plain and causal attention alone";
-
-    /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) =>
-        new Plan(problem, ThreadsFor(problem, threads)).Bytes;
+    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) => new Plan(problem, ThreadsFor(problem, threads)).Bytes;
 
     /// <inheritdoc/>
     public override void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
         if (problem.BatchSize == 0 || problem.QueryLength == 0 || problem.NumHeads == 0)
             return;
-        var body = new Body
+        var call = new AttentionCall(problem, operands);
+        var body = new Body { Call = &call, Plan = new Plan(problem, ThreadsFor(problem, workers.Count)), Workspace = (byte*)workspace };
+        int shares = body.CutEvenly(ThreadsFor(problem, workers.Count));
+        if (shares == 1)
         {
-            Problem = problem,
-            Plan = new Plan(problem, ThreadsFor(problem, workers.Count)),
-            Query = operands[AttentionProblem.Query],
-            Key = operands[AttentionProblem.Key],
-            Value = operands[AttentionProblem.Value],
-            Output = operands[AttentionProblem.Output],
-            Lse = operands[AttentionProblem.Lse],
-            Workspace = (float*)workspace,
-        };
-        if (ThreadsFor(problem, workers.Count) == 1)
             body.Execute(0, 1);
-        else
-            workers.Run(ref body);
-        if (body.Plan.Splits > 1)
+            return;
+        }
+        workers.Run(ref body);
+        if (body.HasSplits(shares))
         {
             var merge = new Merge { Body = body };
             workers.Run(ref merge);
@@ -62,242 +57,741 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
 
     private static int ThreadsFor(in AttentionProblem problem, int threads) => problem.Bytes < MinBytesToShare ? 1 : threads;
 
-    // The split of the work, and where buffers lie in the workspace, in floats.
+    // Where a thread's share of the work begins: at a key, counted among those streamed, of a unit.
+    private readonly record struct Cut(long Unit, long Key);
+
+    // The query rows of one group of one sequence: rows QueryRow .. QueryRow + QueryRows − 1 of each of the group's heads.
+    private readonly record struct Unit(AttentionSequence Sequence, int KvHead, int QueryRow, int QueryRows, int Rows, KeyRange Keys);
+
+    // What one row sees: of the sequence, and of the block at hand, from Low to High but for a gap after the sinks.
+    private struct RowKeys
+    {
+        public KeyRange Range;
+        public int Low, High, GapLow, GapHigh;
+        public bool IsPartial;
+        public ulong Seen0, Seen1; // the keys of the block with a score above −∞, when IsPartial
+
+        public void Clip(long key0, int count)
+        {
+            int sink = (int)Math.Clamp(Range.SinkEnd - key0, 0, count);
+            int first = (int)Math.Clamp(Range.First - key0, 0, count), end = (int)Math.Clamp(Range.End - key0, 0, count);
+            (GapLow, GapHigh, IsPartial) = (0, 0, false);
+            if (first >= end)
+                (Low, High) = (0, sink);
+            else if (sink == 0)
+                (Low, High) = (first, end);
+            else
+                (Low, High, GapLow, GapHigh) = (0, end, sink, first);
+        }
+
+        public readonly bool SeesAlike(in RowKeys other) => Seen0 == other.Seen0 && Seen1 == other.Seen1 && Low == other.Low && High == other.High;
+    }
+
+    // The units, and where buffers lie in the workspace, in bytes.
     private readonly struct Plan
     {
-        public readonly int GroupRows, ValueWidth, Splits;
-        public readonly long Tasks, StateFloats, ThreadFloats, Bytes;
+        public readonly int QueryRows, Chunks, Rows, QueryWidth, ValueWidth;
+        public readonly long Units, StateFloats, ThreadBegin, ThreadBytes, Bytes;
+        public readonly long QueryOffset, ScoreOffset, KeyOffset, RowOffset, TransformOffset;
 
         public Plan(in AttentionProblem problem, int threads)
         {
-            Tasks = (long)problem.BatchSize * problem.NumKvHeads;
-            GroupRows = checked(problem.QueryLength * problem.GroupSize);
-            ValueWidth = (problem.ValueHeadDim + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
-            Splits = Tasks % threads == 0 ? 1 : Math.Clamp(problem.KvLength / MinKeysPerSplit, 1, threads);
-            StateFloats = (long)GroupRows * (ValueWidth + 2);
-            ThreadFloats = ((long)GroupRows * (problem.HeadDim + BlockN) + 63) / 64 * 64;
-            Bytes = checked((Tasks * Splits * StateFloats + 64 + threads * ThreadFloats) * sizeof(float));
+            int group = problem.GroupSize;
+            QueryRows = Math.Clamp(MaxRows / Math.Max(1, group), 1, Math.Max(1, problem.QueryLength));
+            Chunks = (int)(((long)problem.QueryLength + QueryRows - 1) / QueryRows);
+            Units = (long)problem.NumSequences * problem.NumKvHeads * Chunks;
+            Rows = checked(QueryRows * group + 3) / 4 * 4;
+            QueryWidth = Whole(problem.HeadDim);
+            ValueWidth = Whole(problem.ValueHeadDim);
+            StateFloats = (long)Rows * (ValueWidth + 2);
+            QueryOffset = Aligned(2 * StateFloats * sizeof(float));
+            ScoreOffset = QueryOffset + Aligned((long)Rows * QueryWidth * sizeof(float));
+            KeyOffset = ScoreOffset + Aligned((Rows + 6L) * ScoreStride * sizeof(float));
+            RowOffset = KeyOffset + 3 * BlockN * sizeof(byte*);
+            TransformOffset = RowOffset + Aligned((long)Rows * sizeof(RowKeys));
+            ThreadBytes = TransformOffset + Aligned((long)group * sizeof(ScoreTransform<TSimd, TVector>));
+            ThreadBegin = Aligned((threads + 1L) * sizeof(Cut));
+            Bytes = checked(ThreadBegin + threads * ThreadBytes);
         }
 
-        public long ThreadBegin => (Tasks * Splits * StateFloats + 63) / 64 * 64;
+        private static int Whole(int size) => (size + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
+
+        private static long Aligned(long bytes) => checked(bytes + 63) / 64 * 64;
+    }
+
+    // A thread's buffers.
+    private readonly struct Scratch(in Plan plan, byte* thread)
+    {
+        public readonly float* States = (float*)thread;
+        public readonly float* Queries = (float*)(thread + plan.QueryOffset);
+        public readonly float* Scores = (float*)(thread + plan.ScoreOffset);
+        public readonly float* SeenScores = (float*)(thread + plan.ScoreOffset) + (long)plan.Rows * ScoreStride;
+        public readonly float* KeyScales = (float*)(thread + plan.ScoreOffset) + (plan.Rows + 4L) * ScoreStride;
+        public readonly float* ValueScales = (float*)(thread + plan.ScoreOffset) + (plan.Rows + 5L) * ScoreStride;
+        public readonly byte** Keys = (byte**)(thread + plan.KeyOffset);
+        public readonly byte** Values = (byte**)(thread + plan.KeyOffset) + BlockN;
+        public readonly byte** SeenValues = (byte**)(thread + plan.KeyOffset) + 2 * BlockN;
+        public readonly RowKeys* Rows = (RowKeys*)(thread + plan.RowOffset);
+        public readonly ScoreTransform<TSimd, TVector>* Transforms = (ScoreTransform<TSimd, TVector>*)(thread + plan.TransformOffset);
     }
 
     private struct Body : IParallelBody
     {
-        public AttentionProblem Problem;
+        public AttentionCall* Call;
         public Plan Plan;
-        public RawView Query, Key, Value, Output, Lse;
-        public float* Workspace;
+        public byte* Workspace;
+
+        private readonly Cut* Cuts => (Cut*)Workspace;
+
+        private readonly ref AttentionProblem Problem => ref Unsafe.AsRef(in Call->Problem);
+
+        // Row r of a unit is query row QueryRow + r div groupSize of the group's head r mod groupSize.
+        private readonly int HeadOf(in Unit unit, int row) => unit.KvHead * Problem.GroupSize + row % Problem.GroupSize;
+
+        private readonly int QueryOf(in Unit unit, int row) => unit.QueryRow + row / Problem.GroupSize;
+
+        public readonly Unit GetUnit(long index)
+        {
+            (long head, long chunk) = Math.DivRem(index, Plan.Chunks);
+            int kvHead = (int)(head % Problem.NumKvHeads);
+            AttentionSequence sequence = Call->GetSequence((int)(head / Problem.NumKvHeads), kvHead);
+            int first = (int)chunk * Plan.QueryRows, rows = Math.Clamp(sequence.QueryLength - first, 0, Plan.QueryRows);
+            KeyRange keys = rows == 0 ? default : FindKeys(sequence, kvHead, first, rows);
+            return new Unit(sequence, kvHead, first, rows, rows * Problem.GroupSize, keys);
+        }
+
+        // The keys that any row of a unit sees: those of its last row but for windows, whose first differs from row to row.
+        private readonly KeyRange FindKeys(in AttentionSequence sequence, int kvHead, int firstRow, int rows)
+        {
+            int head = kvHead * Problem.GroupSize;
+            if (!Problem.HasWindow)
+                return Call->GetRange(sequence, head, firstRow + rows - 1);
+            int heads = Problem.Has(AttentionOperands.HeadWindows) ? Problem.GroupSize : 1;
+            int sinkEnd = 0, first = int.MaxValue, end = 0;
+            for (int h = head; h < head + heads; h++)
+            {
+                for (int row = firstRow; row < firstRow + rows; row++)
+                {
+                    KeyRange range = Call->GetRange(sequence, h, row);
+                    if (range.First == 0 || range.First >= range.End)
+                    {
+                        sinkEnd = Math.Max(sinkEnd, Math.Max(range.SinkEnd, range.First == 0 ? range.End : 0));
+                        continue;
+                    }
+                    (sinkEnd, first, end) = (Math.Max(sinkEnd, range.SinkEnd), Math.Min(first, range.First), Math.Max(end, range.End));
+                }
+            }
+            return first <= sinkEnd || end <= sinkEnd ? new KeyRange(0, 0, Math.Max(sinkEnd, end)) : new KeyRange(sinkEnd, first, end);
+        }
+
+        // Cuts the line of all units' keys evenly over the threads and returns how many shares there are: one when sharing
+        // does not pay. A cut near the end of a unit moves there.
+        public readonly int CutEvenly(int threads)
+        {
+            bool isEven = Problem.RaggedSequences == 0 && Plan.Chunks == 1 && !Problem.Has(AttentionOperands.KvLengths | AttentionOperands.HeadWindows);
+            Unit unit = GetUnit(0);
+            long weight = Weight(unit), total = isEven ? weight * Plan.Units : 0;
+            for (long i = 0; !isEven && i < Plan.Units; i++)
+                total += Weight(GetUnit(i));
+            double bytes = (double)total * (Problem.HeadDim + Problem.ValueHeadDim) * Problem.KvType.SizeInBytes();
+            int shares = bytes < MinBytesToShare ? 1 : threads;
+            Cuts[0] = default;
+            long index = 0, before = 0;
+            for (int i = 1; i < shares; i++)
+            {
+                long target = (long)((Int128)total * i / shares);
+                if (isEven)
+                {
+                    index = target / weight;
+                    before = index * weight;
+                }
+                while (!isEven && before + weight <= target)
+                {
+                    before += weight;
+                    unit = GetUnit(++index);
+                    weight = Weight(unit);
+                }
+                long key = (target - before) / Quads(unit);
+                Cuts[i] = key < MinKeysPerSplit ? new Cut(index, 0)
+                    : unit.Keys.Count - key < MinKeysPerSplit ? new Cut(index + 1, 0)
+                    : new Cut(index, key);
+            }
+            Cuts[shares] = new Cut(Plan.Units, 0);
+            return shares;
+        }
+
+        private static int Quads(in Unit unit) => (unit.Rows + 3) / 4;
+
+        private static long Weight(in Unit unit) => (unit.Keys.Count + (long)KeysPerUnit) * Quads(unit);
+
+        public readonly bool HasSplits(int shares)
+        {
+            for (int i = 1; i < shares; i++)
+            {
+                if (Cuts[i].Key > 0)
+                    return true;
+            }
+            return false;
+        }
+
+        // Merges the partial states of the rows that belong to `worker` of every unit that a cut goes through. The part that
+        // begins a unit is in the second state of its thread, the others in the first of theirs.
+        public readonly void MergeStates(int worker, int workers)
+        {
+            for (int thread = 0; thread < workers - 1; thread++)
+            {
+                Cut begin = Cuts[thread], end = Cuts[thread + 1];
+                if (end.Key == 0 || (begin.Unit == end.Unit && begin.Key > 0))
+                    continue;
+                Unit unit = GetUnit(end.Unit);
+                (long first, long last) = Partition.Range(unit.Rows, worker, workers);
+                float* target = State(thread, 1);
+                for (int part = thread + 1; part < workers && Cuts[part].Unit == end.Unit && Cuts[part].Key > 0; part++)
+                {
+                    for (long row = first; row < last && Cuts[part] != Cuts[part + 1]; row++)
+                        AddState(target, State(part, 0), row);
+                }
+                for (long row = first; row < last; row++)
+                    Write(unit, (int)row, target);
+            }
+        }
+
+        private readonly byte* Thread(int thread) => Workspace + Plan.ThreadBegin + thread * Plan.ThreadBytes;
+
+        // A state: sums [rows, valueWidth], maxima [rows], totals [rows].
+        private readonly float* State(int thread, int number) => (float*)Thread(thread) + number * Plan.StateFloats;
+
+        private readonly void AddState(float* target, float* source, long row)
+        {
+            long maxima = (long)Plan.Rows * Plan.ValueWidth + row, totals = maxima + Plan.Rows, sums = row * Plan.ValueWidth;
+            float maximum = Math.Max(target[maxima], source[maxima]);
+            if (maximum == float.NegativeInfinity)
+                return;
+            float targetFactor = MathF.Pow(2f, target[maxima] - maximum), sourceFactor = MathF.Pow(2f, source[maxima] - maximum);
+            TVector f = TSimd.Broadcast(targetFactor), g = TSimd.Broadcast(sourceFactor);
+            for (int c = 0; c < Plan.ValueWidth; c += TSimd.Width)
+            {
+                TVector scaled = TSimd.Multiply(TSimd.Load(target + sums + c), f);
+                TSimd.Store(TSimd.MultiplyAdd(TSimd.Load(source + sums + c), g, scaled), target + sums + c);
+            }
+            target[totals] = target[totals] * targetFactor + source[totals] * sourceFactor;
+            target[maxima] = maximum;
+        }
+
+        private readonly void Write(in Unit unit, int row, float* state)
+        {
+            float* maxima = state + (long)Plan.Rows * Plan.ValueWidth, sums = state + (long)row * Plan.ValueWidth;
+            int size = Problem.ValueHeadDim, rest = size % TSimd.Width;
+            if (size >= TSimd.Width && rest > 0) // the last vector's sums are those of the last columns: drop what is there twice
+                new Span<float>(sums + Plan.ValueWidth - rest, rest).CopyTo(new Span<float>(sums + size - rest, rest));
+            AttentionRow<TSimd, TVector>.Write(
+                *Call, unit.Sequence, HeadOf(unit, row), QueryOf(unit, row), maxima[row], maxima[Plan.Rows + row], sums, Plan.ValueWidth);
+        }
 
         public void Execute(int worker, int workers)
         {
-            float* scratch = Workspace + Plan.ThreadBegin + worker * Plan.ThreadFloats;
-            (long first, long last) = Partition.Range(Plan.Tasks * Plan.Splits, worker, workers);
-            for (long unit = first; unit < last; unit++)
+            switch (Problem.KvType)
             {
-                long task = unit / Plan.Splits;
-                (long firstKey, long lastKey) = Partition.Range(Problem.KvLength, (int)(unit % Plan.Splits), Plan.Splits);
-                switch (Key.Type)
-                {
-                    case DataType.Float32:
-                        Stream<Float32Source<TSimd, TVector>>(task, firstKey, lastKey, State(unit), scratch);
-                        break;
-                    case DataType.Float16:
-                        Stream<Float16Source<TSimd, TVector>>(task, firstKey, lastKey, State(unit), scratch);
-                        break;
-                    default:
-                        Stream<BFloat16Source<TSimd, TVector>>(task, firstKey, lastKey, State(unit), scratch);
-                        break;
-                }
-                if (Plan.Splits == 1)
-                {
-                    for (int row = 0; row < Plan.GroupRows; row++)
-                        Write(task, row, State(unit));
-                }
+                case DataType.Float32:
+                    RunShare<Float32Source<TSimd, TVector>, Float32Source<TSimd, TVector>>(worker);
+                    break;
+                case DataType.Float16:
+                    RunShare<FiniteFloat16Source<TSimd, TVector>, Float16Source<TSimd, TVector>>(worker);
+                    break;
+                case DataType.Int8:
+                    RunShare<Int8Source<TSimd, TVector>, Int8Source<TSimd, TVector>>(worker);
+                    break;
+                default:
+                    RunShare<BFloat16Source<TSimd, TVector>, BFloat16Source<TSimd, TVector>>(worker);
+                    break;
             }
         }
 
-        // A state: sums [rows, valueWidth], maxima [rows], totals [rows].
-        public readonly float* State(long unit) => Workspace + unit * Plan.StateFloats;
-
-        public readonly void Write(long task, int row, float* state)
-        {
-            float* maxima = state + (long)Plan.GroupRows * Plan.ValueWidth;
-            (int batch, int head, int query) = Place(task, row);
-            AttentionRow<TSimd, TVector>.Write(
-                Output, Lse, batch, head, query, maxima[row], maxima[Plan.GroupRows + row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
-        }
-
-        // Row r of a group is query row r div groupSize of the group's head r mod groupSize.
-        private readonly (int Batch, int Head, int Query) Place(long task, int row) =>
-            ((int)(task / Problem.NumKvHeads), (int)(task % Problem.NumKvHeads) * Problem.GroupSize + row % Problem.GroupSize, row / Problem.GroupSize);
-
-        private readonly int Visible(int row, long key0, int count) =>
-            (int)Math.Clamp(Problem.VisibleKeys(row / Problem.GroupSize) - key0, 0, count);
-
-        private readonly void Stream<TSource>(long task, long firstKey, long lastKey, float* state, float* queryRows)
+        private readonly void RunShare<TSource, TCareful>(int thread)
             where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
         {
-            int rows = Plan.GroupRows;
-            float* scores = queryRows + (long)rows * Problem.HeadDim;
-            float* maxima = state + (long)rows * Plan.ValueWidth;
-            float* totals = maxima + rows;
-            for (int row = 0; row < rows; row++)
+            Cut begin = Cuts[thread], end = Cuts[thread + 1];
+            var scratch = new Scratch(Plan, Thread(thread));
+            for (long index = begin.Unit; index < end.Unit; index++)
+                RunUnit<TSource, TCareful>(GetUnit(index), index == begin.Unit ? begin.Key : 0, long.MaxValue, scratch);
+            long first = begin.Unit == end.Unit ? begin.Key : 0;
+            if (first < end.Key)
+                RunUnit<TSource, TCareful>(GetUnit(end.Unit), first, end.Key, scratch);
+        }
+
+        // Streams the keys `begin` .. `end` − 1 of those that the unit's rows see.
+        private readonly void RunUnit<TSource, TCareful>(in Unit unit, long begin, long end, in Scratch scratch)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
+        {
+            if (unit.Rows == 0)
+                return;
+            float* state = scratch.States + (begin > 0 ? 0 : Plan.StateFloats);
+            Start(unit, state, scratch);
+            KeyRange keys = unit.Keys;
+            end = Math.Min(end, keys.Count);
+            Stream<TSource, TCareful>(unit, begin, Math.Min(end, keys.SinkEnd), state, scratch);
+            long shift = keys.First - keys.SinkEnd;
+            Stream<TSource, TCareful>(unit, Math.Max(begin, keys.SinkEnd) + shift, end + shift, state, scratch);
+            for (int row = 0; begin == 0 && end == keys.Count && row < unit.Rows; row++)
+                Write(unit, row, state);
+        }
+
+        // Loads the query rows and empties the state. A whole number of vectors covers a query row: the last one lies over
+        // the last elements of a key, and is 0 where the one before has been already.
+        private readonly void Start(in Unit unit, float* state, in Scratch scratch)
+        {
+            int size = Problem.HeadDim, rest = size % TSimd.Width;
+            new Span<float>(scratch.Queries, Plan.Rows * Plan.QueryWidth).Clear();
+            for (int row = 0; row < unit.Rows; row++)
             {
-                (int batch, int head, int query) = Place(task, row);
-                AttentionRow<TSimd, TVector>.LoadQuery(Query, batch, query, head, Problem, queryRows + (long)row * Problem.HeadDim);
-                maxima[row] = float.NegativeInfinity;
-                totals[row] = 0f;
+                float* q = scratch.Queries + (long)row * Plan.QueryWidth;
+                int query = unit.Sequence.QueryStart + QueryOf(unit, row);
+                AttentionRow<TSimd, TVector>.LoadQuery(Call->Query, unit.Sequence.Batch, query, HeadOf(unit, row), Problem, q);
+                if (size >= TSimd.Width && rest > 0)
+                {
+                    var last = new Span<float>(q + size - rest, TSimd.Width);
+                    last[..rest].CopyTo(last[^rest..]);
+                    last[..Math.Min(rest, TSimd.Width - rest)].Clear();
+                }
+                scratch.Rows[row].Range = Call->GetRange(unit.Sequence, HeadOf(unit, row), QueryOf(unit, row));
             }
-            Unsafe.InitBlockUnaligned(state, 0, checked((uint)(rows * Plan.ValueWidth * sizeof(float))));
-            int b = (int)(task / Problem.NumKvHeads), kvHead = (int)(task % Problem.NumKvHeads);
-            long keyStride = Key.Layout.Stride(1) * TSource.Size, valueStride = Value.Layout.Stride(1) * TSource.Size;
-            for (long key0 = firstKey; key0 < lastKey; key0 += BlockN)
+            for (int h = 0; Problem.HasScoreTransform && h < Problem.GroupSize; h++)
+                scratch.Transforms[h] = new ScoreTransform<TSimd, TVector>(*Call, unit.Sequence, HeadOf(unit, h));
+            float* maxima = state + (long)Plan.Rows * Plan.ValueWidth;
+            new Span<float>(state, checked((int)Plan.StateFloats)).Clear();
+            new Span<float>(maxima, Plan.Rows).Fill(float.NegativeInfinity);
+        }
+
+        private readonly void Stream<TSource, TCareful>(in Unit unit, long firstKey, long lastKey, float* state, in Scratch scratch)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
+        {
+            int maskBlock = Problem.MaskBlock;
+            for (long key0 = firstKey; key0 < lastKey;)
             {
                 int count = (int)Math.Min(BlockN, lastKey - key0);
-                var keys = new RowSequence(Key.Address(b, key0, kvHead), keyStride);
-                var values = new RowSequence(Value.Address(b, key0, kvHead), valueStride);
-                int row = 0;
-                for (; row <= rows - 4; row += 4)
-                    ScoreFour<TSource>(queryRows + (long)row * Problem.HeadDim, keys, count, Problem.HeadDim, scores + (long)row * BlockN);
-                for (; row < rows; row++)
-                    ScoreOne<TSource>(queryRows + (long)row * Problem.HeadDim, keys, count, Problem.HeadDim, scores + (long)row * BlockN);
-                for (row = 0; row < rows; row++)
+                if (maskBlock >= BlockN / 4) // a block of keys lies in one block of the mask, which may hide it
+                    count = (int)Math.Min(count, maskBlock - key0 % maskBlock);
+                if (FindSeen(unit, (int)key0, count, scratch))
                 {
-                    int visible = Visible(row, key0, count);
-                    if (visible > 0)
-                    {
-                        AttentionRow<TSimd, TVector>.Update(
-                            scores + (long)row * BlockN, visible, ref maxima[row], ref totals[row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
-                    }
+                    ListRows(unit, (int)key0, count, scratch);
+                    for (int row = 0; row < unit.Rows; row += 4)
+                        ScoreQuad<TSource, TCareful>(unit, (int)key0, row, Math.Min(4, unit.Rows - row), state, scratch);
+                    for (int row = 0; row < unit.Rows; row += 4)
+                        AddQuad<TSource, TCareful>(row, Math.Min(4, unit.Rows - row), state, scratch);
                 }
-                // Two rows share a pass over the values they both see (a masked value, which may be NaN, is never touched).
-                row = 0;
-                for (; row <= rows - 2; row += 2)
-                {
-                    int common = Visible(row, key0, count), more = Visible(row + 1, key0, count);
-                    float* p = scores + (long)row * BlockN, sums = state + (long)row * Plan.ValueWidth;
-                    AddValues<TSource, Counts.Two>(p, values, common, sums);
-                    AddValues<TSource, Counts.One>(p + BlockN + common, values.After(common), more - common, sums + Plan.ValueWidth);
-                }
-                if (row < rows)
-                    AddValues<TSource, Counts.One>(scores + (long)row * BlockN, values, Visible(row, key0, count), state + (long)row * Plan.ValueWidth);
+                key0 += count;
             }
         }
 
-        // scores[r, j] = q_r · k_j for four rows. Keys are read one after another, in the order of memory. Asking for the
-        // block's values meanwhile made it a fifth slower: the hardware's own prefetching does better.
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void ScoreFour<TSource>(float* q, in RowSequence keys, int count, int size, float* scores)
-            where TSource : struct, ISource<TVector>
+        // Which keys of the block each row sees; false when none sees any.
+        private readonly bool FindSeen(in Unit unit, int key0, int count, in Scratch scratch)
         {
-            int w = TSimd.Width;
-            float* q1 = q + size, q2 = q1 + size, q3 = q2 + size;
-            byte* k = keys.First;
-            for (int j = 0; j < count; j++, k += keys.Stride)
+            bool hasMask = Call->Mask.IsPresent || Call->BlockMask.IsPresent, isSeen = false;
+            for (int row = 0; row < unit.Rows; row++)
             {
-                TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
-                int c = 0;
-                for (; c <= size - w; c += w)
+                ref RowKeys keys = ref scratch.Rows[row];
+                keys.Clip(key0, count);
+                if (keys.Low >= keys.High)
+                    continue;
+                if (hasMask && scratch.Transforms[row % Problem.GroupSize].HidesAll(QueryOf(unit, row), 1, key0 + keys.Low, keys.High - keys.Low))
+                    keys.High = keys.Low;
+                else
+                    isSeen = true;
+            }
+            return isSeen;
+        }
+
+        // The addresses of the block's keys and values, a run of keys that lie evenly in memory at a time, and their scales.
+        private readonly void ListRows(in Unit unit, int key0, int count, in Scratch scratch)
+        {
+            bool hasScales = Problem.KvType == DataType.Int8;
+            long keyStride = Call->Key.Layout.Stride(1) * Problem.KvType.SizeInBytes(), valueStride = Call->Value.Layout.Stride(1) * Problem.KvType.SizeInBytes();
+            for (int j = 0; j < count;)
+            {
+                int run = Math.Min(Call->RunLength(unit.Sequence, key0 + j), count - j);
+                List(Call->KeyRow(unit.Sequence, unit.KvHead, key0 + j), keyStride, run, scratch.Keys + j);
+                List(Call->ValueRow(unit.Sequence, unit.KvHead, key0 + j), valueStride, run, scratch.Values + j);
+                for (int i = j; hasScales && i < j + run; i++)
                 {
-                    TVector a = TSource.Load(k, c);
-                    s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), a, s0);
-                    s1 = TSimd.MultiplyAdd(TSimd.Load(q1 + c), a, s1);
-                    s2 = TSimd.MultiplyAdd(TSimd.Load(q2 + c), a, s2);
-                    s3 = TSimd.MultiplyAdd(TSimd.Load(q3 + c), a, s3);
+                    scratch.KeyScales[i] = Call->KeyScale(unit.Sequence, unit.KvHead, key0 + i);
+                    scratch.ValueScales[i] = Call->ValueScale(unit.Sequence, unit.KvHead, key0 + i);
                 }
-                Vector128<float> r = TSimd.SumFour(s0, s1, s2, s3);
-                for (; c < size; c++)
-                    r += TSource.LoadOne(k, c) * Vector128.Create(q[c], q1[c], q2[c], q3[c]);
-                scores[j] = r.ToScalar();
-                scores[BlockN + j] = r.GetElement(1);
-                scores[2 * BlockN + j] = r.GetElement(2);
-                scores[3 * BlockN + j] = r.GetElement(3);
+                j += run;
             }
         }
 
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void ScoreOne<TSource>(float* q, in RowSequence keys, int count, int size, float* scores)
-            where TSource : struct, ISource<TVector>
+        private static void List(byte* first, long stride, int count, byte** target)
         {
-            byte* k = keys.First;
             int j = 0;
-            for (; j <= count - 4; j += 4)
+            if (count >= 4)
             {
-                TVector s0 = DotVector<TSource>(q, k, size), s1 = DotVector<TSource>(q, k + keys.Stride, size);
-                TVector s2 = DotVector<TSource>(q, k + 2 * keys.Stride, size), s3 = DotVector<TSource>(q, k + 3 * keys.Stride, size);
-                Vector128<float> r = TSimd.SumFour(s0, s1, s2, s3);
-                for (int c = size - size % TSimd.Width; c < size; c++)
-                {
-                    r += q[c] * Vector128.Create(
-                        TSource.LoadOne(k, c), TSource.LoadOne(k + keys.Stride, c),
-                        TSource.LoadOne(k + 2 * keys.Stride, c), TSource.LoadOne(k + 3 * keys.Stride, c));
-                }
-                r.Store(scores + j);
-                k += 4 * keys.Stride;
+                Vector256<long> rows = Vector256.Create((long)first) + Vector256.Create(0, stride, 2 * stride, 3 * stride);
+                Vector256<long> step = Vector256.Create(4 * stride);
+                for (; j <= count - 4; j += 4, rows += step)
+                    rows.Store((long*)(target + j));
             }
-            for (; j < count; j++, k += keys.Stride)
-            {
-                float sum = TSimd.Sum(DotVector<TSource>(q, k, size));
-                for (int c = size - size % TSimd.Width; c < size; c++)
-                    sum += q[c] * TSource.LoadOne(k, c);
-                scores[j] = sum;
-            }
+            for (; j < count; j++)
+                target[j] = first + j * stride;
         }
 
-        // The products of the whole vectors of a row, added up lane by lane.
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static TVector DotVector<TSource>(float* q, byte* key, int size) where TSource : struct, ISource<TVector>
-        {
-            int w = TSimd.Width;
-            TVector s0 = TSimd.Zero, s1 = TSimd.Zero;
-            int c = 0;
-            for (; c <= size - 2 * w; c += 2 * w)
-            {
-                s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, c), s0);
-                s1 = TSimd.MultiplyAdd(TSimd.Load(q + c + w), TSource.Load(key, c + w), s1);
-            }
-            if (c <= size - w)
-                s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, c), s0);
-            return TSimd.Add(s0, s1);
-        }
-
-        // sums[r] += Σ_j p[r, j] · v_j for one or two rows. Eight vectors of each row stay in registers over the block.
-        private readonly void AddValues<TSource, TRowCount>(float* p, in RowSequence values, int count, float* sums)
+        // Scores of up to four rows, and their softmax: afterwards the scores are weights of the values.
+        private readonly void ScoreQuad<TSource, TCareful>(in Unit unit, int key0, int row0, int rows, float* state, in Scratch scratch)
             where TSource : struct, ISource<TVector>
-            where TRowCount : struct, ICount
+            where TCareful : struct, ISource<TVector>
+        {
+            int low = BlockN, high = 0;
+            for (int row = row0; row < row0 + rows; row++)
+            {
+                ref RowKeys keys = ref scratch.Rows[row];
+                if (keys.Low < keys.High)
+                    (low, high) = (Math.Min(low, keys.Low), Math.Max(high, keys.High));
+            }
+            if (low >= high)
+                return;
+            float* scores = scratch.Scores + (long)row0 * ScoreStride;
+            Score<TSource, TCareful>(
+                scratch.Queries + (long)row0 * Plan.QueryWidth, rows, scratch.Keys + low, high - low, Problem.HeadDim, Plan.QueryWidth, scores + low);
+            bool hasScales = Problem.KvType == DataType.Int8, hasTransform = Problem.HasScoreTransform;
+            bool mayHide = Problem.BiasShape != 0 || Problem.MaskShape != 0 || Problem.MaskBlock > 0 || Problem.Has(AttentionOperands.SlotBias);
+            float* maxima = state + (long)Plan.Rows * Plan.ValueWidth, totals = maxima + Plan.Rows;
+            for (int row = row0; row < row0 + rows; row++, scores += ScoreStride)
+            {
+                ref RowKeys keys = ref scratch.Rows[row];
+                if (keys.Low >= keys.High)
+                    continue;
+                if (hasScales)
+                    Multiply(scores, scratch.KeyScales, keys.High);
+                if (hasTransform)
+                    scratch.Transforms[row % Problem.GroupSize].Apply(QueryOf(unit, row), key0, keys.High, scores);
+                if (keys.GapLow < keys.GapHigh)
+                    new Span<float>(scores + keys.GapLow, keys.GapHigh - keys.GapLow).Fill(float.NegativeInfinity);
+                if (mayHide || keys.GapLow < keys.GapHigh)
+                    FindHidden(scores, ref keys);
+                if (keys.Low >= keys.High)
+                    continue;
+                AttentionRow<TSimd, TVector>.Update(
+                    scores + keys.Low, keys.High - keys.Low, ref maxima[row], ref totals[row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
+                if (hasScales)
+                    Multiply(scores, scratch.ValueScales, keys.High);
+            }
+        }
+
+        // Notes which keys have a score above −∞: the values of the others, which may be NaN, must not be touched.
+        private static void FindHidden(float* scores, ref RowKeys keys)
+        {
+            TVector hidden = TSimd.Broadcast(float.NegativeInfinity);
+            ulong seen0 = 0, seen1 = 0;
+            for (int j = 0; j < 64; j += TSimd.Width)
+            {
+                ulong lanes = (1ul << TSimd.Width) - 1;
+                seen0 |= (~TSimd.EqualMask(TSimd.Load(scores + j), hidden) & lanes) << j;
+                seen1 |= (~TSimd.EqualMask(TSimd.Load(scores + 64 + j), hidden) & lanes) << j;
+            }
+            seen0 &= Between(keys.Low, keys.High);
+            seen1 &= Between(keys.Low - 64, keys.High - 64);
+            int count = BitOperations.PopCount(seen0) + BitOperations.PopCount(seen1);
+            keys.IsPartial = count < keys.High - keys.Low;
+            (keys.Seen0, keys.Seen1) = (seen0, seen1);
+            if (count == 0)
+                keys.High = keys.Low;
+        }
+
+        // Bits low .. high − 1, of those from 0 to 63.
+        private static ulong Between(int low, int high) => Below(high) & ~Below(low);
+
+        private static ulong Below(int bit) => bit <= 0 ? 0 : bit >= 64 ? ulong.MaxValue : (1ul << bit) - 1;
+
+        private static void Multiply(float* row, float* factors, int count)
+        {
+            for (int j = 0; j < count; j += TSimd.Width)
+                TSimd.Store(TSimd.Multiply(TSimd.Load(row + j), TSimd.Load(factors + j)), row + j);
+        }
+
+        // Adds the weighted values of the block to the sums of up to four rows. Rows share a pass over the values that all of
+        // them see; a value that a row does not see, which may be NaN, is never touched for it.
+        private readonly void AddQuad<TSource, TCareful>(int row0, int rows, float* state, in Scratch scratch)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
+        {
+            RowKeys* keys = scratch.Rows + row0;
+            float* weights = scratch.Scores + (long)row0 * ScoreStride, sums = state + (long)row0 * Plan.ValueWidth;
+            int low = 0, high = BlockN;
+            bool isPartial = false, isAlike = true;
+            for (int i = 0; i < rows; i++)
+            {
+                (low, high) = (Math.Max(low, keys[i].Low), Math.Min(high, keys[i].High));
+                isPartial |= keys[i].IsPartial;
+                isAlike &= keys[i].IsPartial && keys[i].SeesAlike(keys[0]);
+            }
+            if (isPartial && isAlike)
+            {
+                if (keys->Low < keys->High)
+                    AddSeen<TSource, TCareful>(keys[0], weights, rows, sums, scratch);
+                return;
+            }
+            if (isPartial || low >= high)
+                low = high = 0;
+            else
+                AddValues<TSource, TCareful>(weights + low, rows, scratch.Values + low, high - low, sums);
+            for (int i = 0; i < rows; i++, weights += ScoreStride, sums += Plan.ValueWidth)
+            {
+                if (keys[i].Low >= keys[i].High)
+                    continue;
+                if (keys[i].IsPartial)
+                {
+                    AddSeen<TSource, TCareful>(keys[i], weights, 1, sums, scratch);
+                    continue;
+                }
+                int before = low < high ? low : keys[i].High;
+                AddValues<TSource, TCareful>(weights + keys[i].Low, 1, scratch.Values + keys[i].Low, before - keys[i].Low, sums);
+                if (low < high)
+                    AddValues<TSource, TCareful>(weights + high, 1, scratch.Values + high, keys[i].High - high, sums);
+            }
+        }
+
+        // As AddValues, of the keys of the block that are not hidden, drawn together.
+        private readonly void AddSeen<TSource, TCareful>(in RowKeys keys, float* weights, int rows, float* sums, in Scratch scratch)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
+        {
+            int count = 0;
+            for (int half = 0; half < 2; half++)
+            {
+                for (ulong seen = half == 0 ? keys.Seen0 : keys.Seen1; seen != 0; seen &= seen - 1, count++)
+                {
+                    int j = 64 * half + BitOperations.TrailingZeroCount(seen);
+                    scratch.SeenValues[count] = scratch.Values[j];
+                    for (int i = 0; i < rows; i++)
+                        scratch.SeenScores[i * ScoreStride + count] = weights[i * ScoreStride + j];
+                }
+            }
+            AddValues<TSource, TCareful>(scratch.SeenScores, rows, scratch.SeenValues, count, sums);
+        }
+
+        // sums[r] += Σ_j weights[r, j] · v_j. Wide elements are streamed for two rows and whole value rows at a time; narrow
+        // ones for four rows and four vectors, so that each is widened once.
+        private readonly void AddValues<TSource, TCareful>(float* weights, int rows, byte** values, int count, float* sums)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
         {
             if (count <= 0)
                 return;
-            int w = TSimd.Width, size = Problem.ValueHeadDim;
-            int c = 0;
-            for (; c <= size - 8 * w; c += 8 * w)
-                AddColumns<TSource, TRowCount, Counts.Eight>(p, values, count, c, sums, Plan.ValueWidth);
-            for (; c <= size - 4 * w; c += 4 * w)
-                AddColumns<TSource, TRowCount, Counts.Four>(p, values, count, c, sums, Plan.ValueWidth);
-            for (; c <= size - w; c += w)
-                AddColumns<TSource, TRowCount, Counts.One>(p, values, count, c, sums, Plan.ValueWidth);
-            for (; c < size; c++)
+            int w = TSimd.Width, size = Problem.ValueHeadDim, width = Plan.ValueWidth, column = 0;
+            if (size < w)
             {
-                for (int r = 0; r < TRowCount.Value; r++)
+                AddNarrow<TCareful>(weights, rows, values, count, size, sums, width);
+                return;
+            }
+            if (rows > 2 && TSource.Size < sizeof(float))
+            {
+                // The fourth row may be one that does not exist: its weights and sums are no one's.
+                for (; column <= size - 4 * w; column += 4 * w)
+                    AddFour<TSource, TCareful, Counts.Four>(weights, values, count, column, sums + column, width);
+                for (; column < size; column += w)
+                    AddFour<TSource, TCareful, Counts.One>(weights, values, count, Math.Min(column, size - w), sums + column, width);
+                return;
+            }
+            for (; rows >= 2; rows -= 2, weights += 2 * ScoreStride, sums += 2 * width)
+                AddPair<TSource, TCareful, Counts.Two>(weights, values, count, size, sums, width);
+            if (rows > 0)
+                AddPair<TSource, TCareful, Counts.One>(weights, values, count, size, sums, width);
+        }
+
+        private static void AddFour<TSource, TCareful, TCount>(float* weights, byte** values, int count, long column, float* sums, int width)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
+            where TCount : struct, ICount
+        {
+            if (!AddColumnsOfFour<TSource, TCount>(weights, values, count, column, sums, width))
+                AddColumnsOfFour<TCareful, TCount>(weights, values, count, column, sums, width);
+        }
+
+        private static void AddPair<TSource, TCareful, TRowCount>(float* weights, byte** values, int count, int size, float* sums, int width)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
+            where TRowCount : struct, ICount
+        {
+            int w = TSimd.Width, column = 0;
+            for (; column <= size - 8 * w; column += 8 * w)
+                AddColumns<TSource, TCareful, TRowCount, Counts.Eight>(weights, values, count, column, sums + column, width);
+            for (; column <= size - 4 * w; column += 4 * w)
+                AddColumns<TSource, TCareful, TRowCount, Counts.Four>(weights, values, count, column, sums + column, width);
+            for (; column < size; column += w)
+                AddColumns<TSource, TCareful, TRowCount, Counts.One>(weights, values, count, Math.Min(column, size - w), sums + column, width);
+        }
+
+        private static void AddColumns<TSource, TCareful, TRowCount, TCount>(
+            float* weights, byte** values, int count, long column, float* sums, int width)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
+            where TRowCount : struct, ICount
+            where TCount : struct, ICount
+        {
+            if (!AddColumnsOfTwo<TSource, TRowCount, TCount>(weights, values, count, column, sums, width))
+                AddColumnsOfTwo<TCareful, TRowCount, TCount>(weights, values, count, column, sums, width);
+        }
+
+        // Values shorter than a vector.
+        private static void AddNarrow<TSource>(float* weights, int rows, byte** values, int count, int size, float* sums, int width)
+            where TSource : struct, ISource<TVector>
+        {
+            for (int r = 0; r < rows; r++)
+            {
+                for (int j = 0; j < count; j++)
                 {
-                    float sum = 0f;
-                    for (int j = 0; j < count; j++)
-                        sum += p[r * BlockN + j] * TSource.LoadOne(values.First + j * values.Stride, c);
-                    sums[r * Plan.ValueWidth + c] += sum;
+                    for (int c = 0; c < size; c++)
+                        sums[r * width + c] += weights[r * ScoreStride + j] * TSource.LoadOne(values[j], c);
                 }
             }
         }
 
+        // scores[r, j] = q_r · k_j. A quad of three is done as one of four: the fourth query row is 0.
+        private static void Score<TSource, TCareful>(float* q, int rows, byte** keys, int count, int size, int width, float* scores)
+            where TSource : struct, ISource<TVector>
+            where TCareful : struct, ISource<TVector>
+        {
+            if (size < TSimd.Width)
+                ScoreNarrow<TCareful>(q, rows, keys, count, size, width, scores);
+            else if (!ScoreRows<TSource>(q, rows, keys, count, size, width, scores))
+                ScoreRows<TCareful>(q, rows, keys, count, size, width, scores);
+        }
+
+        private static bool ScoreRows<TSource>(float* q, int rows, byte** keys, int count, int size, int width, float* scores)
+            where TSource : struct, ISource<TVector> => rows switch
+            {
+                1 => ScoreOne<TSource>(q, keys, count, size, width, scores),
+                2 => ScoreTwo<TSource>(q, keys, count, size, width, scores),
+                _ => ScoreFour<TSource>(q, keys, count, size, width, scores),
+            };
+
+        // Two keys at a time: the four query vectors, loaded once for both, feed eight multiply-adds that do not wait for one
+        // another. Keys are read in the order of memory. Asking for the block's values meanwhile made it a fifth slower: the
+        // hardware's own prefetching does better.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void AddColumns<TSource, TRowCount, TCount>(
-            float* p, in RowSequence rows, int count, int column, float* sums, int width)
+        private static bool ScoreFour<TSource>(float* q, byte** keys, int count, int size, int width, float* scores)
+            where TSource : struct, ISource<TVector>
+        {
+            int w = TSimd.Width, last = size - w;
+            float* q1 = q + width, q2 = q1 + width, q3 = q2 + width;
+            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            for (int j = 0; j < count; j += 2)
+            {
+                byte* k = keys[j], l = keys[Math.Min(j + 1, count - 1)];
+                TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
+                TVector t0 = TSimd.Zero, t1 = TSimd.Zero, t2 = TSimd.Zero, t3 = TSimd.Zero;
+                for (int c = 0; c < width; c += w)
+                {
+                    long at = Math.Min(c, last);
+                    seen = TSource.Watch(TSource.Watch(seen, k, at), l, at);
+                    TVector a = TSource.Load(k, at), b = TSource.Load(l, at), x = TSimd.Load(q + c);
+                    s0 = TSimd.MultiplyAdd(x, a, s0);
+                    t0 = TSimd.MultiplyAdd(x, b, t0);
+                    x = TSimd.Load(q1 + c);
+                    s1 = TSimd.MultiplyAdd(x, a, s1);
+                    t1 = TSimd.MultiplyAdd(x, b, t1);
+                    x = TSimd.Load(q2 + c);
+                    s2 = TSimd.MultiplyAdd(x, a, s2);
+                    t2 = TSimd.MultiplyAdd(x, b, t2);
+                    x = TSimd.Load(q3 + c);
+                    s3 = TSimd.MultiplyAdd(x, a, s3);
+                    t3 = TSimd.MultiplyAdd(x, b, t3);
+                }
+                Vector128<float> s = TSimd.SumFour(s0, s1, s2, s3), t = TSimd.SumFour(t0, t1, t2, t3);
+                StorePairs(Vectors.UnpackLow(s, t), scores + j);
+                StorePairs(Vectors.UnpackHigh(s, t), scores + j + 2 * ScoreStride);
+            }
+            return TSource.IsTrusted(seen);
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static bool ScoreTwo<TSource>(float* q, byte** keys, int count, int size, int width, float* scores)
+            where TSource : struct, ISource<TVector>
+        {
+            int w = TSimd.Width, last = size - w;
+            float* q1 = q + width;
+            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            for (int j = 0; j < count; j += 2)
+            {
+                byte* k = keys[j], l = keys[Math.Min(j + 1, count - 1)];
+                TVector s0 = TSimd.Zero, s1 = TSimd.Zero, t0 = TSimd.Zero, t1 = TSimd.Zero;
+                for (int c = 0; c < width; c += w)
+                {
+                    long at = Math.Min(c, last);
+                    seen = TSource.Watch(TSource.Watch(seen, k, at), l, at);
+                    TVector a = TSource.Load(k, at), b = TSource.Load(l, at), x = TSimd.Load(q + c);
+                    s0 = TSimd.MultiplyAdd(x, a, s0);
+                    t0 = TSimd.MultiplyAdd(x, b, t0);
+                    x = TSimd.Load(q1 + c);
+                    s1 = TSimd.MultiplyAdd(x, a, s1);
+                    t1 = TSimd.MultiplyAdd(x, b, t1);
+                }
+                StorePairs(TSimd.SumFour(s0, t0, s1, t1), scores + j);
+            }
+            return TSource.IsTrusted(seen);
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static bool ScoreOne<TSource>(float* q, byte** keys, int count, int size, int width, float* scores)
+            where TSource : struct, ISource<TVector>
+        {
+            int w = TSimd.Width, last = size - w;
+            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            for (int j = 0; j < count; j += 4)
+            {
+                byte* k0 = keys[j], k1 = keys[Math.Min(j + 1, count - 1)], k2 = keys[Math.Min(j + 2, count - 1)], k3 = keys[Math.Min(j + 3, count - 1)];
+                TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
+                for (int c = 0; c < width; c += w)
+                {
+                    long at = Math.Min(c, last);
+                    TVector x = TSimd.Load(q + c);
+                    seen = TSource.Watch(TSource.Watch(TSource.Watch(TSource.Watch(seen, k0, at), k1, at), k2, at), k3, at);
+                    s0 = TSimd.MultiplyAdd(x, TSource.Load(k0, at), s0);
+                    s1 = TSimd.MultiplyAdd(x, TSource.Load(k1, at), s1);
+                    s2 = TSimd.MultiplyAdd(x, TSource.Load(k2, at), s2);
+                    s3 = TSimd.MultiplyAdd(x, TSource.Load(k3, at), s3);
+                }
+                TSimd.SumFour(s0, s1, s2, s3).Store(scores + j);
+            }
+            return TSource.IsTrusted(seen);
+        }
+
+        // Keys shorter than a vector.
+        private static void ScoreNarrow<TSource>(float* q, int rows, byte** keys, int count, int size, int width, float* scores)
+            where TSource : struct, ISource<TVector>
+        {
+            for (int r = 0; r < rows; r++)
+            {
+                for (int j = 0; j < count; j++)
+                {
+                    float sum = 0f;
+                    for (int c = 0; c < size; c++)
+                        sum += q[r * width + c] * TSource.LoadOne(keys[j], c);
+                    scores[r * ScoreStride + j] = sum;
+                }
+            }
+        }
+
+        // The lower two lanes to one row of scores, the upper two to the next.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void StorePairs(Vector128<float> pairs, float* scores)
+        {
+            *(double*)scores = pairs.AsDouble().ToScalar();
+            *(double*)(scores + ScoreStride) = pairs.AsDouble().GetElement(1);
+        }
+
+        // One or two rows; up to eight vectors of each stay in registers over the block.
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static bool AddColumnsOfTwo<TSource, TRowCount, TCount>(
+            float* p, byte** rows, int count, long column, float* sums, int width)
             where TSource : struct, ISource<TVector>
             where TRowCount : struct, ICount
             where TCount : struct, ICount
         {
             int w = TSimd.Width;
-            float* o = sums + column;
+            float* o = sums;
             float* o1 = TRowCount.Value > 1 ? o + width : o;
             TVector a0 = TSimd.Load(o), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
             TVector b0 = TSimd.Load(o1), b1 = b0, b2 = b0, b3 = b0, b4 = b0, b5 = b0, b6 = b0, b7 = b0;
@@ -308,16 +802,19 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 (a4, a5, a6, a7) = (TSimd.Load(o + 4 * w), TSimd.Load(o + 5 * w), TSimd.Load(o + 6 * w), TSimd.Load(o + 7 * w));
                 (b4, b5, b6, b7) = (TSimd.Load(o1 + 4 * w), TSimd.Load(o1 + 5 * w), TSimd.Load(o1 + 6 * w), TSimd.Load(o1 + 7 * w));
             }
-            byte* values = rows.First;
-            for (int j = 0; j < count; j++, values += rows.Stride)
+            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            for (int j = 0; j < count; j++)
             {
+                byte* values = rows[j];
                 TVector x = TSimd.Broadcast(p[j]), y = x;
-                if (TRowCount.Value > 1) y = TSimd.Broadcast(p[BlockN + j]);
+                if (TRowCount.Value > 1) y = TSimd.Broadcast(p[ScoreStride + j]);
+                seen = TSource.Watch(seen, values, column);
                 TVector v = TSource.Load(values, column);
                 a0 = TSimd.MultiplyAdd(x, v, a0);
                 if (TRowCount.Value > 1) b0 = TSimd.MultiplyAdd(y, v, b0);
                 if (TCount.Value > 1)
                 {
+                    seen = TSource.Watch(TSource.Watch(TSource.Watch(seen, values, column + w), values, column + 2 * w), values, column + 3 * w);
                     v = TSource.Load(values, column + w);
                     a1 = TSimd.MultiplyAdd(x, v, a1);
                     if (TRowCount.Value > 1) b1 = TSimd.MultiplyAdd(y, v, b1);
@@ -330,6 +827,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 }
                 if (TCount.Value > 4)
                 {
+                    seen = TSource.Watch(TSource.Watch(seen, values, column + 4 * w), values, column + 5 * w);
+                    seen = TSource.Watch(TSource.Watch(seen, values, column + 6 * w), values, column + 7 * w);
                     v = TSource.Load(values, column + 4 * w);
                     a4 = TSimd.MultiplyAdd(x, v, a4);
                     if (TRowCount.Value > 1) b4 = TSimd.MultiplyAdd(y, v, b4);
@@ -344,15 +843,79 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                     if (TRowCount.Value > 1) b7 = TSimd.MultiplyAdd(y, v, b7);
                 }
             }
-            StoreRow<TCount>(o, a0, a1, a2, a3, a4, a5, a6, a7);
+            if (!TSource.IsTrusted(seen))
+                return false;
+            StoreFour<TCount>(o, a0, a1, a2, a3);
+            if (TCount.Value > 4)
+                StoreFour<TCount>(o + 4 * w, a4, a5, a6, a7);
             if (TRowCount.Value > 1)
-                StoreRow<TCount>(o1, b0, b1, b2, b3, b4, b5, b6, b7);
+                StoreFour<TCount>(o1, b0, b1, b2, b3);
+            if (TRowCount.Value > 1 && TCount.Value > 4)
+                StoreFour<TCount>(o1 + 4 * w, b4, b5, b6, b7);
+            return true;
         }
 
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static void StoreRow<TCount>(
-            float* o, TVector v0, TVector v1, TVector v2, TVector v3, TVector v4, TVector v5, TVector v6, TVector v7)
+        // Four rows; one or four vectors of each stay in registers over the block.
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static bool AddColumnsOfFour<TSource, TCount>(float* p, byte** rows, int count, long column, float* sums, int width)
+            where TSource : struct, ISource<TVector>
             where TCount : struct, ICount
+        {
+            int w = TSimd.Width;
+            float* o = sums, o1 = o + width, o2 = o1 + width, o3 = o2 + width;
+            float* p1 = p + ScoreStride, p2 = p1 + ScoreStride, p3 = p2 + ScoreStride;
+            TVector a0 = TSimd.Load(o), a1 = a0, a2 = a0, a3 = a0, b0 = TSimd.Load(o1), b1 = b0, b2 = b0, b3 = b0;
+            TVector c0 = TSimd.Load(o2), c1 = c0, c2 = c0, c3 = c0, d0 = TSimd.Load(o3), d1 = d0, d2 = d0, d3 = d0;
+            if (TCount.Value > 1)
+            {
+                (a1, a2, a3) = (TSimd.Load(o + w), TSimd.Load(o + 2 * w), TSimd.Load(o + 3 * w));
+                (b1, b2, b3) = (TSimd.Load(o1 + w), TSimd.Load(o1 + 2 * w), TSimd.Load(o1 + 3 * w));
+                (c1, c2, c3) = (TSimd.Load(o2 + w), TSimd.Load(o2 + 2 * w), TSimd.Load(o2 + 3 * w));
+                (d1, d2, d3) = (TSimd.Load(o3 + w), TSimd.Load(o3 + 2 * w), TSimd.Load(o3 + 3 * w));
+            }
+            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            for (int j = 0; j < count; j++)
+            {
+                byte* values = rows[j];
+                TVector x = TSimd.Broadcast(p[j]), y = TSimd.Broadcast(p1[j]), z = TSimd.Broadcast(p2[j]), u = TSimd.Broadcast(p3[j]);
+                seen = TSource.Watch(seen, values, column);
+                TVector v = TSource.Load(values, column);
+                a0 = TSimd.MultiplyAdd(x, v, a0);
+                b0 = TSimd.MultiplyAdd(y, v, b0);
+                c0 = TSimd.MultiplyAdd(z, v, c0);
+                d0 = TSimd.MultiplyAdd(u, v, d0);
+                if (TCount.Value > 1)
+                {
+                    seen = TSource.Watch(TSource.Watch(TSource.Watch(seen, values, column + w), values, column + 2 * w), values, column + 3 * w);
+                    v = TSource.Load(values, column + w);
+                    a1 = TSimd.MultiplyAdd(x, v, a1);
+                    b1 = TSimd.MultiplyAdd(y, v, b1);
+                    c1 = TSimd.MultiplyAdd(z, v, c1);
+                    d1 = TSimd.MultiplyAdd(u, v, d1);
+                    v = TSource.Load(values, column + 2 * w);
+                    a2 = TSimd.MultiplyAdd(x, v, a2);
+                    b2 = TSimd.MultiplyAdd(y, v, b2);
+                    c2 = TSimd.MultiplyAdd(z, v, c2);
+                    d2 = TSimd.MultiplyAdd(u, v, d2);
+                    v = TSource.Load(values, column + 3 * w);
+                    a3 = TSimd.MultiplyAdd(x, v, a3);
+                    b3 = TSimd.MultiplyAdd(y, v, b3);
+                    c3 = TSimd.MultiplyAdd(z, v, c3);
+                    d3 = TSimd.MultiplyAdd(u, v, d3);
+                }
+            }
+            if (!TSource.IsTrusted(seen))
+                return false;
+            StoreFour<TCount>(o, a0, a1, a2, a3);
+            StoreFour<TCount>(o1, b0, b1, b2, b3);
+            StoreFour<TCount>(o2, c0, c1, c2, c3);
+            StoreFour<TCount>(o3, d0, d1, d2, d3);
+            return true;
+        }
+
+        // The first vector, and three more unless TCount is one.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void StoreFour<TCount>(float* o, TVector v0, TVector v1, TVector v2, TVector v3) where TCount : struct, ICount
         {
             int w = TSimd.Width;
             TSimd.Store(v0, o);
@@ -362,60 +925,13 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 TSimd.Store(v2, o + 2 * w);
                 TSimd.Store(v3, o + 3 * w);
             }
-            if (TCount.Value > 4)
-            {
-                TSimd.Store(v4, o + 4 * w);
-                TSimd.Store(v5, o + 5 * w);
-                TSimd.Store(v6, o + 6 * w);
-                TSimd.Store(v7, o + 7 * w);
-            }
         }
     }
 
-    // Adds the states of all ranges of a row into the first, in order, and writes the row.
     private struct Merge : IParallelBody
     {
         public Body Body;
 
-        public void Execute(int worker, int workers)
-        {
-            Plan plan = Body.Plan;
-            (long first, long last) = Partition.Range(plan.Tasks * plan.GroupRows, worker, workers);
-            for (long index = first; index < last; index++)
-            {
-                long task = index / plan.GroupRows;
-                int row = (int)(index % plan.GroupRows);
-                float* target = Body.State(task * plan.Splits);
-                for (int split = 1; split < plan.Splits; split++)
-                    Add(plan, target, Body.State(task * plan.Splits + split), row);
-                Body.Write(task, row, target);
-            }
-        }
-
-        private static void Add(in Plan plan, float* target, float* source, int row)
-        {
-            long maxima = (long)plan.GroupRows * plan.ValueWidth + row, totals = maxima + plan.GroupRows, sums = (long)row * plan.ValueWidth;
-            float maximum = Math.Max(target[maxima], source[maxima]);
-            if (maximum == float.NegativeInfinity)
-                return;
-            float targetFactor = MathF.Pow(2f, target[maxima] - maximum), sourceFactor = MathF.Pow(2f, source[maxima] - maximum);
-            TVector f = TSimd.Broadcast(targetFactor), g = TSimd.Broadcast(sourceFactor);
-            for (int c = 0; c < plan.ValueWidth; c += TSimd.Width)
-            {
-                TVector scaled = TSimd.Multiply(TSimd.Load(target + sums + c), f);
-                TSimd.Store(TSimd.MultiplyAdd(TSimd.Load(source + sums + c), g, scaled), target + sums + c);
-            }
-            target[totals] = target[totals] * targetFactor + source[totals] * sourceFactor;
-            target[maxima] = maximum;
-        }
-    }
-
-    // Rows of keys or values in memory.
-    private readonly struct RowSequence(byte* first, long stride)
-    {
-        public readonly byte* First = first;
-        public readonly long Stride = stride;
-
-        public RowSequence After(long count) => new(First + count * Stride, Stride);
+        public void Execute(int worker, int workers) => Body.MergeStates(worker, workers);
     }
 }

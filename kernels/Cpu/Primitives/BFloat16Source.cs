@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace KernelEngine.Kernels.Cpu.Primitives;
 
@@ -14,4 +15,10 @@ internal readonly unsafe struct BFloat16Source<TSimd, TVector> : ISource<TVector
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float LoadOne(byte* row, long index) => ((BFloat16*)row)[index].ToSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<ushort> Watch(Vector256<ushort> seen, byte* row, long index) => seen;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool IsTrusted(Vector256<ushort> seen) => true;
 }

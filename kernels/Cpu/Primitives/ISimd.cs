@@ -42,6 +42,9 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     /// <summary>Loads <see cref="Width"/> bfloat16 numbers and widens them exactly.</summary>
     static abstract TVector LoadBFloat16(ushort* source);
 
+    /// <summary>Loads <see cref="Width"/> signed bytes and converts them exactly.</summary>
+    static abstract TVector LoadInt8(sbyte* source);
+
     /// <summary>a · b + c with one rounding where the processor has it.</summary>
     static abstract TVector MultiplyAdd(TVector a, TVector b, TVector c);
 

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace KernelEngine.Kernels.Cpu.Primitives;
 
 /// <summary>How stored elements become float32 lanes; a streaming loop compiles once for each implementation.</summary>
@@ -11,4 +13,13 @@ internal unsafe interface ISource<TVector> where TVector : unmanaged
 
     /// <summary>Widens one element.</summary>
     static abstract float LoadOne(byte* row, long index);
+
+    /// <summary>
+    /// Notes in <paramref name="seen"/>, zero at first, elements that <see cref="Load"/> gets wrong. Sources that get all right
+    /// note nothing.
+    /// </summary>
+    static abstract Vector256<ushort> Watch(Vector256<ushort> seen, byte* row, long index);
+
+    /// <summary>Whether <see cref="Load"/> was right for all elements that went into <paramref name="seen"/>.</summary>
+    static abstract bool IsTrusted(Vector256<ushort> seen);
 }

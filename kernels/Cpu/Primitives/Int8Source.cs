@@ -1,0 +1,24 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace KernelEngine.Kernels.Cpu.Primitives;
+
+/// <summary>Elements stored as signed bytes; what scales them is applied to whole rows.</summary>
+internal readonly unsafe struct Int8Source<TSimd, TVector> : ISource<TVector>
+    where TSimd : struct, ISimd<TVector>
+    where TVector : unmanaged
+{
+    public static int Size => 1;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Load(byte* row, long index) => TSimd.LoadInt8((sbyte*)row + index);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float LoadOne(byte* row, long index) => ((sbyte*)row)[index];
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<ushort> Watch(Vector256<ushort> seen, byte* row, long index) => seen;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool IsTrusted(Vector256<ushort> seen) => true;
+}

@@ -21,12 +21,6 @@ public interface IProblem
     /// <summary>Null when the sizes and options make sense, else a sentence that says which does not and why.</summary>
     string? FindError();
 
-    /// <summary>
-    /// Null when the integers that the operands hold (offsets, lengths, page numbers) stay inside the other operands, else a
-    /// sentence that says which does not. The host's devices ask before they compute; on others the numbers are trusted.
-    /// </summary>
-    string? FindContentError(ReadOnlySpan<RawView> operands) => null;
-
     /// <summary>The text form, defaults left out.</summary>
     string ToText();
 }

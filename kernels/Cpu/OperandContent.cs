@@ -12,6 +12,9 @@ public enum OperandContent
     /// <summary>Integers within bounds.</summary>
     Integers,
 
+    /// <summary>Integers within bounds of which none comes twice, as long as there are enough.</summary>
+    DistinctIntegers,
+
     /// <summary>Integers that begin with 0 and never fall: where the sequences of a batch begin and end.</summary>
     Offsets,
 }

@@ -12,6 +12,9 @@ public readonly record struct OperandValues(OperandContent Content, long Lower =
     /// <summary>Integers from 0 to <paramref name="bound"/> − 1.</summary>
     public static OperandValues Below(long bound) => new(OperandContent.Integers, 0, bound - 1);
 
+    /// <summary>Integers from 0 to <paramref name="bound"/> − 1, each once.</summary>
+    public static OperandValues DistinctBelow(long bound) => new(OperandContent.DistinctIntegers, 0, bound - 1);
+
     /// <summary>Integers from <paramref name="lower"/> to <paramref name="upper"/>.</summary>
     public static OperandValues Between(long lower, long upper) => new(OperandContent.Integers, lower, upper);
 

@@ -106,6 +106,25 @@ public readonly struct TensorLayout : IEquatable<TensorLayout>
         return (new TensorLayout(((ReadOnlySpan<long>)lengths)[..Rank], ((ReadOnlySpan<long>)_strides)[..Rank]), length == 0 ? 0 : start * _strides[dimension]);
     }
 
+    /// <summary>Splits a dimension in two: [.., n, ..] becomes [.., n / inner, inner, ..].</summary>
+    /// <exception cref="ArgumentException">The dimension is no multiple of <paramref name="inner"/>, or the rank is full.</exception>
+    public TensorLayout Split(int dimension, long inner)
+    {
+        if (inner < 1 || this[dimension] % inner != 0)
+            throw new ArgumentException($"Dimension {dimension} of {this} cannot be split into parts of {inner}.", nameof(inner));
+        if (Rank == MaxRank)
+            throw new ArgumentException($"A tensor has at most {MaxRank} dimensions and {this} has them all.", nameof(dimension));
+        Span<long> lengths = stackalloc long[Rank + 1], strides = stackalloc long[Rank + 1];
+        for (int i = 0; i < Rank; i++)
+        {
+            int at = i <= dimension ? i : i + 1;
+            (lengths[at], strides[at]) = (_lengths[i], _strides[i]);
+        }
+        (lengths[dimension], strides[dimension]) = (this[dimension] / inner, checked(Stride(dimension) * inner));
+        (lengths[dimension + 1], strides[dimension + 1]) = (inner, Stride(dimension));
+        return new TensorLayout(lengths, strides);
+    }
+
     /// <summary>Swaps two dimensions without moving an element.</summary>
     public TensorLayout Transpose(int first, int second)
     {

@@ -63,7 +63,7 @@ internal sealed class Bench(
         private readonly Operation<TProblem> _operation;
         private readonly Device _device;
         private readonly TProblem _problem;
-        private readonly Tensor[] _tensors;
+        private readonly Tensor?[] _tensors;
         private readonly TensorView[] _operands;
         private readonly List<double> _seconds = [];
         private readonly int _runs;
@@ -71,8 +71,8 @@ internal sealed class Bench(
         public Entry(Operation<TProblem> operation, Kernel<TProblem> kernel, Device device, TProblem problem)
         {
             (_operation, Kernel, _device, _problem) = (operation, kernel, device, problem);
-            _tensors = [.. Enumerable.Range(0, problem.OperandCount).Select(i => RandomTensors.Create(device, problem.GetOperand(i), seed: i + 1))];
-            _operands = [.. _tensors.Select(t => t.View)];
+            _tensors = [.. Enumerable.Range(0, problem.OperandCount).Select(i => Create(device, problem.GetOperand(i), seed: i + 1))];
+            _operands = [.. _tensors.Select(t => t?.View ?? default)];
             _ = Time(1); // compiles and touches everything
             _runs = (int)Math.Clamp(RoundSeconds / Math.Max(Time(1), 1e-9), 1, 10_000);
         }
@@ -104,9 +104,12 @@ internal sealed class Bench(
 
         public void Dispose()
         {
-            foreach (Tensor tensor in _tensors)
-                tensor.Dispose();
+            foreach (Tensor? tensor in _tensors)
+                tensor?.Dispose();
         }
+
+        private static Tensor? Create(Device device, Operand operand, int seed) =>
+            operand.Role == OperandRole.Absent ? null : RandomTensors.Create(device, operand, seed);
 
         private double Time(int runs)
         {

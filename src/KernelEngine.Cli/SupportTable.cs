@@ -38,7 +38,7 @@ internal static class SupportTable
         private static bool Stores<TProblem>(TProblem problem, DataType type) where TProblem : struct, IProblem<TProblem>
         {
             var inputs = Enumerable.Range(0, problem.OperandCount).Select(i => problem.GetOperand(i))
-                .Where(o => o.Role != OperandRole.Output && o.Type != DataType.Int32).Select(o => o.Type).ToList();
+                .Where(o => o.Role is not (OperandRole.Output or OperandRole.Absent) && o.Type.IsFloat()).Select(o => o.Type).ToList();
             return type == DataType.Float32 ? inputs.All(t => t == type) : inputs.Contains(type);
         }
     }

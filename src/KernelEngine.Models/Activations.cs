@@ -13,14 +13,15 @@ internal sealed class Activations : IDisposable
         (_device, _vocabSize, Rows) = (device, description.VocabSize, rows);
         long hidden = description.HiddenSize;
         Tokens = Tensor.Allocate(device, DataType.Int32, rows);
+        Position = Tensor.Allocate(device, DataType.Int32, 1);
         Hidden = Tensor.Allocate(device, DataType.Float32, rows, hidden);
         Normed = Tensor.Allocate(device, DataType.Float32, rows, hidden);
         Branch = Tensor.Allocate(device, DataType.Float32, rows, hidden);
-        Query = new ActivationBuffer(device, rows, description.Layers.Max(layer => (long)layer.NumHeads * layer.HeadDim));
+        QueryKeyValue = new ActivationBuffer(device, rows, description.Layers.Max(
+            layer => (long)layer.NumHeads * layer.HeadDim + (long)layer.NumKvHeads * (layer.HeadDim + layer.ValueHeadDim)));
         Attended = new ActivationBuffer(device, rows, description.Layers.Max(layer => (long)layer.NumHeads * layer.ValueHeadDim));
         long feedForward = description.Layers.Max(layer => (long)layer.FeedForwardSize);
-        Gate = new ActivationBuffer(device, rows, feedForward);
-        Up = new ActivationBuffer(device, rows, feedForward);
+        GateUp = new ActivationBuffer(device, rows, 2 * feedForward);
         Product = new ActivationBuffer(device, rows, feedForward);
         Logits = Tensor.Allocate(device, DataType.Float32, 1, _vocabSize);
         Index = Tensor.Allocate(device, DataType.Int32, 1);
@@ -32,6 +33,9 @@ internal sealed class Activations : IDisposable
     /// <summary>i32 [rows]</summary>
     public Tensor Tokens { get; }
 
+    /// <summary>The position of the first of them, i32 [1]</summary>
+    public Tensor Position { get; }
+
     /// <summary>The residual stream, f32 [rows, hiddenSize].</summary>
     public Tensor Hidden { get; }
 
@@ -41,13 +45,12 @@ internal sealed class Activations : IDisposable
     /// <summary>What a block adds to the residual stream, f32 [rows, hiddenSize].</summary>
     public Tensor Branch { get; }
 
-    public ActivationBuffer Query { get; }
+    /// <summary>Queries, keys and values of a token beside one another.</summary>
+    public ActivationBuffer QueryKeyValue { get; }
 
     public ActivationBuffer Attended { get; }
 
-    public ActivationBuffer Gate { get; }
-
-    public ActivationBuffer Up { get; }
+    public ActivationBuffer GateUp { get; }
 
     public ActivationBuffer Product { get; }
 
@@ -74,9 +77,9 @@ internal sealed class Activations : IDisposable
 
     public void Dispose()
     {
-        foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[Tokens, Hidden, Normed, Branch, Logits, Index, Uniform])
+        foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[Tokens, Position, Hidden, Normed, Branch, Logits, Index, Uniform])
             tensor.Dispose();
-        foreach (ActivationBuffer buffer in (ReadOnlySpan<ActivationBuffer>)[Query, Attended, Gate, Up, Product])
+        foreach (ActivationBuffer buffer in (ReadOnlySpan<ActivationBuffer>)[QueryKeyValue, Attended, GateUp, Product])
             buffer.Dispose();
     }
 }

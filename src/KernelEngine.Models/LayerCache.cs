@@ -1,38 +1,42 @@
 namespace KernelEngine.Models;
 
-/// <summary>The keys and values of one block, token-major: projections write their rows straight into it.</summary>
+/// <summary>The keys and values of one block, head-major: decoding streams the rows of each head one after another.</summary>
 internal sealed class LayerCache : IDisposable
 {
     private readonly Device _device;
     private readonly LayerDescription _layer;
+    private readonly DataType _type;
     private Tensor _key, _value;
 
-    public LayerCache(Device device, LayerDescription layer, int capacity)
+    public LayerCache(Device device, LayerDescription layer, DataType type, int capacity)
     {
-        (_device, _layer) = (device, layer);
+        (_device, _layer, _type) = (device, layer, type);
         _key = Allocate(capacity, layer.HeadDim);
         _value = Allocate(capacity, layer.ValueHeadDim);
     }
 
-    public long Bytes => (_key.Layout.Count + _value.Layout.Count) * sizeof(float);
+    public long Bytes => (_key.Layout.Count + _value.Layout.Count) * _type.SizeInBytes();
 
-    /// <summary>f32 [length, numKvHeads · headDim]: the keys of positions start .. start + length − 1.</summary>
-    public TensorView KeyRows(int start, int length) => _key.Slice(0, start, length);
+    /// <summary>[1, length, numKvHeads, headDim]: the first keys as attention takes them.</summary>
+    public TensorView Keys(int length) => Rows(_key, length);
 
-    /// <summary>f32 [length, numKvHeads · valueHeadDim]: the values of those positions.</summary>
-    public TensorView ValueRows(int start, int length) => _value.Slice(0, start, length);
-
-    /// <summary>f32 [1, length, numKvHeads, headDim]: the first keys as attention takes them.</summary>
-    public TensorView Keys(int length) => KeyRows(0, length).Reshape(1, length, _layer.NumKvHeads, _layer.HeadDim);
-
-    /// <summary>f32 [1, length, numKvHeads, valueHeadDim]: the first values as attention takes them.</summary>
-    public TensorView Values(int length) => ValueRows(0, length).Reshape(1, length, _layer.NumKvHeads, _layer.ValueHeadDim);
+    /// <summary>[1, length, numKvHeads, valueHeadDim]: the first values as attention takes them.</summary>
+    public TensorView Values(int length) => Rows(_value, length);
 
     /// <summary>Takes memory for <paramref name="capacity"/> positions and keeps the first <paramref name="length"/>.</summary>
     public void Grow(int capacity, int length)
     {
-        Grow(ref _key, _layer.HeadDim, capacity, length);
-        Grow(ref _value, _layer.ValueHeadDim, capacity, length);
+        (Tensor oldKey, Tensor oldValue) = (_key, _value);
+        _key = Allocate(capacity, _layer.HeadDim);
+        _value = Allocate(capacity, _layer.ValueHeadDim);
+        if (length > 0)
+        {
+            using Tensor start = Tensor.From(_device, [0], 1);
+            Attention.Append(Rows(oldKey, length), Rows(oldValue, length), Keys(capacity), Values(capacity), start);
+            _device.Synchronize();
+        }
+        oldKey.Dispose();
+        oldValue.Dispose();
     }
 
     public void Dispose()
@@ -41,17 +45,8 @@ internal sealed class LayerCache : IDisposable
         _value.Dispose();
     }
 
-    private Tensor Allocate(int capacity, int headDim) =>
-        Tensor.Allocate(_device, DataType.Float32, capacity, (long)_layer.NumKvHeads * headDim);
+    private static TensorView Rows(Tensor tensor, int length) =>
+        length == 0 ? throw new ArgumentOutOfRangeException(nameof(length)) : tensor.View.Transpose(0, 1).Slice(0, 0, length).Split(0, length);
 
-    private void Grow(ref Tensor tensor, int headDim, int capacity, int length)
-    {
-        Tensor grown = Allocate(capacity, headDim);
-        // Added to zeros: a copy that stays on the device.
-        if (length > 0)
-            Layers.ResidualAdd(grown.Slice(0, 0, length), tensor.Slice(0, 0, length));
-        _device.Synchronize();
-        tensor.Dispose();
-        tensor = grown;
-    }
+    private Tensor Allocate(int capacity, int headDim) => Tensor.Allocate(_device, _type, _layer.NumKvHeads, capacity, headDim);
 }

@@ -8,14 +8,10 @@ public sealed class LayerWeights
     /// <summary>f32 [hiddenSize], or null in a block without norms.</summary>
     public Tensor? AttentionNorm { get; internal init; }
 
-    /// <summary>[numHeads · headDim, hiddenSize]</summary>
-    public required Tensor Query { get; init; }
-
-    /// <summary>[numKvHeads · headDim, hiddenSize]</summary>
-    public required Tensor Key { get; init; }
-
-    /// <summary>[numKvHeads · valueHeadDim, hiddenSize]</summary>
-    public required Tensor Value { get; init; }
+    /// <summary>
+    /// Query, key and value projection, one below the other: [numHeads · headDim + numKvHeads · (headDim + valueHeadDim), hiddenSize].
+    /// </summary>
+    public required Tensor QueryKeyValue { get; init; }
 
     /// <summary>[hiddenSize, numHeads · valueHeadDim]</summary>
     public required Tensor AttentionOutput { get; init; }
@@ -23,11 +19,11 @@ public sealed class LayerWeights
     /// <summary>f32 [hiddenSize], or null in a block without norms or feed-forward network.</summary>
     public Tensor? FeedForwardNorm { get; internal init; }
 
-    /// <summary>[feedForwardSize, hiddenSize], or null in a block without feed-forward network.</summary>
-    public Tensor? Gate { get; internal init; }
-
-    /// <summary>[feedForwardSize, hiddenSize], or null in a block without feed-forward network.</summary>
-    public Tensor? Up { get; internal init; }
+    /// <summary>
+    /// Gate and up projection, one below the other: [2 · feedForwardSize, hiddenSize], or null in a block without feed-forward
+    /// network.
+    /// </summary>
+    public Tensor? GateUp { get; internal init; }
 
     /// <summary>[hiddenSize, feedForwardSize], or null in a block without feed-forward network.</summary>
     public Tensor? Down { get; internal init; }

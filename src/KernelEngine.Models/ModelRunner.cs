@@ -30,6 +30,8 @@ public sealed class ModelRunner : IDisposable
         options ??= RunnerOptions.Default;
         ArgumentOutOfRangeException.ThrowIfLessThan(options.ChunkSize, 1, nameof(options));
         ArgumentOutOfRangeException.ThrowIfLessThan(options.InitialCapacity, 1, nameof(options));
+        if (!options.KvType.IsFloat())
+            throw new ArgumentException($"The cache holds f32, f16 or bf16, not {options.KvType.ToText()}.", nameof(options));
         if (description.FindError() is { } error)
             throw new ArgumentException(error, nameof(description));
         if (weights.Layers.Count != description.Layers.Length)
@@ -41,7 +43,7 @@ public sealed class ModelRunner : IDisposable
         (Description, _weights, _device) = (description, weights, weights.Device);
         Capacity = Math.Min(options.InitialCapacity, description.MaxPosition);
         _activations = new Activations(_device, description, Math.Min(options.ChunkSize, description.MaxPosition));
-        _caches = [.. description.Layers.Select(layer => new LayerCache(_device, layer, Capacity))];
+        _caches = [.. description.Layers.Select(layer => new LayerCache(_device, layer, options.KvType, Capacity))];
         _attentionOptions = [.. description.Layers.Select(
             layer => new AttentionOptions { IsCausal = true, SoftmaxScale = layer.AttentionScale })];
         _rotary = new RotaryTensors?[description.Layers.Length];
@@ -226,7 +228,9 @@ public sealed class ModelRunner : IDisposable
     private void RunLayers(ReadOnlySpan<int> tokens)
     {
         int rows = tokens.Length;
+        int position = Position;
         _activations.Tokens.CopyFrom(tokens, 0);
+        _activations.Position.CopyFrom(new ReadOnlySpan<int>(in position), 0);
         TensorView hidden = _activations.Hidden.Slice(0, 0, rows);
         Layers.Embedding(_activations.Tokens.Slice(0, 0, rows), _weights.Embedding, hidden);
         for (int i = 0; i < _caches.Length; i++)
@@ -243,24 +247,23 @@ public sealed class ModelRunner : IDisposable
         LayerWeights weights = _weights.Layers[index];
         LayerCache cache = _caches[index];
         TensorView input = Normalize(hidden, weights.AttentionNorm, rows);
-        TensorView query = _activations.Query.Rows(rows, layer.NumHeads * layer.HeadDim);
-        TensorView key = cache.KeyRows(Position, rows);
-        Linear.Forward(input, weights.Query, query);
-        Linear.Forward(input, weights.Key, key);
-        Linear.Forward(input, weights.Value, cache.ValueRows(Position, rows));
-        if (_rotary[index] is { } rotary)
-        {
-            rotary.Apply(query.Reshape(rows, layer.NumHeads, layer.HeadDim), Position);
-            rotary.Apply(key.Reshape(rows, layer.NumKvHeads, layer.HeadDim), Position);
-        }
+        int queryWidth = layer.NumHeads * layer.HeadDim, keyWidth = layer.NumKvHeads * layer.HeadDim, valueWidth = layer.NumKvHeads * layer.ValueHeadDim;
+        TensorView projected = _activations.QueryKeyValue.Rows(rows, queryWidth + keyWidth + valueWidth);
+        Linear.Forward(input, weights.QueryKeyValue, projected);
+        TensorView query = projected.Slice(1, 0, queryWidth).Split(1, layer.HeadDim).Split(0, rows);
+        Attention.Append(
+            projected.Slice(1, queryWidth, keyWidth).Split(1, layer.HeadDim).Split(0, rows),
+            projected.Slice(1, queryWidth + keyWidth, valueWidth).Split(1, layer.ValueHeadDim).Split(0, rows),
+            cache.Keys(Capacity), cache.Values(Capacity), _activations.Position,
+            _rotary[index] is { } rotary ? new AttentionAppendInputs { Query = query, Cos = rotary.Cos, Sin = rotary.Sin } : default,
+            _rotary[index]?.IsInterleaved ?? false);
         int length = Position + rows;
         TensorView output = _activations.Attended.Rows(rows, layer.NumHeads * layer.ValueHeadDim);
-        TensorView queryHeads = query.Reshape(1, rows, layer.NumHeads, layer.HeadDim);
         TensorView outputHeads = output.Reshape(1, rows, layer.NumHeads, layer.ValueHeadDim);
         if (rows <= MaxDecodeRows)
-            Attention.Decode(queryHeads, cache.Keys(length), cache.Values(length), outputHeads, _attentionOptions[index]);
+            Attention.Decode(query, cache.Keys(length), cache.Values(length), outputHeads, _attentionOptions[index]);
         else
-            Attention.Forward(queryHeads, cache.Keys(length), cache.Values(length), outputHeads, _attentionOptions[index]);
+            Attention.Forward(query, cache.Keys(length), cache.Values(length), outputHeads, _attentionOptions[index]);
         TensorView branch = _activations.Branch.Slice(0, 0, rows);
         Linear.Forward(output, weights.AttentionOutput, branch);
         Layers.ResidualAdd(hidden, branch);
@@ -270,12 +273,11 @@ public sealed class ModelRunner : IDisposable
     {
         LayerWeights weights = _weights.Layers[index];
         TensorView input = Normalize(hidden, weights.FeedForwardNorm, rows);
-        TensorView gate = _activations.Gate.Rows(rows, layer.FeedForwardSize);
-        TensorView up = _activations.Up.Rows(rows, layer.FeedForwardSize);
+        TensorView gateUp = _activations.GateUp.Rows(rows, 2 * layer.FeedForwardSize);
         TensorView product = _activations.Product.Rows(rows, layer.FeedForwardSize);
-        Linear.Forward(input, weights.Gate!, gate);
-        Linear.Forward(input, weights.Up!, up);
-        Layers.SwiGlu(gate, up, product);
+        Linear.Forward(input, weights.GateUp!, gateUp);
+        Layers.SwiGlu(
+            gateUp.Slice(1, 0, layer.FeedForwardSize), gateUp.Slice(1, layer.FeedForwardSize, layer.FeedForwardSize), product);
         TensorView branch = _activations.Branch.Slice(0, 0, rows);
         Linear.Forward(product, weights.Down!, branch);
         Layers.ResidualAdd(hidden, branch);

@@ -18,8 +18,8 @@ public sealed class ModelWeights : IDisposable
     {
         _owned = loader.Tensors;
         Device = loader.Device;
-        Embedding = loader.Matrix(WeightRole.Embedding, 0);
-        Head = loader.Description.HasTiedHead ? Embedding : loader.Matrix(WeightRole.Head, 0);
+        Embedding = loader.Matrix(0, WeightRole.Embedding);
+        Head = loader.Description.HasTiedHead ? Embedding : loader.Matrix(0, WeightRole.Head);
         FinalNorm = loader.Description.HasFinalNorm ? loader.Norm(WeightRole.FinalNorm, 0) : null;
         Layers = [.. loader.Description.Layers.Select((layer, index) => loader.Layer(layer, index))];
     }
@@ -55,8 +55,8 @@ public sealed class ModelWeights : IDisposable
         if (description.FindError() is { } error)
             throw new ArgumentException(error, nameof(description));
         options ??= WeightOptions.Default;
-        if (options.MatrixType == DataType.Int32)
-            throw new ArgumentException("Matrices must be f32, f16 or bf16, not i32.", nameof(options));
+        if (options.MatrixType is { } type && !type.IsFloat())
+            throw new ArgumentException($"Matrices must be f32, f16 or bf16, not {type.ToText()}.", nameof(options));
         var loader = new Loader(device, description, source, options);
         try
         {
@@ -114,23 +114,52 @@ public sealed class ModelWeights : IDisposable
             return new LayerWeights
             {
                 AttentionNorm = layer.HasNorms ? Norm(WeightRole.AttentionNorm, index) : null,
-                Query = Matrix(WeightRole.Query, index),
-                Key = Matrix(WeightRole.Key, index),
-                Value = Matrix(WeightRole.Value, index),
-                AttentionOutput = Matrix(WeightRole.AttentionOutput, index),
+                QueryKeyValue = Matrix(index, WeightRole.Query, WeightRole.Key, WeightRole.Value),
+                AttentionOutput = Matrix(index, WeightRole.AttentionOutput),
                 FeedForwardNorm = hasFeedForward && layer.HasNorms ? Norm(WeightRole.FeedForwardNorm, index) : null,
-                Gate = hasFeedForward ? Matrix(WeightRole.Gate, index) : null,
-                Up = hasFeedForward ? Matrix(WeightRole.Up, index) : null,
-                Down = hasFeedForward ? Matrix(WeightRole.Down, index) : null,
+                GateUp = hasFeedForward ? Matrix(index, WeightRole.Gate, WeightRole.Up) : null,
+                Down = hasFeedForward ? Matrix(index, WeightRole.Down) : null,
             };
         }
 
-        public Tensor Norm(WeightRole role, int layer) => Upload(Find(role, layer, description.HiddenSize), DataType.Float32);
-
-        public Tensor Matrix(WeightRole role, int layer)
+        public Tensor Norm(WeightRole role, int layer)
         {
-            StoredTensor stored = FindMatrix(role, layer);
-            return Upload(stored, options.MatrixType ?? stored.Type!.Value);
+            StoredTensor stored = Find(role, layer, description.HiddenSize);
+            Tensor tensor = Allocate(DataType.Float32, stored.Shape);
+            Upload(stored, tensor, 0);
+            return tensor;
+        }
+
+        // Matrices that multiply the same input lie one below the other, so that one product computes them: fewer passes of
+        // work between threads. Where their stored types differ, all become f32.
+        public Tensor Matrix(int layer, params ReadOnlySpan<WeightRole> roles)
+        {
+            StoredTensor first = FindMatrix(roles[0], layer);
+            DataType type = options.MatrixType ?? first.Type!.Value;
+            long rows = 0;
+            foreach (WeightRole role in roles)
+            {
+                StoredTensor stored = FindMatrix(role, layer);
+                rows += stored.Shape[0];
+                if (options.MatrixType is null && stored.Type != type)
+                    type = DataType.Float32;
+            }
+            Tensor tensor = Allocate(type, rows, first.Shape[1]);
+            long at = 0;
+            foreach (WeightRole role in roles)
+            {
+                StoredTensor stored = FindMatrix(role, layer);
+                Upload(stored, tensor, at);
+                at += stored.Shape[0] * stored.Shape[1];
+            }
+            return tensor;
+        }
+
+        private Tensor Allocate(DataType type, params ReadOnlySpan<long> shape)
+        {
+            Tensor tensor = Tensor.Allocate(device, type, shape);
+            Tensors.Add(tensor);
+            return tensor;
         }
 
         private StoredTensor FindMatrix(WeightRole role, int layer)
@@ -175,12 +204,11 @@ public sealed class ModelWeights : IDisposable
             return stored;
         }
 
-        private Tensor Upload(StoredTensor stored, DataType type)
+        // Copies a stored tensor, converted, into the elements of another from `start` on.
+        private void Upload(StoredTensor stored, Tensor tensor, long start)
         {
-            Tensor tensor = Tensor.Allocate(device, type, stored.Shape);
-            Tensors.Add(tensor);
-            DataType storedType = stored.Type!.Value;
-            long count = tensor.Layout.Count;
+            DataType type = tensor.Type, storedType = stored.Type!.Value;
+            long count = TensorLayout.Contiguous(stored.Shape).Count;
             int piece = (int)Math.Min(count, PieceBytes / sizeof(float));
             byte[] read = ArrayPool<byte>.Shared.Rent(piece * storedType.SizeInBytes());
             byte[] converted = ArrayPool<byte>.Shared.Rent(piece * type.SizeInBytes());
@@ -198,7 +226,7 @@ public sealed class ModelWeights : IDisposable
                             stored.Source.Name, $"Tensor '{stored.Name}' is not finite at element {first + index}.");
                     }
                     ElementConversion.Convert(from, storedType, to, type);
-                    Copy(tensor, to, first);
+                    Copy(tensor, to, start + first);
                 }
             }
             finally
@@ -206,7 +234,6 @@ public sealed class ModelWeights : IDisposable
                 ArrayPool<byte>.Shared.Return(read);
                 ArrayPool<byte>.Shared.Return(converted);
             }
-            return tensor;
         }
 
         private static void Copy(Tensor tensor, ReadOnlySpan<byte> bytes, long first)

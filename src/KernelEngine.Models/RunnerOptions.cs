@@ -16,4 +16,7 @@ public sealed record RunnerOptions
     /// Positions that the KV cache has at first, at least 1; it doubles as needed, up to the model's positions.
     /// </summary>
     public int InitialCapacity { get; init; } = 256;
+
+    /// <summary>Storage of keys and values: f32, f16 or bf16.</summary>
+    public DataType KvType { get; init; } = DataType.Float32;
 }

@@ -47,5 +47,29 @@ internal static class OperandChecks
     }
 
     private static bool Overlap(in TensorView a, in TensorView b) =>
-        a.Storage is not null && a.Storage == b.Storage && a.ByteOffset < b.ByteEnd && b.ByteOffset < a.ByteEnd;
+        a.Storage is not null && a.Storage == b.Storage && a.ByteOffset < b.ByteEnd && b.ByteOffset < a.ByteEnd && !LieSideBySide(a, b);
+
+    // Slices of one wider row, as in a product that computes queries, keys and values at once: both repeat with the same
+    // period, and within it neither reaches the other.
+    private static bool LieSideBySide(in TensorView a, in TensorView b)
+    {
+        for (int i = 0; i < a.Layout.Rank; i++)
+        {
+            long period = a.Layout.Stride(i) * a.Type.SizeInBytes();
+            for (int j = 0; j < b.Layout.Rank && a.Layout[i] > 1; j++)
+            {
+                if (b.Layout[j] <= 1 || b.Layout.Stride(j) * b.Type.SizeInBytes() != period)
+                    continue;
+                long distance = (b.ByteOffset - a.ByteOffset) % period;
+                distance += distance < 0 ? period : 0;
+                if (distance >= SpanWithout(a, i) && distance + SpanWithout(b, j) <= period)
+                    return true;
+            }
+        }
+        return false;
+    }
+
+    // Bytes from the first element to one past the last when a dimension has length 1.
+    private static long SpanWithout(in TensorView view, int dimension) =>
+        (view.Layout.Span - (view.Layout[dimension] - 1) * view.Layout.Stride(dimension)) * view.Type.SizeInBytes();
 }

@@ -67,5 +67,9 @@ public readonly struct TensorView
         return new TensorView(Present, ByteOffset, Type, layout);
     }
 
+    /// <summary>Splits a dimension in two: [.., n, ..] becomes [.., n / inner, inner, ..]. No element moves, whatever the strides.</summary>
+    /// <exception cref="ArgumentException">The dimension is no multiple of <paramref name="inner"/>, or the rank is full.</exception>
+    public TensorView Split(int dimension, long inner) => new(Present, ByteOffset, Type, Layout.Split(dimension, inner));
+
     private TensorStorage Present => Storage ?? throw new InvalidOperationException("This view is empty.");
 }

@@ -68,7 +68,7 @@ internal sealed class Report
         string start = $"| {comparison.OperationName} | {comparison.Label} | {row.Name} ";
         if (row.Seconds.Count == 0)
             return start + $"| – | – | – | – | – | – | – | – | {Escape(row.Note)} |";
-        IProblem problem = comparison.Problem;
+        IProblem problem = row.Problem ?? comparison.Problem;
         Spread time = Spread.Of(row.Seconds);
         double fma = Quotient(row.Seconds, comparison.Roofs, (s, roof) => problem.Flops / s / 1e9 / roof.Gflops);
         double read = Quotient(row.Seconds, comparison.Roofs, (s, roof) => problem.Bytes / s / roof.ReadBytesPerSecond);

@@ -8,6 +8,9 @@ internal sealed class Row(string name)
     /// <summary>How the problem was expressed, or why there are no times.</summary>
     public string Note { get; set; } = "";
 
+    /// <summary>The problem in the row's own storage, or null for that of the comparison.</summary>
+    public IProblem? Problem { get; set; }
+
     /// <summary>Seconds of a call, one a round; empty when it could not run. One sample alone when it is slow.</summary>
     public List<double> Seconds { get; } = [];
 

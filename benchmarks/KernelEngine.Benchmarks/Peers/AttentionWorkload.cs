@@ -15,6 +15,26 @@ public sealed class AttentionWorkload : Workload
         Query = HostBuffer.Random(sizes.Type, (long)sizes.BatchSize * sizes.QueryLength * sizes.NumHeads * sizes.HeadDim, 1);
         Key = HostBuffer.Random(sizes.KvType, keys * sizes.HeadDim, 2);
         Value = HostBuffer.Random(sizes.KvType, keys * sizes.ValueHeadDim, 3);
+        if (sizes.KvType == DataType.Int8)
+            throw new NotSupportedException("i8 keys and values are made from f32 ones: leave the type out and read the row 'KernelEngine i8'.");
+    }
+
+    private AttentionWorkload(AttentionWorkload source, DataType storage)
+    {
+        bool isQuantised = storage == DataType.Int8;
+        (_operation, IsHeadMajor) = (source._operation, source.IsHeadMajor);
+        Sizes = source.Sizes with { Type = isQuantised ? DataType.Float32 : storage, KvType = storage };
+        Query = HostBuffer.From(Sizes.Type, source.Query.ToSingles());
+        if (isQuantised)
+        {
+            (Key, KeyScale) = Quantise(source.Key, Sizes.HeadDim);
+            (Value, ValueScale) = Quantise(source.Value, Sizes.ValueHeadDim);
+        }
+        else
+        {
+            Key = HostBuffer.From(storage, source.Key.ToSingles());
+            Value = HostBuffer.From(storage, source.Value.ToSingles());
+        }
     }
 
     public AttentionProblem Sizes { get; }
@@ -29,6 +49,12 @@ public sealed class AttentionWorkload : Workload
 
     /// <summary>As the key, with the value's head dimension.</summary>
     public HostBuffer Value { get; }
+
+    /// <summary>The scales of i8 keys, in the order of the rows of a head-major cache.</summary>
+    public HostBuffer? KeyScale { get; }
+
+    /// <summary>The scales of i8 values.</summary>
+    public HostBuffer? ValueScale { get; }
 
     public override string OperationName => _operation.Name;
 
@@ -47,19 +73,54 @@ public sealed class AttentionWorkload : Workload
     {
         AttentionProblem p = Sizes;
         var output = new HostBuffer(p.Type, p.GetOperand(AttentionProblem.Output).Shape.Count);
-        return CreateEngine(
-            device, _operation, p, isPlain, output,
-            Wrap(device, Query, p.GetOperand(AttentionProblem.Query).Shape),
-            Wrap(device, Key, CacheLayout(p.HeadDim)),
-            Wrap(device, Value, CacheLayout(p.ValueHeadDim)),
-            Wrap(device, output, p.GetOperand(AttentionProblem.Output).Shape));
+        var tensors = new Tensor?[p.OperandCount];
+        tensors[AttentionProblem.Query] = Wrap(device, Query, p.GetOperand(AttentionProblem.Query).Shape);
+        tensors[AttentionProblem.Key] = Wrap(device, Key, CacheLayout(p.HeadDim));
+        tensors[AttentionProblem.Value] = Wrap(device, Value, CacheLayout(p.ValueHeadDim));
+        tensors[AttentionProblem.Output] = Wrap(device, output, p.GetOperand(AttentionProblem.Output).Shape);
+        if (KeyScale is not null && ValueScale is not null)
+        {
+            tensors[AttentionProblem.KeyScale] = Wrap(device, KeyScale, p.GetOperand(AttentionProblem.KeyScale).Shape);
+            tensors[AttentionProblem.ValueScale] = Wrap(device, ValueScale, p.GetOperand(AttentionProblem.ValueScale).Shape);
+        }
+        for (int i = AttentionProblem.AlibiSlopes; i < p.OperandCount; i++)
+        {
+            if (tensors[i] is null && p.GetOperand(i) is { Role: OperandRole.Input } operand)
+                tensors[i] = RandomTensors.Create(device, operand, i);
+        }
+        return CreateEngine(device, _operation, p, isPlain, output, tensors);
     }
+
+    /// <summary>The same numbers in another storage. The caller disposes it.</summary>
+    /// <exception cref="NotSupportedException">i8 beside a token-major cache, whose scales would lie in another order.</exception>
+    public AttentionWorkload Store(DataType storage) => storage != DataType.Int8 || IsHeadMajor
+        ? new(this, storage)
+        : throw new NotSupportedException("i8 is measured with a head-major cache");
 
     public override void Dispose()
     {
         Query.Dispose();
         Key.Dispose();
         Value.Dispose();
+        KeyScale?.Dispose();
+        ValueScale?.Dispose();
+    }
+
+    private static (HostBuffer Values, HostBuffer Scales) Quantise(HostBuffer source, int width)
+    {
+        float[] values = source.ToSingles();
+        var scales = new float[values.Length / width];
+        for (int row = 0; row < scales.Length; row++)
+        {
+            Span<float> one = values.AsSpan(row * width, width);
+            float largest = 0;
+            foreach (float x in one)
+                largest = Math.Max(largest, Math.Abs(x));
+            scales[row] = largest / 127;
+            for (int i = 0; i < width; i++)
+                one[i] = largest == 0 ? 0 : one[i] / scales[row];
+        }
+        return (HostBuffer.From(DataType.Int8, values), HostBuffer.From(DataType.Float32, scales));
     }
 
     // [batchSize, kvLength, numKvHeads, width] either way.

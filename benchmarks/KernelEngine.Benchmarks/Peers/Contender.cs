@@ -9,6 +9,9 @@ public sealed class Contender(Action run, Func<float[]> readOutput, string note,
 {
     public string Note { get; } = note;
 
+    /// <summary>The problem as this implementation computes it, when that is in another storage than the workload's.</summary>
+    public IProblem? Problem { get; init; }
+
     public void Run() => run();
 
     public float[] ReadOutput() => readOutput();

@@ -1,7 +1,9 @@
 namespace KernelEngine.Benchmarks.Peers;
 
 /// <summary>The engine itself, through its public entry point.</summary>
-public sealed class EnginePeer(Device device) : Peer("KernelEngine")
+public sealed class EnginePeer(Device device) : Peer(RowName)
 {
+    public const string RowName = "KernelEngine";
+
     public override Contender Create(Workload workload) => workload.CreateEngine(device, isPlain: false);
 }

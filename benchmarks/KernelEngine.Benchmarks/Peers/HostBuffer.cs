@@ -74,6 +74,7 @@ public sealed unsafe partial class HostBuffer : IDisposable
         DataType.Float32 => ((float*)Address)[index],
         DataType.Float16 => (float)((Half*)Address)[index],
         DataType.BFloat16 => ((BFloat16*)Address)[index].ToSingle(),
+        DataType.Int8 => ((sbyte*)Address)[index],
         _ => ((int*)Address)[index],
     };
 
@@ -89,6 +90,9 @@ public sealed unsafe partial class HostBuffer : IDisposable
                 break;
             case DataType.BFloat16:
                 ((BFloat16*)Address)[index] = BFloat16.FromSingle(value);
+                break;
+            case DataType.Int8:
+                ((sbyte*)Address)[index] = (sbyte)MathF.Round(value);
                 break;
             default:
                 ((int*)Address)[index] = (int)value;

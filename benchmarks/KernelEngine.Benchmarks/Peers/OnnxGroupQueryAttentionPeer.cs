@@ -12,6 +12,8 @@ public sealed class OnnxGroupQueryAttentionPeer(int threads) : Peer("OnnxRuntime
             throw new NotSupportedException($"it is no {workload.OperationName}");
         AttentionProblem p = attention.Sizes;
         bool isDecode = p.QueryLength == 1 && attention.IsHeadMajor;
+        if (!p.IsPlain)
+            throw new NotSupportedException("it has no such option");
         if (p.Type != p.KvType || p.HeadDim != p.ValueHeadDim)
             throw new NotSupportedException("it takes query, key and value of one type and head dimension");
         if (!isDecode && (!p.IsCausal || p.QueryLength != p.KvLength || attention.IsHeadMajor))

@@ -10,6 +10,8 @@ public sealed class OnnxMultiHeadAttentionPeer(int threads) : Peer("OnnxRuntime 
         AttentionProblem p = attention.Sizes;
         if (p.Type != p.KvType)
             throw new NotSupportedException("it takes query, key and value of one type");
+        if (!p.IsPlain)
+            throw new NotSupportedException("it has no such option");
         if (p.IsCausal && p.QueryLength != p.KvLength)
             throw new NotSupportedException("its causal mask is for as many queries as keys");
         bool isFolded = p.GroupSize > 1 && p.QueryLength == 1, isRepeated = p.GroupSize > 1 && !isFolded;

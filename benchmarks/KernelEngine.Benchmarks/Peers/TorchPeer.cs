@@ -24,6 +24,8 @@ public sealed class TorchPeer(int threads) : Peer("Torch")
         AttentionProblem p = workload.Sizes;
         if (p.IsCausal && p.QueryLength != p.KvLength)
             throw new NotSupportedException("its causal mask is aligned top-left, which differs for unequal lengths");
+        if (!p.IsPlain)
+            throw new NotSupportedException("it has no such option without a matrix of masks");
         if (p.Type != p.KvType)
             throw new NotSupportedException("it takes query, key and value of one type");
         torch.Tensor query = TorchLibrary.Borrow(workload.Query, p.BatchSize, p.QueryLength, p.NumHeads, p.HeadDim)

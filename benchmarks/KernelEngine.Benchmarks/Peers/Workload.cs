@@ -22,17 +22,20 @@ public abstract class Workload : IDisposable
     public abstract void Dispose();
 
     protected static Contender CreateEngine<TProblem>(
-        Device device, Operation<TProblem> operation, TProblem problem, bool isPlain, HostBuffer output, params Tensor[] tensors)
+        Device device, Operation<TProblem> operation, TProblem problem, bool isPlain, HostBuffer output, params Tensor?[] tensors)
         where TProblem : struct, IProblem<TProblem>
     {
         var operands = new TensorView[problem.OperandCount];
         for (int i = 0; i < tensors.Length; i++)
-            operands[i] = tensors[i];
+            operands[i] = tensors[i]?.View ?? default;
         Kernel<TProblem> kernel = isPlain ? operation.Plain : operation.Select(device.Kind, problem);
         return new Contender(
             () => device.Run(operation, problem, operands, kernel), output.ToSingles,
             isPlain ? "scalar, 1 thread" : $"`{kernel.Name}`",
-            [.. tensors, output]);
+            [.. tensors.OfType<Tensor>(), output])
+        {
+            Problem = problem,
+        };
     }
 
     protected static unsafe Tensor Wrap(Device device, HostBuffer buffer, TensorLayout layout) =>

@@ -75,7 +75,8 @@ public readonly record struct AttentionBackwardProblem(AttentionProblem Forward,
             : null);
 
     /// <inheritdoc/>
-    public string? FindContentError(ReadOnlySpan<RawView> operands) => Forward.FindContentError(operands);
+    public static string? FindContentError(in AttentionBackwardProblem problem, ReadOnlySpan<RawView> operands) =>
+        AttentionProblem.FindContentError(problem.Forward, operands);
 
     /// <inheritdoc/>
     public static AttentionBackwardProblem Read(ProblemText text)

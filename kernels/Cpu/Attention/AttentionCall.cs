@@ -76,11 +76,11 @@ internal readonly unsafe struct AttentionCall
 
     /// <summary>The factor on a stored key: 1 but for i8.</summary>
     public float KeyScale(in AttentionSequence sequence, int kvHead, int key) =>
-        _keyScale.IsPresent ? *(float*)Row(_keyScale, sequence, kvHead, key) : 1f;
+        _keyScale.IsPresent ? *Scale(_keyScale, sequence, kvHead, key) : 1f;
 
     /// <summary>The factor on a stored value: 1 but for i8.</summary>
     public float ValueScale(in AttentionSequence sequence, int kvHead, int key) =>
-        _valueScale.IsPresent ? *(float*)Row(_valueScale, sequence, kvHead, key) : 1f;
+        _valueScale.IsPresent ? *Scale(_valueScale, sequence, kvHead, key) : 1f;
 
     /// <summary>
     /// The keys that lie evenly in memory from <paramref name="key"/> on: to the end of its page, or all.
@@ -124,6 +124,22 @@ internal readonly unsafe struct AttentionCall
         if (_slotBias.IsPresent)
             x += T.CreateChecked(SlotBias(sequence, head / Problem.GroupSize)[key]);
         return x;
+    }
+
+    /// <summary>The factors on the stored keys of a run, from <paramref name="key"/> on; null but for i8.</summary>
+    public float* KeyScales(in AttentionSequence sequence, int kvHead, int key) =>
+        _keyScale.IsPresent ? Scale(_keyScale, sequence, kvHead, key) : null;
+
+    /// <summary>The factors on the stored values of a run, from <paramref name="key"/> on; null but for i8.</summary>
+    public float* ValueScales(in AttentionSequence sequence, int kvHead, int key) =>
+        _valueScale.IsPresent ? Scale(_valueScale, sequence, kvHead, key) : null;
+
+    private float* Scale(in RawView view, in AttentionSequence sequence, int kvHead, int key)
+    {
+        if (Problem.PageSize == 0)
+            return (float*)view.Address(sequence.Batch, kvHead, (long)sequence.KeyStart + key);
+        int page = _pages.ReadInt32(sequence.Batch, kvHead, key / Problem.PageSize);
+        return (float*)view.Address(page, Problem.IsHeadPaged ? 0 : kvHead, key % Problem.PageSize);
     }
 
     private byte* Row(in RawView view, in AttentionSequence sequence, int kvHead, int key)

@@ -85,10 +85,13 @@ public readonly record struct AttentionProblem(
     /// <summary>Index of <see cref="AttentionOperands.SlotBias"/>.</summary>
     public const int SlotBias = 15;
 
-    /// <summary>Index of the key scales of i8 storage, f32, the key's shape without headDim.</summary>
+    /// <summary>
+    /// Index of the key scales of i8 storage, f32 [batchSize, numKvHeads, kvLength], or in pages
+    /// [poolPages, headsOfAPage, pageSize]: those of neighbouring keys are neighbours.
+    /// </summary>
     public const int KeyScale = 16;
 
-    /// <summary>Index of the value scales of i8 storage, f32, the value's shape without valueHeadDim.</summary>
+    /// <summary>Index of the value scales of i8 storage, shaped as the key scales.</summary>
     public const int ValueScale = 17;
 
     /// <summary>Index of <see cref="AttentionOperands.HeadGain"/>.</summary>
@@ -203,8 +206,9 @@ public readonly record struct AttentionProblem(
     {
         Query => new("query", OperandRole.Input, Type, TensorLayout.Contiguous(BatchSize, QueryLength, NumHeads, HeadDim),
             "batchSize, queryLength, numHeads, headDim"),
-        Key => KeyOrValue("key", HeadDim, "headDim"),
-        Value => KeyOrValue("value", ValueHeadDim, "valueHeadDim"),
+        Key => KeyOrValue("key", HeadDim, "batchSize, kvLength, numKvHeads, headDim", "poolPages, pageSize, headsOfAPage, headDim"),
+        Value => KeyOrValue(
+            "value", ValueHeadDim, "batchSize, kvLength, numKvHeads, valueHeadDim", "poolPages, pageSize, headsOfAPage, valueHeadDim"),
         Output => new("output", OperandRole.Output, Type, TensorLayout.Contiguous(BatchSize, QueryLength, NumHeads, ValueHeadDim),
             "batchSize, queryLength, numHeads, valueHeadDim"),
         Lse => new("lse", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(BatchSize, NumHeads, QueryLength),
@@ -307,7 +311,9 @@ public readonly record struct AttentionProblem(
         : null;
 
     /// <inheritdoc/>
-    public string? FindContentError(ReadOnlySpan<RawView> operands)
+    public static string? FindContentError(in AttentionProblem problem, ReadOnlySpan<RawView> operands) => problem.FindContentError(operands);
+
+    private string? FindContentError(ReadOnlySpan<RawView> operands)
     {
         if (RaggedSequences > 0)
             return FindOffsetError("queryOffsets", operands[QueryOffsets], QueryLength) ?? FindOffsetError("kvOffsets", operands[KvOffsets], KvLength);
@@ -428,11 +434,10 @@ public readonly record struct AttentionProblem(
         return last == total ? null : $"{name} must end with {total}, the rows there are, but ends with {last}.";
     }
 
-    private Operand KeyOrValue(string name, int headDim, string dimension) => PageSize > 0
+    private Operand KeyOrValue(string name, int headDim, string dimensions, string pagedDimensions) => PageSize > 0
         ? new(name, OperandRole.Input, KvType, TensorLayout.Contiguous(PoolPages, PageSize, IsHeadPaged ? 1 : NumKvHeads, headDim),
-            "poolPages, pageSize, headsOfAPage, " + dimension, Values: StoredValues)
-        : new(name, OperandRole.Input, KvType, TensorLayout.Contiguous(BatchSize, KvLength, NumKvHeads, headDim),
-            "batchSize, kvLength, numKvHeads, " + dimension, Values: StoredValues);
+            pagedDimensions, Values: StoredValues)
+        : new(name, OperandRole.Input, KvType, TensorLayout.Contiguous(BatchSize, KvLength, NumKvHeads, headDim), dimensions, Values: StoredValues);
 
     private OperandValues StoredValues => KvType == DataType.Int8 ? OperandValues.Between(-127, 127) : default;
 
@@ -440,9 +445,9 @@ public readonly record struct AttentionProblem(
         ? Operand.Absent(name)
         : new(name, OperandRole.Input, DataType.Float32,
             PageSize > 0
-                ? TensorLayout.Contiguous(PoolPages, PageSize, IsHeadPaged ? 1 : NumKvHeads)
-                : TensorLayout.Contiguous(BatchSize, KvLength, NumKvHeads),
-            PageSize > 0 ? "poolPages, pageSize, headsOfAPage" : "batchSize, kvLength, numKvHeads", Values: OperandValues.Uniform);
+                ? TensorLayout.Contiguous(PoolPages, IsHeadPaged ? 1 : NumKvHeads, PageSize)
+                : TensorLayout.Contiguous(BatchSize, NumKvHeads, KvLength),
+            PageSize > 0 ? "poolPages, headsOfAPage, pageSize" : "batchSize, numKvHeads, kvLength", Values: OperandValues.Uniform);
 
     private Operand Offsets(string name, int total) => RaggedSequences > 0
         ? new(name, OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(RaggedSequences + 1L), "sequences + 1", Values: OperandValues.Offsets(total))

@@ -42,7 +42,7 @@ public readonly record struct EmbeddingProblem(int Tokens, int VocabSize, int Si
     public string? FindError() =>
         Tokens < 0 || VocabSize < 0 || Size < 0 ? "Sizes must not be negative."
         : VocabSize == 0 && Tokens > 0 ? "vocabSize must be at least 1 when there are tokens."
-        : TableType == DataType.Int32 ? "The table must be f32, f16 or bf16, not i32."
+        : !TableType.IsFloat() ? $"The table must be f32, f16 or bf16, not {TableType.ToText()}."
         : null;
 
     /// <inheritdoc/>

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.Layers;
@@ -54,7 +53,7 @@ public sealed unsafe class Rotary<TSimd, TVector>() : CpuKernel<RotaryProblem>($
             {
                 float* cos = (float*)Cos.Address(Problem.Start + t), sin = (float*)Sin.Address(Problem.Start + t);
                 if (Problem.IsInterleaved)
-                    Spread(cos, sin, spreadCos, spreadSin, size / 2);
+                    RotaryRow<TSimd, TVector>.Spread(cos, sin, spreadCos, spreadSin, size / 2);
                 for (int h = 0; h < Problem.Heads; h++)
                 {
                     byte* head = Values.Address(t, h);
@@ -63,58 +62,12 @@ public sealed unsafe class Rotary<TSimd, TVector>() : CpuKernel<RotaryProblem>($
                         Rows<TSimd, TVector>.Widen(head, Values.Type, size, widened);
                     float* x = isNarrow ? widened : (float*)head;
                     if (Problem.IsInterleaved)
-                        TurnInterleaved(x, spreadCos, spreadSin, size);
+                        RotaryRow<TSimd, TVector>.TurnInterleaved(x, spreadCos, spreadSin, size);
                     else
-                        TurnHalfSplit(x, cos, sin, size / 2);
+                        RotaryRow<TSimd, TVector>.TurnHalfSplit(x, cos, sin, size / 2);
                     if (isNarrow)
                         Rows<TSimd, TVector>.Narrow(widened, size, head, Values.Type);
                 }
-            }
-        }
-
-        private static void Spread(float* cos, float* sin, float* spreadCos, float* spreadSin, int pairs)
-        {
-            for (int i = 0; i < pairs; i++)
-            {
-                spreadCos[2 * i] = spreadCos[2 * i + 1] = cos[i];
-                spreadSin[2 * i] = -sin[i];
-                spreadSin[2 * i + 1] = sin[i];
-            }
-        }
-
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void TurnHalfSplit(float* values, float* cos, float* sin, int pairs)
-        {
-            int i = 0;
-            for (; i <= pairs - TSimd.Width; i += TSimd.Width)
-            {
-                TVector x = TSimd.Load(values + i), y = TSimd.Load(values + pairs + i), c = TSimd.Load(cos + i), s = TSimd.Load(sin + i);
-                TSimd.Store(TSimd.Subtract(TSimd.Multiply(x, c), TSimd.Multiply(y, s)), values + i);
-                TSimd.Store(TSimd.Add(TSimd.Multiply(y, c), TSimd.Multiply(x, s)), values + pairs + i);
-            }
-            for (; i < pairs; i++)
-            {
-                (float x, float y) = (values[i], values[pairs + i]);
-                values[i] = x * cos[i] - y * sin[i];
-                values[pairs + i] = y * cos[i] + x * sin[i];
-            }
-        }
-
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void TurnInterleaved(float* values, float* cos, float* sin, int size)
-        {
-            int i = 0;
-            for (; i <= size - TSimd.Width; i += TSimd.Width)
-            {
-                TVector v = TSimd.Load(values + i);
-                TVector turned = TSimd.Multiply(TSimd.SwapPairs(v), TSimd.Load(sin + i));
-                TSimd.Store(TSimd.Add(TSimd.Multiply(v, TSimd.Load(cos + i)), turned), values + i);
-            }
-            for (; i < size; i += 2)
-            {
-                (float x, float y) = (values[i], values[i + 1]);
-                values[i] = x * cos[i] + y * sin[i];
-                values[i + 1] = y * cos[i] + x * sin[i + 1];
             }
         }
     }

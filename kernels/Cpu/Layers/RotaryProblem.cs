@@ -55,7 +55,7 @@ public readonly record struct RotaryProblem(
             ? $"rotaryDim must be even and 0 to headDim={HeadDim} but is {RotaryDim}."
         : (long)Start + Tokens > MaxPosition
             ? $"start + tokens must be at most maxPosition={MaxPosition} but is {Start} + {Tokens}."
-        : Type == DataType.Int32 ? "Rotary embedding takes f32, f16 or bf16 values, not i32."
+        : !Type.IsFloat() ? $"Rotary embedding takes f32, f16 or bf16 values, not {Type.ToText()}."
         : null;
 
     /// <inheritdoc/>

@@ -41,7 +41,7 @@ public readonly record struct LinearProblem(int Rows, int OutputSize, int InputS
     /// <inheritdoc/>
     public string? FindError() =>
         Rows < 0 || OutputSize < 0 || InputSize < 0 ? "Sizes must not be negative."
-        : WeightType == DataType.Int32 ? "The weight must be f32, f16 or bf16, not i32."
+        : !WeightType.IsFloat() ? $"The weight must be f32, f16 or bf16, not {WeightType.ToText()}."
         : null;
 
     /// <inheritdoc/>

@@ -10,8 +10,8 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// m = max_s lse_s    w_s = 2^(lse_s − m)    output = Σ_s w_s · o_s / Σ_s w_s    lse = m + log2 Σ_s w_s
 /// </code>
 /// A part without a visible key has lse −∞ and weight 0; when all have, the output is 0 and lse −∞. One group of 64 threads
-/// merges one row; the partial lse are base 2, the one that is written is natural. Reads splits · (valueHeadDim + 1) floats a
-/// row.
+/// merges one row, a thread four columns at a time; the partial lse are base 2, the one that is written is natural. Reads
+/// splits · (valueHeadDim + 1) floats a row.
 /// </summary>
 internal static class MergePartialStates
 {
@@ -25,19 +25,19 @@ internal static class MergePartialStates
     public const float Ln2 = 0.693147181f;
 
     /// <summary>The arguments.</summary>
-    internal struct Parameters<TQuery> where TQuery : unmanaged
+    internal struct Parameters
     {
         public ArrayView<float> PartialOutput;  // [numSplits, batchSize, numHeads, queryLength, valueHeadDim]
         public ArrayView<float> PartialLse;     // [numSplits, batchSize, numHeads, queryLength], base 2
-        public TokenTensor<TQuery> Output;      // [batchSize, queryLength, numHeads, valueHeadDim]
+        public TypedTensor Output;              // [batchSize, queryLength, numHeads, valueHeadDim]
         public ArrayView<float> Lse;            // [batchSize, numHeads, queryLength], natural log
+        public HeadEpilogue Epilogue;
         public long LseBatchStride, LseHeadStride, Rows;
         public int HasLse, NumSplits, NumHeads, QueryLength, ValueHeadDim;
     }
 
     /// <summary>The kernel; one group for each query row of each head of each sequence.</summary>
-    public static void MergeSplits<TQuery, TQueryStorage>(Parameters<TQuery> p)
-        where TQuery : unmanaged where TQueryStorage : struct, IStorage<TQuery>
+    public static void MergeSplits(Parameters p)
     {
         ArrayView<float> weights = SharedMemory.Allocate<float>(MaxSplits);
         int row = Grid.IdxX, query = row % p.QueryLength, head = row / p.QueryLength % p.NumHeads, batch = row / p.QueryLength / p.NumHeads;
@@ -55,12 +55,18 @@ internal static class MergePartialStates
         for (int s = 0; s < p.NumSplits; s++)
             total += weights[s];
         float inverse = total == 0f ? 0f : 1f / total;
-        for (int column = Group.IdxX; column < p.ValueHeadDim; column += Threads)
+        int hasQuads = p.ValueHeadDim % 4 == 0 ? 1 : 0;
+        for (int column = 4 * Group.IdxX; column < p.ValueHeadDim; column += 4 * Threads)
         {
-            float sum = 0f;
+            Float4 sum = default;
+            int valid = p.ValueHeadDim - column;
             for (int s = 0; s < p.NumSplits; s++)
-                sum += weights[s] * p.PartialOutput[(s * p.Rows + row) * p.ValueHeadDim + column];
-            p.Output.Data[p.Output.Offset(batch, query, head) + column] = TQueryStorage.Store(sum * inverse);
+            {
+                long offset = (s * p.Rows + row) * p.ValueHeadDim + column;
+                sum = Float4.MultiplyAdd(weights[s], Quads.Load<float, Float32Storage>(p.PartialOutput, offset, valid, hasQuads), sum);
+            }
+            p.Output.Store(
+                p.Output.Offset(batch, query, head) + column, valid, p.Epilogue.Apply(head, column, valid, Float4.Scale(sum, inverse)));
         }
         if (p.HasLse != 0 && Group.IdxX == 0)
         {

@@ -10,12 +10,18 @@ internal static class KernelsCommand
     {
         Option<bool> json = Arguments.Json();
         Option<bool> markdown = new("--markdown") { Description = "Print operations x devices x types, as the README has it." };
-        var command = new Command("kernels", "Every kernel, where it runs, and why it does not run here.") { json, markdown };
+        Option<bool> features = new("--features") { Description = "Print attention's features x devices, as the README has it." };
+        var command = new Command("kernels", "Every kernel, where it runs, and why it does not run here.") { json, markdown, features };
         command.SetAction(parsed =>
         {
             if (parsed.GetValue(markdown))
             {
                 terminal.Output.Write(SupportTable.ToMarkdown());
+                return ExitCodes.Success;
+            }
+            if (parsed.GetValue(features))
+            {
+                terminal.Output.Write(FeatureTable.ToMarkdown());
                 return ExitCodes.Success;
             }
             using var devices = new OpenDevices(threads: 0);

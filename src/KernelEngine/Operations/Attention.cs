@@ -8,7 +8,7 @@ namespace KernelEngine;
 /// Fused attention (Dao 2023, arXiv:2307.08691; Vaswani et al. 2017, arXiv:1706.03762): scores, softmax and the weighted sum
 /// in one pass, without a matrix of scores.
 /// </summary>
-public static class Attention
+public static partial class Attention
 {
     /// <summary>Attention of many query rows: prefill and training.</summary>
     public static Operation<AttentionProblem> ForwardOperation { get; } = new(
@@ -18,7 +18,8 @@ public static class Attention
         new FlashForward<Simd512, Vector512<float>>(),
         new FlashForward<Simd256, Vector256<float>>(),
         new FlashForward<Simd128, Vector128<float>>(),
-        new AttentionTiled())
+        new AttentionTiled(),
+        new AttentionGeneral("attention-forward/ilgpu-general", isDecode: false))
     {
         Examples =
         [
@@ -36,7 +37,8 @@ public static class Attention
         new FlashDecode<Simd512, Vector512<float>>(),
         new FlashDecode<Simd256, Vector256<float>>(),
         new FlashDecode<Simd128, Vector128<float>>(),
-        new AttentionSplitKv())
+        new AttentionSplitKv(),
+        new AttentionGeneral("attention-decode/ilgpu-general", isDecode: true))
     {
         Examples =
         [

@@ -39,10 +39,10 @@ public readonly record struct AttentionInputs
     /// <summary>f32 [batchSize, numKvHeads, kvLength]: added to the scores of each stored key.</summary>
     public TensorView SlotBias { get; init; }
 
-    /// <summary>f32, the key's shape without headDim: factors on i8 keys.</summary>
+    /// <summary>f32 [batchSize, numKvHeads, kvLength], or [poolPages, headsOfAPage, pageSize]: factors on i8 keys.</summary>
     public TensorView KeyScale { get; init; }
 
-    /// <summary>f32, the value's shape without valueHeadDim: factors on i8 values.</summary>
+    /// <summary>f32, shaped as the key's: factors on i8 values.</summary>
     public TensorView ValueScale { get; init; }
 
     /// <summary>f32 [numHeads]: factor on each head's output.</summary>

@@ -8,6 +8,10 @@ public static class OperationList
     [
         Attention.ForwardOperation,
         Attention.DecodeOperation,
+        Attention.BackwardOperation,
+        Attention.MergeOperation,
+        Attention.WeightsOperation,
+        Attention.AppendOperation,
         Linear.ForwardOperation,
         Layers.RmsNormOperation,
         Layers.RotaryOperation,

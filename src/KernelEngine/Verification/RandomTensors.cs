@@ -76,7 +76,21 @@ public static class RandomTensors
             Array.Sort(numbers);
             (numbers[0], numbers[^1]) = (0, operand.Values.Upper);
         }
+        if (operand.Values.Content == OperandContent.DistinctIntegers)
+            MakeDistinct(random, operand.Values, numbers);
         return Array.ConvertAll(numbers, x => convert(x));
+    }
+
+    // A shuffle of all the integers, over and over when there are fewer than elements.
+    private static void MakeDistinct(Random random, in OperandValues values, double[] numbers)
+    {
+        double lower = values.Lower;
+        var all = new double[values.Upper - values.Lower + 1];
+        for (int i = 0; i < all.Length; i++)
+            all[i] = lower + i;
+        random.Shuffle(all);
+        for (int i = 0; i < numbers.Length; i++)
+            numbers[i] = all[i % all.Length];
     }
 
     private static double Next(Random random, in OperandValues values) => values.Content switch

@@ -72,9 +72,9 @@ public sealed class ModelRunnerTests
         long layers = model.Description.Layers.Length;
         Dictionary<string, long> launches = device.Launches.ToDictionary(pair => pair.Key.Name.Split('/')[0], pair => pair.Value);
         Assert.That(launches["embedding"], Is.EqualTo(1));
-        Assert.That(launches["linear"], Is.EqualTo(7 * layers + 1));
+        Assert.That(launches["linear"], Is.EqualTo(4 * layers + 1)); // one product for query, key and value, one for gate and up
         Assert.That(launches["rms-norm"], Is.EqualTo(2 * layers + 1));
-        Assert.That(launches["rotary"], Is.EqualTo(2 * layers));
+        Assert.That(launches["attention-append"], Is.EqualTo(layers));
         Assert.That(launches["attention-forward"], Is.EqualTo(layers));
         Assert.That(launches["swiglu"], Is.EqualTo(layers));
         Assert.That(launches["residual-add"], Is.EqualTo(2 * layers));

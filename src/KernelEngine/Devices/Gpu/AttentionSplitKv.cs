@@ -9,7 +9,7 @@ internal sealed class AttentionSplitKv() : GpuAttentionKernel("attention-decode/
 {
     // A group of 64 threads fills an eighth of a compute unit or less; and splits of less than 256 keys cost more in
     // merging than they gain in parallel work.
-    private const int GroupsPerComputeUnit = 8, MinKeysPerSplit = 256;
+    internal const int GroupsPerComputeUnit = 8, MinKeysPerSplit = 256;
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in AttentionProblem problem, GpuDevice device)
@@ -20,6 +20,9 @@ internal sealed class AttentionSplitKv() : GpuAttentionKernel("attention-decode/
 
     protected override AttentionInstances Create<TQuery, TQueryStorage, TKv, TKvStorage>() =>
         new Instances<TQuery, TQueryStorage, TKv, TKvStorage>();
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<GpuEntry> Entries => [.. base.Entries, AttentionArguments.Merge];
 
     /// <summary>How the work is cut.</summary>
     internal readonly record struct Plan(int RowBlock, int RowBlocks, int NumSplits, int KeysPerSplit, long Rows)
@@ -39,7 +42,7 @@ internal sealed class AttentionSplitKv() : GpuAttentionKernel("attention-decode/
         }
 
         // The fewest splits whose last wave of groups is nearly as full as the fullest possible (FlashAttention-2's rule).
-        private static int ChooseSplits(long groups, int keyBlocks, int units)
+        internal static int ChooseSplits(long groups, int keyBlocks, int units)
         {
             int most = Math.Min(Math.Min(MergePartialStates.MaxSplits, units), keyBlocks);
             if (groups == 0 || groups >= 0.8 * units || most <= 1)
@@ -67,33 +70,26 @@ internal sealed class AttentionSplitKv() : GpuAttentionKernel("attention-decode/
         private readonly GpuEntry<FlashDecode.Parameters<TQuery, TKv>> _tile1 = Entry<DecodeTile1>();
         private readonly GpuEntry<FlashDecode.Parameters<TQuery, TKv>> _tile4 = Entry<DecodeTile4>();
         private readonly GpuEntry<FlashDecode.Parameters<TQuery, TKv>> _tile8 = Entry<DecodeTile8>();
-        private readonly GpuEntry<MergePartialStates.Parameters<TQuery>> _merge = new(
-            MergePartialStates.MergeSplits<TQuery, TQueryStorage>, MergePartialStates.Threads, sizeof(float) * MergePartialStates.MaxSplits,
-            hasQuadLoads: false);
 
-        public override IEnumerable<GpuEntry> Entries => [_tile1, _tile4, _tile8, _merge];
+        public override IEnumerable<GpuEntry> Entries => [_tile1, _tile4, _tile8];
 
         public override void Launch(in AttentionProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
         {
             Plan plan = Plan.Create(problem, device);
             GpuView lse = operands[AttentionProblem.Lse];
-            TokenTensor<TQuery> output = operands[AttentionProblem.Output].AsTokens<TQuery>();
             ArrayView<float> scratch = plan.NumSplits > 1 ? workspace.Cast<float>() : operands[AttentionProblem.Output].As<float>();
             ArrayView<float> partialLse = plan.NumSplits > 1 ? scratch.SubView(plan.NumSplits * plan.Rows * problem.ValueHeadDim) : scratch;
-            ArrayView<float> lseData = lse.IsPresent ? lse.As<float>() : scratch;
-            long lseBatchStride = lse.IsPresent ? lse.Layout.Stride(0) : 0, lseHeadStride = lse.IsPresent ? lse.Layout.Stride(1) : 0;
-            int hasLse = lse.IsPresent ? 1 : 0;
             long groups = (long)plan.NumSplits * plan.RowBlocks * problem.NumKvHeads * problem.BatchSize;
             device.Launch(plan.RowBlock == 1 ? _tile1 : plan.RowBlock == 4 ? _tile4 : _tile8, groups, new FlashDecode.Parameters<TQuery, TKv>
             {
                 Query = operands[AttentionProblem.Query].AsTokens<TQuery>(),
                 Key = operands[AttentionProblem.Key].AsTokens<TKv>(),
                 Value = operands[AttentionProblem.Value].AsTokens<TKv>(),
-                Output = output,
-                Lse = lseData,
-                LseBatchStride = lseBatchStride,
-                LseHeadStride = lseHeadStride,
-                HasLse = hasLse,
+                Output = operands[AttentionProblem.Output].AsTokens<TQuery>(),
+                Lse = lse.IsPresent ? lse.As<float>() : scratch,
+                LseBatchStride = lse.IsPresent ? lse.Layout.Stride(0) : 0,
+                LseHeadStride = lse.IsPresent ? lse.Layout.Stride(1) : 0,
+                HasLse = lse.IsPresent ? 1 : 0,
                 IsCausal = problem.IsCausal ? 1 : 0,
                 BatchSize = problem.BatchSize,
                 NumHeads = problem.NumHeads,
@@ -111,23 +107,8 @@ internal sealed class AttentionSplitKv() : GpuAttentionKernel("attention-decode/
                 PartialOutput = scratch,
                 PartialLse = partialLse,
             });
-            if (plan.NumSplits == 1)
-                return;
-            device.Launch(_merge, plan.Rows, new MergePartialStates.Parameters<TQuery>
-            {
-                PartialOutput = scratch,
-                PartialLse = partialLse,
-                Output = output,
-                Lse = lseData,
-                LseBatchStride = lseBatchStride,
-                LseHeadStride = lseHeadStride,
-                Rows = plan.Rows,
-                HasLse = hasLse,
-                NumSplits = plan.NumSplits,
-                NumHeads = problem.NumHeads,
-                QueryLength = problem.QueryLength,
-                ValueHeadDim = problem.ValueHeadDim,
-            });
+            if (plan.NumSplits > 1)
+                AttentionArguments.LaunchMerge(problem, operands, scratch, plan.NumSplits, device);
         }
 
         private static GpuEntry<FlashDecode.Parameters<TQuery, TKv>> Entry<TTile>() where TTile : struct, IDecodeTile => new(

@@ -1,0 +1,103 @@
+using System.Globalization;
+using System.Text;
+
+namespace KernelEngine.Tests.Attention;
+
+/// <summary>
+/// Random problems on every kernel that takes them, against the reference. <c>KERNEL_ENGINE_RANDOM_PROBLEMS</c> says how many
+/// (a tenth of it on a GPU device), <c>KERNEL_ENGINE_RANDOM_SEED</c> where to begin: problem i has the seed first + i, and so
+/// have its numbers. A failure is printed as a command that repeats it.
+/// </summary>
+public sealed class RandomAttentionTests
+{
+    private const int DefaultProblems = 300, MostFailures = 5;
+
+    [TestCase("cpu")]
+    [TestCase("opencl", Category = "OpenCL")]
+    [TestCase("cuda", Category = "Cuda")]
+    public void RandomProblemsMatchTheReference(string deviceName)
+    {
+        Device device = TestDevices.Get(deviceName);
+        int problems = Number("KERNEL_ENGINE_RANDOM_PROBLEMS", DefaultProblems) / (deviceName == "cpu" ? 1 : 10);
+        int first = Number("KERNEL_ENGINE_RANDOM_SEED", 1);
+        Operation[] operations = [.. RandomAttention.Operations.SelectMany(name => OperationList.All.Where(o => o.Name == name))];
+        var failures = new List<string>();
+        var runs = new SortedDictionary<string, int>(StringComparer.Ordinal);
+        for (int seed = first; seed < first + problems && failures.Count < MostFailures; seed++)
+        {
+            Operation operation = operations[seed % operations.Length];
+            var run = new Run(device, new RandomAttention(seed).Draw(operation.Name), seed, runs);
+            failures.AddRange(operation.Accept(run));
+        }
+        foreach ((string kernel, int count) in runs)
+            TestContext.Out.WriteLine($"{kernel}: {count} problems");
+        Assert.That(failures, Is.Empty, string.Join('\n', failures));
+        string[] idle = [.. operations.SelectMany(o => o.Kernels)
+            .Where(k => (k.Devices & device.Kind) != 0 && k.WhyUnavailable is null && !runs.ContainsKey(k.Name)).Select(k => k.Name).Distinct()];
+        Assert.That(problems < DefaultProblems ? [] : idle, Is.Empty, "kernels that no problem came to");
+    }
+
+    [Test]
+    public void ASeedDrawsTheSameProblemAgain()
+    {
+        foreach (string operation in RandomAttention.Operations)
+        {
+            string first = new RandomAttention(7).Draw(operation), again = new RandomAttention(7).Draw(operation);
+            Assert.That(again, Is.EqualTo(first));
+        }
+    }
+
+    [Test]
+    public void EveryFeatureIsDrawn()
+    {
+        var words = new StringBuilder();
+        for (int seed = 0; seed < 400; seed++)
+            words.Append(' ').Append(new RandomAttention(seed).Draw("attention-forward"));
+        foreach (string word in (string[])["causal", "topleft", "left=", "right=", "sinks=", "chunk=", "softcap=", "bias=", "biastype=", "mask=", "block=", "ragged=", "page=",
+            "headpages", "alibi", "sink ", "headwindows", "lengths", "slotbias", "gain", "offset", "kvtype=i8", "bf16", "f16", "dv=", "scale="])
+        {
+            Assert.That(words.ToString(), Does.Contain(" " + word));
+        }
+    }
+
+    private static int Number(string variable, int defaultValue) =>
+        Environment.GetEnvironmentVariable(variable) is { Length: > 0 } text ? int.Parse(text, CultureInfo.InvariantCulture) : defaultValue;
+
+    private sealed class Run(Device device, string text, int seed, SortedDictionary<string, int> runs) : IOperationVisitor<List<string>>
+    {
+        public List<string> Visit<TProblem>(Operation<TProblem> operation) where TProblem : struct, IProblem<TProblem>
+        {
+            var problem = ProblemText.Parse<TProblem>(text);
+            var failures = new List<string>();
+            Kernel<TProblem>[] kernels =
+                [.. operation.Kernels.Where(k => (k.Devices & device.Kind) != 0 && k.WhyUnavailable is null && k.WhyUnsupported(problem) is null)];
+            if (kernels.Length == 0)
+                return failures;
+            Expectation<TProblem> expectation = Verifier.Expect(operation, problem, seed);
+            OperandPlacement placement = seed / 7 % 2 == 0 ? OperandPlacement.Contiguous : OperandPlacement.Strided;
+            foreach (Kernel<TProblem> kernel in kernels)
+            {
+                runs[kernel.Name] = runs.GetValueOrDefault(kernel.Name) + 1;
+                VerificationResult result = Verifier.Verify(expectation, kernel, device, placement);
+                if (!result.IsCorrect && !IsRoundingStep(operation, kernel, result))
+                    failures.Add($"kernel-engine verify {kernel.Name} \"{text}\" --device {device.Name} --seed {seed}   ({placement}: {result.Failure})");
+            }
+            return failures;
+        }
+
+        // The reference's outputs are rounded to the storage type too. Where its exact value lies between two stored numbers, the
+        // last bit of a sum decides which of them a kernel stores, and a small problem may have no such place where the plain
+        // computation decides otherwise. Such a result is at most one step off (tolerances are a tenth of a step), and right
+        // when the same problem is stored in float32.
+        private bool IsRoundingStep<TProblem>(Operation<TProblem> operation, Kernel<TProblem> kernel, VerificationResult result)
+            where TProblem : struct, IProblem<TProblem>
+        {
+            string wide = string.Join(' ', text.Split(' ').Where(word => word.Split('=')[^1] is not ("f16" or "bf16")));
+            if (wide == text || !(result.Error > result.Bar && result.Error <= 11 * result.Bar))
+                return false;
+            var problem = ProblemText.Parse<TProblem>(wide);
+            TestContext.Out.WriteLine($"one step of rounding, if right in float32: {result}");
+            return kernel.WhyUnsupported(problem) is null && Verifier.Verify(operation, kernel, device, problem, seed).IsCorrect;
+        }
+    }
+}

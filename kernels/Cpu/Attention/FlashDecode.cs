@@ -414,10 +414,10 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 int run = Math.Min(Call->RunLength(unit.Sequence, key0 + j), count - j);
                 List(Call->KeyRow(unit.Sequence, unit.KvHead, key0 + j), keyStride, run, scratch.Keys + j);
                 List(Call->ValueRow(unit.Sequence, unit.KvHead, key0 + j), valueStride, run, scratch.Values + j);
-                for (int i = j; hasScales && i < j + run; i++)
+                if (hasScales)
                 {
-                    scratch.KeyScales[i] = Call->KeyScale(unit.Sequence, unit.KvHead, key0 + i);
-                    scratch.ValueScales[i] = Call->ValueScale(unit.Sequence, unit.KvHead, key0 + i);
+                    new Span<float>(Call->KeyScales(unit.Sequence, unit.KvHead, key0 + j), run).CopyTo(new Span<float>(scratch.KeyScales + j, run));
+                    new Span<float>(Call->ValueScales(unit.Sequence, unit.KvHead, key0 + j), run).CopyTo(new Span<float>(scratch.ValueScales + j, run));
                 }
                 j += run;
             }
@@ -674,7 +674,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         private static bool ScoreFour<TSource>(float* q, byte** keys, int count, int size, int width, float* scores)
             where TSource : struct, ISource<TVector>
         {
-            int w = TSimd.Width, last = size - w;
+            int w = TSimd.Width;
+            long last = size - w;
             float* q1 = q + width, q2 = q1 + width, q3 = q2 + width;
             Vector256<ushort> seen = Vector256<ushort>.Zero;
             for (int j = 0; j < count; j += 2)
@@ -682,9 +683,9 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 byte* k = keys[j], l = keys[Math.Min(j + 1, count - 1)];
                 TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
                 TVector t0 = TSimd.Zero, t1 = TSimd.Zero, t2 = TSimd.Zero, t3 = TSimd.Zero;
-                for (int c = 0; c < width; c += w)
+                for (long c = 0; c < width; c += w)
                 {
-                    long at = Math.Min(c, last);
+                    long at = Smaller(c, last);
                     seen = TSource.Watch(TSource.Watch(seen, k, at), l, at);
                     TVector a = TSource.Load(k, at), b = TSource.Load(l, at), x = TSimd.Load(q + c);
                     s0 = TSimd.MultiplyAdd(x, a, s0);
@@ -710,16 +711,17 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         private static bool ScoreTwo<TSource>(float* q, byte** keys, int count, int size, int width, float* scores)
             where TSource : struct, ISource<TVector>
         {
-            int w = TSimd.Width, last = size - w;
+            int w = TSimd.Width;
+            long last = size - w;
             float* q1 = q + width;
             Vector256<ushort> seen = Vector256<ushort>.Zero;
             for (int j = 0; j < count; j += 2)
             {
                 byte* k = keys[j], l = keys[Math.Min(j + 1, count - 1)];
                 TVector s0 = TSimd.Zero, s1 = TSimd.Zero, t0 = TSimd.Zero, t1 = TSimd.Zero;
-                for (int c = 0; c < width; c += w)
+                for (long c = 0; c < width; c += w)
                 {
-                    long at = Math.Min(c, last);
+                    long at = Smaller(c, last);
                     seen = TSource.Watch(TSource.Watch(seen, k, at), l, at);
                     TVector a = TSource.Load(k, at), b = TSource.Load(l, at), x = TSimd.Load(q + c);
                     s0 = TSimd.MultiplyAdd(x, a, s0);
@@ -737,15 +739,16 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         private static bool ScoreOne<TSource>(float* q, byte** keys, int count, int size, int width, float* scores)
             where TSource : struct, ISource<TVector>
         {
-            int w = TSimd.Width, last = size - w;
+            int w = TSimd.Width;
+            long last = size - w;
             Vector256<ushort> seen = Vector256<ushort>.Zero;
             for (int j = 0; j < count; j += 4)
             {
                 byte* k0 = keys[j], k1 = keys[Math.Min(j + 1, count - 1)], k2 = keys[Math.Min(j + 2, count - 1)], k3 = keys[Math.Min(j + 3, count - 1)];
                 TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
-                for (int c = 0; c < width; c += w)
+                for (long c = 0; c < width; c += w)
                 {
-                    long at = Math.Min(c, last);
+                    long at = Smaller(c, last);
                     TVector x = TSimd.Load(q + c);
                     seen = TSource.Watch(TSource.Watch(TSource.Watch(TSource.Watch(seen, k0, at), k1, at), k2, at), k3, at);
                     s0 = TSimd.MultiplyAdd(x, TSource.Load(k0, at), s0);
@@ -773,6 +776,10 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 }
             }
         }
+
+        // Math.Min compiles to two jumps in each round.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static long Smaller(long a, long b) => b + ((a - b) & ((a - b) >> 63));
 
         // The lower two lanes to one row of scores, the upper two to the next.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]

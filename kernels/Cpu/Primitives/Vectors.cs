@@ -4,7 +4,10 @@ using System.Runtime.Intrinsics.X86;
 
 namespace KernelEngine.Kernels.Cpu.Primitives;
 
-/// <summary>Interleavings of four-lane vectors, from which transposes are made.</summary>
+/// <summary>
+/// Interleavings of four-lane vectors, from which transposes are made. Each is one x86 instruction that is asked for by name:
+/// putting halves together in the portable way goes through memory.
+/// </summary>
 internal static class Vectors
 {
     /// <summary>a0 b0 a1 b1.</summary>
@@ -23,9 +26,11 @@ internal static class Vectors
 
     /// <summary>a0 a1 b0 b1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> JoinLow(Vector128<float> a, Vector128<float> b) => Vector128.Create(a.GetLower(), b.GetLower());
+    public static Vector128<float> JoinLow(Vector128<float> a, Vector128<float> b) =>
+        Sse.IsSupported ? Sse.MoveLowToHigh(a, b) : Vector128.Create(a.GetLower(), b.GetLower());
 
     /// <summary>a2 a3 b2 b3.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> JoinHigh(Vector128<float> a, Vector128<float> b) => Vector128.Create(a.GetUpper(), b.GetUpper());
+    public static Vector128<float> JoinHigh(Vector128<float> a, Vector128<float> b) =>
+        Sse.IsSupported ? Sse.MoveHighToLow(b, a) : Vector128.Create(a.GetUpper(), b.GetUpper());
 }

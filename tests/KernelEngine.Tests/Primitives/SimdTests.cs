@@ -43,6 +43,18 @@ public sealed unsafe class SimdTests<TSimd, TVector>
     }
 
     [Test]
+    public void LoadInt8ConvertsEveryNumberExactly()
+    {
+        sbyte* narrow = stackalloc sbyte[TSimd.Width];
+        for (int first = sbyte.MinValue; first <= sbyte.MaxValue; first += TSimd.Width)
+        {
+            for (int i = 0; i < TSimd.Width; i++)
+                narrow[i] = (sbyte)(first + i);
+            Assert.That(Lanes(TSimd.LoadInt8(narrow)), Is.EqualTo(Enumerable.Range(first, TSimd.Width).Select(i => (float)i)));
+        }
+    }
+
+    [Test]
     public void StoreFloat16RoundsToNearestEven()
     {
         foreach ((float value, ushort actual) in Narrow(isBFloat16: false))

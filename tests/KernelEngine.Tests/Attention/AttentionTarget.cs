@@ -22,18 +22,49 @@ public sealed record AttentionTarget(Operation<AttentionProblem> Operation, Kern
     }
 
     /// <summary>Computes f32 attention on contiguous tensors; ignores the running test when the kernel does not take the problem.</summary>
-    public (float[] Output, float[] Lse) Run(in AttentionProblem problem, float[] query, float[] key, float[] value)
+    /// <param name="problem">The problem.</param>
+    /// <param name="query">Its query.</param>
+    /// <param name="key">Its key.</param>
+    /// <param name="value">Its value.</param>
+    /// <param name="inputs">The optional operands it has, by index: floats, integers or truth values.</param>
+    public (float[] Output, float[] Lse) Run(
+        in AttentionProblem problem, float[] query, float[] key, float[] value, params ReadOnlySpan<(int Index, Array Values)> inputs)
     {
         if (Kernel.WhyUnsupported(problem) is { } reason)
             Assert.Ignore(reason);
         Device device = TestDevices.Get(DeviceName);
-        using Tensor q = Tensor.From<float>(device, query, problem.BatchSize, problem.QueryLength, problem.NumHeads, problem.HeadDim);
-        using Tensor k = Tensor.From<float>(device, key, problem.BatchSize, problem.KvLength, problem.NumKvHeads, problem.HeadDim);
-        using Tensor v = Tensor.From<float>(device, value, problem.BatchSize, problem.KvLength, problem.NumKvHeads, problem.ValueHeadDim);
-        using Tensor output = Tensor.Allocate(
-            device, DataType.Float32, problem.BatchSize, problem.QueryLength, problem.NumHeads, problem.ValueHeadDim);
-        using Tensor lse = Tensor.Allocate(device, DataType.Float32, problem.BatchSize, problem.NumHeads, problem.QueryLength);
-        device.Run(Operation, problem, [q.View, k.View, v.View, output.View, lse.View], Kernel);
-        return (output.ToArray<float>(), lse.ToArray<float>());
+        var tensors = new Tensor?[AttentionProblem.Count];
+        try
+        {
+            tensors[AttentionProblem.Query] = Make(device, problem, AttentionProblem.Query, query);
+            tensors[AttentionProblem.Key] = Make(device, problem, AttentionProblem.Key, key);
+            tensors[AttentionProblem.Value] = Make(device, problem, AttentionProblem.Value, value);
+            Tensor output = tensors[AttentionProblem.Output] = Make<float>(device, problem, AttentionProblem.Output, null);
+            Tensor lse = tensors[AttentionProblem.Lse] = Make<float>(device, problem, AttentionProblem.Lse, null);
+            foreach ((int index, Array values) in inputs)
+            {
+                tensors[index] = values switch
+                {
+                    float[] floats => Make(device, problem, index, floats),
+                    int[] integers => Make(device, problem, index, integers),
+                    bool[] truths => Make(device, problem, index, truths),
+                    _ => throw new ArgumentException($"No operand holds {values.GetType()}.", nameof(inputs)),
+                };
+            }
+            device.Run(Operation, problem, tensors.Select(t => t?.View ?? default).ToArray(), Kernel);
+            return (output.ToArray<float>(), lse.ToArray<float>());
+        }
+        finally
+        {
+            foreach (Tensor? tensor in tensors)
+                tensor?.Dispose();
+        }
+    }
+
+    private static Tensor Make<T>(Device device, in AttentionProblem problem, int index, T[]? values) where T : unmanaged
+    {
+        TensorLayout layout = problem.GetOperand(index).Shape;
+        long[] lengths = [.. Enumerable.Range(0, layout.Rank).Select(i => layout[i])];
+        return values is null ? Tensor.Allocate(device, DataTypes.Of<T>(), lengths) : Tensor.From<T>(device, values, lengths);
     }
 }

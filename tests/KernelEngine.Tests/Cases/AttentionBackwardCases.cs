@@ -45,7 +45,7 @@ public sealed class AttentionBackwardCases : IOperationCases<AttentionBackwardPr
         "h=3 q=20 k=40 d=16 sink", "h=2 q=20 k=7 d=16 causal sink gradlse", "q=3 k=0 d=8 sink", "h=4 kv=2 q=50 k=90 d=16 sink bf16",
         "h=2 q=50 k=90 d=16 ragged=4", "h=4 kv=2 q=300 k=250 d=32 causal ragged=7", "q=20 k=20 d=8 causal ragged=30 left=2 sinks=1 alibi sink bf16",
         // Several at once.
-        "q=40 k=40 d=8 mask=qk softcap=5 alibi bias=qk causal", "b=2 h=4 kv=2 q=100 k=200 d=40 dv=24 causal left=50 sinks=3 softcap=8 alibi bias=hqk mask=bk sink gradlse",
+        "h=6 q=40 k=40 d=8 mask=qk softcap=5 alibi bias=qk causal", "b=2 h=4 kv=2 q=100 k=200 d=40 dv=24 causal left=50 sinks=3 softcap=8 alibi bias=hqk mask=bk sink gradlse",
         "b=2 h=6 kv=2 q=50 k=70 d=64 softcap=8 bias=bk block=16 sink gradlse f16", "h=4 kv=1 q=50 k=70 d=16 causal headwindows alibi bias=hk mask=hqk sink bf16 biastype=bf16",
     ];
 }

@@ -408,7 +408,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         private readonly void ListRows(in Unit unit, int key0, int count, in Scratch scratch)
         {
             bool hasScales = Problem.KvType == DataType.Int8;
-            long keyStride = Call->Key.Layout.Stride(1) * Problem.KvType.SizeInBytes(), valueStride = Call->Value.Layout.Stride(1) * Problem.KvType.SizeInBytes();
+            int size = Problem.KvType.SizeInBytes();
+            long keyStride = Call->Key.Layout.Stride(1) * size, valueStride = Call->Value.Layout.Stride(1) * size;
             for (int j = 0; j < count;)
             {
                 int run = Math.Min(Call->RunLength(unit.Sequence, key0 + j), count - j);

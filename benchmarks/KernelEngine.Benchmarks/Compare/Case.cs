@@ -44,6 +44,7 @@ internal sealed record Case(string OperationName, string ProblemText)
     {
         "linear" => Linear.ForwardOperation.ParseProblem(ProblemText),
         "attention-forward" or "attention-decode" => Attention.ForwardOperation.ParseProblem(ProblemText),
+        "attention-backward" => Attention.BackwardOperation.ParseProblem(ProblemText),
         _ => throw NoPeers(),
     };
 
@@ -53,11 +54,13 @@ internal sealed record Case(string OperationName, string ProblemText)
         "linear" => new LinearWorkload(KernelEngine.ProblemText.Parse<LinearProblem>(ProblemText)),
         "attention-forward" => Attend(Attention.ForwardOperation, isHeadMajor: false),
         "attention-decode" => Attend(Attention.DecodeOperation, isHeadMajor: true),
+        "attention-backward" =>
+            new AttentionBackwardWorkload(KernelEngine.ProblemText.Parse<AttentionBackwardProblem>(ProblemText)),
         _ => throw NoPeers(),
     };
 
     private FormatException NoPeers() =>
-        new($"'{OperationName}' has no peers. Known: linear, attention-forward, attention-decode.");
+        new($"'{OperationName}' has no peers. Known: linear, attention-forward, attention-backward, attention-decode.");
 
     private AttentionWorkload Attend(Operation<AttentionProblem> operation, bool isHeadMajor) =>
         new(operation, KernelEngine.ProblemText.Parse<AttentionProblem>(ProblemText), isHeadMajor);

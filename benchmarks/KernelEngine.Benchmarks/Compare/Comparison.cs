@@ -78,7 +78,7 @@ internal sealed class Comparison
                 double distance = Math.Abs((double)actual[i] - expected[i]);
                 difference = distance <= difference ? difference : distance; // a NaN counts as a difference
             }
-            bool isNarrow = storage != DataType.Float32 || row.Problem is AttentionProblem { KvType: not DataType.Float32 };
+            bool isNarrow = storage != DataType.Float32 || contender.StorageType != DataType.Float32;
             double tolerance = isNarrow ? 3e-2 : 1e-3;
             row.Error = (difference, scale);
             row.IsSameResult = difference <= tolerance * scale;

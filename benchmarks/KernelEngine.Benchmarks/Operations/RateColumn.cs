@@ -2,6 +2,7 @@ using System.Globalization;
 using BenchmarkDotNet.Columns;
 using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
+using KernelEngine.Benchmarks.Peers;
 
 namespace KernelEngine.Benchmarks.Operations;
 
@@ -41,8 +42,9 @@ internal sealed class RateColumn(string name, string legend, Func<IProblem, doub
     private static IProblem Parse(BenchmarkCase benchmarkCase)
     {
         string text = (string)benchmarkCase.Parameters[nameof(OperationBenchmarks.Problem)];
-        return benchmarkCase.Descriptor.Type == typeof(LinearBenchmarks)
-            ? ProblemText.Parse<LinearProblem>(text)
+        Type type = benchmarkCase.Descriptor.Type;
+        return type == typeof(LinearBenchmarks) ? ProblemText.Parse<LinearProblem>(text)
+            : type == typeof(AttentionBackwardBenchmarks) ? new TrainingStep(ProblemText.Parse<AttentionBackwardProblem>(text))
             : ProblemText.Parse<AttentionProblem>(text);
     }
 }

@@ -93,7 +93,7 @@ public sealed class AttentionWorkload : Workload
 
     /// <summary>The same numbers in another storage. The caller disposes it.</summary>
     /// <exception cref="NotSupportedException">i8 beside a token-major cache, whose scales would lie in another order.</exception>
-    public AttentionWorkload Store(DataType storage) => storage != DataType.Int8 || IsHeadMajor
+    public override AttentionWorkload Store(DataType storage) => storage != DataType.Int8 || IsHeadMajor
         ? new(this, storage)
         : throw new NotSupportedException("i8 is measured with a head-major cache");
 

@@ -8,9 +8,9 @@ public sealed class EngineStoragePeer(Device device, DataType storage) : Peer($"
 {
     public override Contender Create(Workload workload)
     {
-        if (workload is not AttentionWorkload { StorageType: DataType.Float32 } attention)
+        if (workload is not { StorageType: DataType.Float32 })
             throw new NotSupportedException("the problem names its storage");
-        AttentionWorkload narrow = attention.Store(storage);
-        return narrow.CreateEngine(device, isPlain: false);
+        Workload narrow = workload.Store(storage);
+        return narrow.CreateEngine(device, isPlain: false).Own(narrow);
     }
 }

@@ -3,10 +3,24 @@ namespace KernelEngine.Benchmarks.Peers;
 /// <summary>Who computes what: the engine first.</summary>
 internal static class PeerList
 {
-    public static IReadOnlyList<Peer> For(Workload workload, Device device, int threads) => workload is LinearWorkload
-        ? [new EnginePeer(device), new TorchPeer(threads), new OnnxGemmPeer(threads, false), new OnnxGemmPeer(threads, true),
-            new NaivePeer(device)]
-        : [new EnginePeer(device), new EngineStoragePeer(device, DataType.BFloat16), new EngineStoragePeer(device, DataType.Float16),
-            new EngineStoragePeer(device, DataType.Int8), new TorchPeer(threads), new OnnxMultiHeadAttentionPeer(threads),
-            new OnnxGroupQueryAttentionPeer(threads), new NaivePeer(device)];
+    public static IReadOnlyList<Peer> For(Workload workload, Device device, int threads) => workload switch
+    {
+        LinearWorkload =>
+        [
+            new EnginePeer(device), new TorchPeer(threads), new OnnxGemmPeer(threads, false), new OnnxGemmPeer(threads, true),
+            new NaivePeer(device),
+        ],
+        AttentionBackwardWorkload =>
+        [
+            new EnginePeer(device), new EngineStoragePeer(device, DataType.BFloat16),
+            new EngineStoragePeer(device, DataType.Float16), new TorchPeer(threads), new NaivePeer(device),
+        ],
+        _ =>
+        [
+            new EnginePeer(device), new EngineStoragePeer(device, DataType.BFloat16),
+            new EngineStoragePeer(device, DataType.Float16), new EngineStoragePeer(device, DataType.Int8),
+            new TorchPeer(threads), new OnnxMultiHeadAttentionPeer(threads), new OnnxGroupQueryAttentionPeer(threads),
+            new NaivePeer(device),
+        ],
+    };
 }

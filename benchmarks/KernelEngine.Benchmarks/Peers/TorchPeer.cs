@@ -2,7 +2,7 @@ using TorchSharp;
 
 namespace KernelEngine.Benchmarks.Peers;
 
-/// <summary>libtorch on the processor: <c>scaled_dot_product_attention</c> and <c>matmul</c>.</summary>
+/// <summary>libtorch on the processor: <c>scaled_dot_product_attention</c>, its gradients, and <c>matmul</c>.</summary>
 public sealed class TorchPeer(int threads) : Peer("Torch")
 {
     public override Contender Create(Workload workload)
@@ -14,6 +14,7 @@ public sealed class TorchPeer(int threads) : Peer("Torch")
         return workload switch
         {
             AttentionWorkload attention => CreateAttention(attention),
+            AttentionBackwardWorkload backward => CreateBackward(backward),
             LinearWorkload linear => CreateLinear(linear),
             _ => throw new NotSupportedException($"no {workload.OperationName}"),
         };
@@ -22,12 +23,7 @@ public sealed class TorchPeer(int threads) : Peer("Torch")
     private static Contender CreateAttention(AttentionWorkload workload)
     {
         AttentionProblem p = workload.Sizes;
-        if (p.IsCausal && p.QueryLength != p.KvLength)
-            throw new NotSupportedException("its causal mask is aligned top-left, which differs for unequal lengths");
-        if (!p.IsPlain)
-            throw new NotSupportedException("it has no such option without a matrix of masks");
-        if (p.Type != p.KvType)
-            throw new NotSupportedException("it takes query, key and value of one type");
+        RequireSupport(p);
         torch.Tensor query = TorchLibrary.Borrow(workload.Query, p.BatchSize, p.QueryLength, p.NumHeads, p.HeadDim)
             .transpose(1, 2);
         torch.Tensor key = Cache(workload, workload.Key, p.HeadDim), value = Cache(workload, workload.Value, p.ValueHeadDim);
@@ -53,7 +49,73 @@ public sealed class TorchPeer(int threads) : Peer("Torch")
             return ToSingles(rows);
         }
         torch.Tensor Attend() => torch.nn.functional.scaled_dot_product_attention(query, key, value, null, 0, p.IsCausal);
-        return new Contender(() => Attend().Dispose(), Read, note, query, key, value);
+        return new Contender(() => Attend().Dispose(), Read, note, query, key, value)
+        {
+            Problem = p,
+            StorageType = workload.StorageType,
+        };
+    }
+
+    // Leaves as a training step has them: their gradients are new tensors each time, nothing is accumulated.
+    private static Contender CreateBackward(AttentionBackwardWorkload workload)
+    {
+        AttentionProblem p = workload.Sizes.Forward;
+        RequireSupport(p);
+        if (workload.Sizes.HasGradLse)
+            throw new NotSupportedException("its log-sum-exp has no gradient");
+        torch.Tensor query = Leaf(workload.Query, p.QueryLength, p.NumHeads, p.HeadDim);
+        torch.Tensor key = Leaf(workload.Key, p.KvLength, p.NumKvHeads, p.HeadDim);
+        torch.Tensor value = Leaf(workload.Value, p.KvLength, p.NumKvHeads, p.ValueHeadDim);
+        torch.Tensor gradOutput = TorchLibrary.Borrow(
+            workload.GradOutput, p.BatchSize, p.QueryLength, p.NumHeads, p.ValueHeadDim).transpose(1, 2);
+        float[] Read()
+        {
+            IList<torch.Tensor> gradients = Step();
+            try
+            {
+                return [.. gradients.SelectMany(gradient => ToSingles(gradient.transpose(1, 2)))];
+            }
+            finally
+            {
+                DisposeAll(gradients);
+            }
+        }
+        IList<torch.Tensor> Step()
+        {
+            using torch.Tensor keys = Repeat(key), values = Repeat(value);
+            using torch.Tensor output =
+                torch.nn.functional.scaled_dot_product_attention(query, keys, values, null, 0, p.IsCausal);
+            return torch.autograd.grad([output], [query, key, value], [gradOutput]);
+        }
+        torch.Tensor Leaf(HostBuffer buffer, long rows, long heads, long width)
+        {
+            using torch.Tensor whole = TorchLibrary.Borrow(buffer, p.BatchSize, rows, heads, width);
+            return whole.transpose(1, 2).detach().requires_grad_(true);
+        }
+        torch.Tensor Repeat(torch.Tensor tensor) => p.GroupSize > 1 ? tensor.repeat_interleave(p.GroupSize, 1) : tensor.alias();
+        string note = "`scaled_dot_product_attention`, `autograd.grad`"
+            + (p.GroupSize > 1 ? "; keys and values repeated per group in each call, for their gradients' sums" : "");
+        return new Contender(() => DisposeAll(Step()), Read, note, query, key, value, gradOutput)
+        {
+            Problem = workload.Problem,
+            StorageType = workload.StorageType,
+        };
+    }
+
+    private static void DisposeAll(IEnumerable<torch.Tensor> tensors)
+    {
+        foreach (torch.Tensor tensor in tensors)
+            tensor.Dispose();
+    }
+
+    private static void RequireSupport(AttentionProblem p)
+    {
+        if (p.IsCausal && p.QueryLength != p.KvLength)
+            throw new NotSupportedException("its causal mask is aligned top-left, which differs for unequal lengths");
+        if (!p.IsPlain)
+            throw new NotSupportedException("it has no such option without a matrix of masks");
+        if (p.Type != p.KvType)
+            throw new NotSupportedException("it takes query, key and value of one type");
     }
 
     private static torch.Tensor Cache(AttentionWorkload workload, HostBuffer buffer, int width)

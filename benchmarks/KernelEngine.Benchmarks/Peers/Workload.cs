@@ -16,12 +16,17 @@ public abstract class Workload : IDisposable
     /// <summary>A problem of the same kind that scalar code finishes in milliseconds: its time tells that of this one.</summary>
     public abstract Workload CreateSmall();
 
+    /// <summary>The same numbers in another storage. The caller disposes it.</summary>
+    /// <exception cref="NotSupportedException">The operation has no such storage here.</exception>
+    public virtual Workload Store(DataType storage) =>
+        throw new NotSupportedException($"{OperationName} is not measured in {storage.ToText()}");
+
     /// <summary>The engine's kernel, or with <paramref name="isPlain"/> the operation's plain computation.</summary>
     public abstract Contender CreateEngine(Device device, bool isPlain);
 
     public abstract void Dispose();
 
-    protected static Contender CreateEngine<TProblem>(
+    protected Contender CreateEngine<TProblem>(
         Device device, Operation<TProblem> operation, TProblem problem, bool isPlain, HostBuffer output, params Tensor?[] tensors)
         where TProblem : struct, IProblem<TProblem>
     {
@@ -35,6 +40,7 @@ public abstract class Workload : IDisposable
             [.. tensors.OfType<Tensor>(), output])
         {
             Problem = problem,
+            StorageType = StorageType,
         };
     }
 

@@ -7,7 +7,7 @@ namespace KernelEngine.Benchmarks.Compare;
 /// <param name="ProblemText">Its problem's text form.</param>
 internal sealed record Case(string OperationName, string ProblemText)
 {
-    /// <summary>The problems of the report. Caches and single-row weights are many times larger than an L3 cache.</summary>
+    /// <summary>The problems of the report. Single-row weights, and caches but for the shortest, are larger than an L3 cache.</summary>
     public static IReadOnlyList<Case> All { get; } =
     [
         new("linear", "m=1024 n=1024 k=1024"),
@@ -16,16 +16,24 @@ internal sealed record Case(string OperationName, string ProblemText)
         new("linear", "m=1 n=65536 k=1536 w=bf16"),
         new("linear", "m=1 n=65536 k=1536 w=f16"),
         new("attention-forward", "h=8 q=512 k=512 d=64"),
+        new("attention-forward", "h=8 q=512 k=512 d=64 causal"),
         new("attention-forward", "h=8 q=2048 k=2048 d=64"),
         new("attention-forward", "h=8 q=2048 k=2048 d=64 causal"),
         new("attention-forward", "h=16 q=4096 k=4096 d=128"),
+        new("attention-forward", "h=16 q=4096 k=4096 d=128 causal"),
         new("attention-forward", "h=32 kv=8 q=2048 k=2048 d=128"),
-        new("attention-decode", "h=32 q=1 k=32768 d=128"),
-        new("attention-decode", "h=32 q=1 k=32768 d=128 bf16"),
-        new("attention-decode", "h=32 q=1 k=32768 d=128 f16"),
+        new("attention-forward", "h=32 kv=8 q=2048 k=2048 d=128 causal"),
+        new("attention-forward", "q=32768 k=32768 d=64 causal left=255"),
+        new("attention-backward", "h=8 q=512 k=512 d=64"),
+        new("attention-backward", "h=8 q=512 k=512 d=64 causal"),
+        new("attention-backward", "h=8 q=2048 k=2048 d=64"),
+        new("attention-backward", "h=8 q=2048 k=2048 d=64 causal"),
+        new("attention-backward", "h=8 q=4096 k=4096 d=64"),
+        new("attention-backward", "h=8 q=4096 k=4096 d=64 causal"),
+        new("attention-decode", "h=32 kv=8 q=1 k=4096 d=128"),
         new("attention-decode", "h=32 kv=8 q=1 k=32768 d=128"),
-        new("attention-decode", "h=32 kv=8 q=1 k=32768 d=128 bf16"),
-        new("attention-decode", "h=32 kv=8 q=1 k=32768 d=128 f16"),
+        new("attention-decode", "h=32 q=1 k=32768 d=128"),
+        new("attention-decode", "h=8 q=1 k=1000000 d=128 bf16"),
     ];
 
     /// <summary>Reads operation and problem from one text: <c>linear m=1 n=64 k=64</c>.</summary>

@@ -26,9 +26,7 @@ internal sealed class Comparison
 
     /// <summary>The fastest correct row of another library, or null.</summary>
     public Row? BestPeer =>
-        Rows.Where(row => row.Seconds.Count > 0 && row.IsSameResult
-            && row.Name != NaivePeer.RowName && !row.Name.StartsWith(EnginePeer.RowName, StringComparison.Ordinal))
-            .MinBy(row => row.Median);
+        Rows.Where(row => row.Seconds.Count > 0 && row.IsSameResult && row.IsBaseline).MinBy(row => row.Median);
 
     public static Comparison Run(Workload workload, Device device, CompareOptions options)
     {
@@ -38,7 +36,7 @@ internal sealed class Comparison
         {
             foreach (Peer peer in PeerList.For(workload, device, options.Threads))
             {
-                var row = new Row(peer.Name);
+                var row = new Row(peer.Name) { IsBaseline = peer.IsBaseline, IsSameProblem = peer.IsSameProblem };
                 comparison.Rows.Add(row);
                 try
                 {
@@ -71,6 +69,8 @@ internal sealed class Comparison
         foreach ((Row row, Contender contender) in contenders.Skip(1))
         {
             contender.Run();
+            if (!row.IsSameProblem)
+                continue;
             float[] actual = contender.ReadOutput();
             double difference = actual.Length == expected.Length ? 0 : double.PositiveInfinity;
             for (int i = 0; i < expected.Length && i < actual.Length; i++)

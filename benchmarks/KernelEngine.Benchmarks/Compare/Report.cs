@@ -34,6 +34,7 @@ internal sealed class Report
         Line("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
         foreach (Row row in comparison.Rows)
             Line(Format(comparison, row));
+        AddWindow(comparison);
     }
 
     public void Add(RunnerComparison comparison)
@@ -63,6 +64,20 @@ internal sealed class Report
 
     public override string ToString() => _text.ToString();
 
+    // What a window leaves of the work, beside what it leaves of the time.
+    private void AddWindow(Comparison comparison)
+    {
+        if (comparison.Rows.Find(row => !row.IsSameProblem) is not { Seconds.Count: > 0, Problem: AttentionProblem dense } other
+            || comparison.Problem is not AttentionProblem windowed)
+            return;
+        Spread time = Spread.Of(comparison.Rows[0].Seconds.Zip(other.Seconds, (own, without) => own / without));
+        int window = windowed.WindowLeft + 1;
+        Line();
+        Line($"Time with the window / without: {Number(time.Median)} ({Range(time, 1)}). Window / length: {window} / "
+            + $"{windowed.KvLength} = {Number((double)window / windowed.KvLength)}; pairs of a row and a visible key with it / "
+            + $"without: {Number(windowed.VisiblePairs / dense.VisiblePairs)}.");
+    }
+
     private static string Format(Comparison comparison, Row row)
     {
         string start = $"| {comparison.OperationName} | {comparison.Label} | {row.Name} ";
@@ -72,7 +87,7 @@ internal sealed class Report
         Spread time = Spread.Of(row.Seconds);
         double fma = Quotient(row.Seconds, comparison.Roofs, (s, roof) => problem.Flops / s / 1e9 / roof.Gflops);
         double read = Quotient(row.Seconds, comparison.Roofs, (s, roof) => problem.Bytes / s / roof.ReadBytesPerSecond);
-        string ratio = comparison.BestPeer is { } best
+        string ratio = row.IsSameProblem && comparison.BestPeer is { } best
             ? Number(Spread.Of(best.Seconds.Zip(row.Seconds, (peer, own) => peer / own)).Median)
                 + (best == row ? " (best peer)" : "")
             : "–";

@@ -5,6 +5,12 @@ internal sealed class Row(string name)
 {
     public string Name { get; } = name;
 
+    /// <summary>Whether its time may be the one that others are divided into.</summary>
+    public bool IsBaseline { get; init; }
+
+    /// <summary>False when it computes a related problem, whose result is another.</summary>
+    public bool IsSameProblem { get; init; } = true;
+
     /// <summary>How the problem was expressed, or why there are no times.</summary>
     public string Note { get; set; } = "";
 

@@ -41,6 +41,9 @@ public sealed class AttentionWorkload : Workload
 
     public bool IsHeadMajor { get; }
 
+    /// <summary>Whether rows see a window of the keys before them, and <see cref="CreateDense"/> something else therefore.</summary>
+    public bool HasWindow => Sizes.WindowLeft >= 0;
+
     /// <summary>[batchSize, queryLength, numHeads, headDim]</summary>
     public HostBuffer Query { get; }
 
@@ -56,6 +59,9 @@ public sealed class AttentionWorkload : Workload
     /// <summary>The scales of i8 values.</summary>
     public HostBuffer? ValueScale { get; }
 
+    /// <summary>The problem without its window.</summary>
+    public AttentionProblem Dense => Sizes with { WindowLeft = -1, SinkCount = 0 };
+
     public override string OperationName => _operation.Name;
 
     public override IProblem Problem => Sizes;
@@ -69,9 +75,28 @@ public sealed class AttentionWorkload : Workload
         Sizes with { BatchSize = 1, NumHeads = 1, NumKvHeads = 1, QueryLength = Math.Min(Sizes.QueryLength, 8), KvLength = 256 },
         IsHeadMajor);
 
-    public override Contender CreateEngine(Device device, bool isPlain)
+    public override Contender CreateEngine(Device device, bool isPlain) => CreateEngine(device, Sizes, isPlain);
+
+    /// <summary>The engine's kernel on the same tensors without the window.</summary>
+    public Contender CreateDense(Device device) => CreateEngine(device, Dense, isPlain: false);
+
+    /// <summary>The same numbers in another storage. The caller disposes it.</summary>
+    /// <exception cref="NotSupportedException">i8 beside a token-major cache, whose scales would lie in another order.</exception>
+    public override AttentionWorkload Store(DataType storage) => storage != DataType.Int8 || IsHeadMajor
+        ? new(this, storage)
+        : throw new NotSupportedException("i8 is measured with a head-major cache");
+
+    public override void Dispose()
     {
-        AttentionProblem p = Sizes;
+        Query.Dispose();
+        Key.Dispose();
+        Value.Dispose();
+        KeyScale?.Dispose();
+        ValueScale?.Dispose();
+    }
+
+    private Contender CreateEngine(Device device, AttentionProblem p, bool isPlain)
+    {
         var output = new HostBuffer(p.Type, p.GetOperand(AttentionProblem.Output).Shape.Count);
         var tensors = new Tensor?[p.OperandCount];
         tensors[AttentionProblem.Query] = Wrap(device, Query, p.GetOperand(AttentionProblem.Query).Shape);
@@ -89,21 +114,6 @@ public sealed class AttentionWorkload : Workload
                 tensors[i] = RandomTensors.Create(device, operand, i);
         }
         return CreateEngine(device, _operation, p, isPlain, output, tensors);
-    }
-
-    /// <summary>The same numbers in another storage. The caller disposes it.</summary>
-    /// <exception cref="NotSupportedException">i8 beside a token-major cache, whose scales would lie in another order.</exception>
-    public override AttentionWorkload Store(DataType storage) => storage != DataType.Int8 || IsHeadMajor
-        ? new(this, storage)
-        : throw new NotSupportedException("i8 is measured with a head-major cache");
-
-    public override void Dispose()
-    {
-        Query.Dispose();
-        Key.Dispose();
-        Value.Dispose();
-        KeyScale?.Dispose();
-        ValueScale?.Dispose();
     }
 
     private static (HostBuffer Values, HostBuffer Scales) Quantise(HostBuffer source, int width)

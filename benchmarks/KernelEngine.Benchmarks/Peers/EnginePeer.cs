@@ -5,5 +5,7 @@ public sealed class EnginePeer(Device device) : Peer(RowName)
 {
     public const string RowName = "KernelEngine";
 
+    public override bool IsBaseline => false;
+
     public override Contender Create(Workload workload) => workload.CreateEngine(device, isPlain: false);
 }

@@ -6,6 +6,8 @@ namespace KernelEngine.Benchmarks.Peers;
 /// </summary>
 public sealed class EngineStoragePeer(Device device, DataType storage) : Peer($"{EnginePeer.RowName} {storage.ToText()}")
 {
+    public override bool IsBaseline => false;
+
     public override Contender Create(Workload workload)
     {
         if (workload is not { StorageType: DataType.Float32 })

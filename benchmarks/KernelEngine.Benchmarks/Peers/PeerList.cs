@@ -3,6 +3,8 @@ namespace KernelEngine.Benchmarks.Peers;
 /// <summary>Who computes what: the engine first.</summary>
 internal static class PeerList
 {
+    private static readonly Peer[] NoPeers = [];
+
     public static IReadOnlyList<Peer> For(Workload workload, Device device, int threads) => workload switch
     {
         LinearWorkload =>
@@ -13,13 +15,15 @@ internal static class PeerList
         AttentionBackwardWorkload =>
         [
             new EnginePeer(device), new EngineStoragePeer(device, DataType.BFloat16),
-            new EngineStoragePeer(device, DataType.Float16), new TorchPeer(threads), new NaivePeer(device),
+            new EngineStoragePeer(device, DataType.Float16), new TorchPeer(threads),
+            new TorchStoragePeer(threads, DataType.BFloat16), new NaivePeer(device),
         ],
         _ =>
         [
-            new EnginePeer(device), new EngineStoragePeer(device, DataType.BFloat16),
-            new EngineStoragePeer(device, DataType.Float16), new EngineStoragePeer(device, DataType.Int8),
-            new TorchPeer(threads), new OnnxMultiHeadAttentionPeer(threads), new OnnxGroupQueryAttentionPeer(threads),
+            new EnginePeer(device), .. workload is AttentionWorkload { HasWindow: true } ? [new EngineDensePeer(device)] : NoPeers,
+            new EngineStoragePeer(device, DataType.BFloat16), new EngineStoragePeer(device, DataType.Float16),
+            new EngineStoragePeer(device, DataType.Int8), new TorchPeer(threads),
+            new TorchStoragePeer(threads, DataType.BFloat16), new OnnxMultiHeadAttentionPeer(threads), new OnnxGroupQueryAttentionPeer(threads),
             new NaivePeer(device),
         ],
     };

@@ -1,7 +1,10 @@
 using BenchmarkDotNet.Running;
 using KernelEngine.Benchmarks.Compare;
+using KernelEngine.Benchmarks.Plot;
 
 if (args is ["compare", .. string[] rest])
     return CompareCommand.Run(rest);
+if (args is ["plot", .. string[] plotted])
+    return PlotCommand.Run(plotted);
 BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);
 return 0;

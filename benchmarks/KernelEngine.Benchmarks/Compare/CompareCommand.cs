@@ -29,13 +29,9 @@ internal static class CompareCommand
             Console.Error.WriteLine($"Nothing is named '{string.Join("', '", options.Only)}'.\n{CompareOptions.Usage}");
             return 2;
         }
-        // The script that starts this in another root says so, since it is what has to be repeated.
-        string command = (Environment.GetEnvironmentVariable("KERNEL_ENGINE_BENCHMARK_COMMAND")
-            ?? "dotnet run -c Release --project benchmarks/KernelEngine.Benchmarks --") + " compare "
-            + string.Join(' ', args.ToArray().Select(arg => arg.Contains(' ', StringComparison.Ordinal) ? $"\"{arg}\"" : arg));
         string file = Path.GetFullPath(options.Output ?? Path.Combine(Machine.ResultsFolder(), "compare.md"));
         Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-        var report = new Report(Machine.Describe(command.TrimEnd(), options.Threads), options);
+        var report = new Report(Machine.Describe(Machine.Command("compare", args), options.Threads), options);
 
         using Device device = DeviceList.Open("cpu", options.Threads);
         foreach (Case problem in cases)

@@ -31,13 +31,13 @@ internal sealed record CompareOptions
     public string? Output { get; init; }
 
     /// <exception cref="FormatException">An option is unknown, or its value is missing or out of range.</exception>
-    public static CompareOptions Parse(ReadOnlySpan<string> args)
+    public static CompareOptions Parse(ReadOnlySpan<string> args, string usage = Usage)
     {
         var options = new CompareOptions();
         for (int i = 0; i < args.Length; i += 2)
         {
             string name = args[i];
-            string value = i + 1 < args.Length ? args[i + 1] : throw new FormatException($"'{name}' has no value.\n{Usage}");
+            string value = i + 1 < args.Length ? args[i + 1] : throw new FormatException($"'{name}' has no value.\n{usage}");
             options = name switch
             {
                 "--only" => options with { Only = [.. options.Only, value] },
@@ -46,7 +46,7 @@ internal sealed record CompareOptions
                 "--rounds" => options with { Rounds = Number(name, value) },
                 "--sample-ms" => options with { SampleSeconds = Number(name, value) / 1000.0 },
                 "--output" => options with { Output = value },
-                _ => throw new FormatException($"There is no option '{name}'.\n{Usage}"),
+                _ => throw new FormatException($"There is no option '{name}'.\n{usage}"),
             };
         }
         return options;

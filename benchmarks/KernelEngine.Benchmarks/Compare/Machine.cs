@@ -13,14 +13,20 @@ internal static partial class Machine
     /// <summary>The processor's name as its maker writes it.</summary>
     public static string Processor { get; } = CpuInfo("model name") ?? RuntimeInformation.ProcessArchitecture.ToString();
 
-    /// <summary>The processor's name as a folder's name: without trade marks and frequencies.</summary>
-    public static string ProcessorSlug
+    /// <summary>The processor's name without trade marks and frequencies, and its generation where that is known.</summary>
+    public static string ProcessorName =>
+        Noise().Replace(Processor, "").Trim() + (Generation() is { } generation ? " " + generation : "");
+
+    /// <summary>A text as a file's name: lower case, with hyphens between the words.</summary>
+    public static string ToSlug(string text) => NotWord().Replace(text, "-").Trim('-').ToLowerInvariant();
+
+    /// <summary>The command line that repeats this run. The script that starts it, maybe in another root, says its own name.</summary>
+    public static string Command(string name, ReadOnlySpan<string> args)
     {
-        get
-        {
-            string name = Noise().Replace(Processor, " ") + (Generation() is { } generation ? " " + generation : "");
-            return NotWord().Replace(name, "-").Trim('-').ToLowerInvariant();
-        }
+        string program = Environment.GetEnvironmentVariable("KERNEL_ENGINE_BENCHMARK_COMMAND")
+            ?? "dotnet run -c Release --project benchmarks/KernelEngine.Benchmarks --";
+        IEnumerable<string> words = args.ToArray().Select(arg => arg.Contains(' ', StringComparison.Ordinal) ? $"\"{arg}\"" : arg);
+        return string.Join(' ', [program, name, .. words]);
     }
 
     /// <summary>The header of a report.</summary>
@@ -47,7 +53,7 @@ internal static partial class Machine
         string root = folder is null
             ? Environment.CurrentDirectory
             : Path.Combine(folder, "benchmarks", "KernelEngine.Benchmarks");
-        return Path.Combine(root, "results", ProcessorSlug);
+        return Path.Combine(root, "results", ToSlug(ProcessorName));
     }
 
     private static string InstructionSets() =>

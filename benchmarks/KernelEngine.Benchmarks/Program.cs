@@ -1,10 +1,13 @@
 using BenchmarkDotNet.Running;
 using KernelEngine.Benchmarks.Compare;
+using KernelEngine.Benchmarks.Memory;
 using KernelEngine.Benchmarks.Plot;
 
 if (args is ["compare", .. string[] rest])
     return CompareCommand.Run(rest);
 if (args is ["plot", .. string[] plotted])
     return PlotCommand.Run(plotted);
+if (args is ["memory", .. string[] measured])
+    return MemoryCommand.Run(measured);
 BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);
 return 0;

@@ -3,14 +3,15 @@ using KernelEngine.Kernels.Cpu.Primitives;
 namespace KernelEngine.Kernels.Cpu.Attention;
 
 /// <summary>
-/// The online softmax of one query row (Milakov and Gimelshein 2018, arXiv:1805.02867) in base 2. Its state is the maximum
-/// score m, the total l = Σ 2^(s − m) and the sums Σ 2^(s − m) · v. A row that saw no key has m = −∞, l = 0 and sums of 0.
+/// The online softmax of one query row (Milakov and Gimelshein 2018, arXiv:1805.02867) in base 2. Its state is the largest
+/// score m (or one up to 8 below it), the total l = Σ 2^(s − m) and the sums Σ 2^(s − m) · v. A row that saw no key has m = −∞, l = 0 and sums of 0.
 /// </summary>
 internal static unsafe class AttentionRow<TSimd, TVector>
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
     private const float Log2E = 1.44269504f;
+    private const float Slack = 8f; // in base 2
     private const double Ln2 = 0.69314718055994531;
 
     /// <summary>Loads a query row times scale · log2 e, so that scores come out in base 2.</summary>
@@ -29,8 +30,8 @@ internal static unsafe class AttentionRow<TSimd, TVector>
     }
 
     /// <summary>
-    /// Takes up the scores of one block of keys: replaces them by 2^(s − m) for the new maximum m, and rescales what was
-    /// summed under the old one.
+    /// Takes up the scores of one block of keys: replaces them by 2^(s − m) for the new m, and rescales what was summed under
+    /// the old one.
     /// </summary>
     /// <param name="scores">The row's scores, at least one.</param>
     /// <param name="count">How many.</param>
@@ -40,18 +41,27 @@ internal static unsafe class AttentionRow<TSimd, TVector>
     /// <param name="width">A multiple of the vector width.</param>
     public static void Update(float* scores, int count, ref float maximum, ref float total, float* sums, int width)
     {
-        float newMaximum = Math.Max(maximum, Softmax<TSimd, TVector>.Max(scores, count));
-        float shift = newMaximum == float.NegativeInfinity ? 0f : newMaximum; // −∞ − (−∞) would be NaN
-        float blockTotal = Softmax<TSimd, TVector>.Exp2InPlace(scores, count, shift);
-        if (newMaximum != maximum)
-        {
-            float factor = MathF.Pow(2f, maximum - shift);
-            total *= factor;
-            Scale(sums, width, factor);
-            maximum = newMaximum;
-        }
-        total += blockTotal;
+        Raise(scores, count, ref maximum, ref total, sums, width);
+        total += Softmax<TSimd, TVector>.Exp2InPlace(scores, count, Shift(maximum));
     }
+
+    /// <summary>
+    /// The first half of <see cref="Update"/>: raises m to the largest score where that is more than 2^8 times as much, and
+    /// rescales. Below that, weights of up to 2^8 lose nothing, and hardly any block after a row's first needs rescaling.
+    /// </summary>
+    public static void Raise(float* scores, int count, ref float maximum, ref float total, float* sums, int width)
+    {
+        float newMaximum = Softmax<TSimd, TVector>.Max(scores, count);
+        if (newMaximum <= maximum + Slack) // not so when it is NaN
+            return;
+        float factor = MathF.Pow(2f, maximum - Shift(newMaximum));
+        total *= factor;
+        Scale(sums, width, factor);
+        maximum = newMaximum;
+    }
+
+    /// <summary>What to subtract from scores under m: −∞ − (−∞) would be NaN.</summary>
+    public static float Shift(float maximum) => maximum == float.NegativeInfinity ? 0f : maximum;
 
     /// <summary>sums *= factor.</summary>
     public static void Scale(float* sums, int width, float factor)

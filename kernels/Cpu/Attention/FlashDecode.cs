@@ -572,7 +572,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             AddValues<TSource, TCareful>(scratch.SeenScores, rows, scratch.SeenValues, count, sums);
         }
 
-        // sums[r] += Σ_j weights[r, j] · v_j. Wide elements are streamed for two rows and whole value rows at a time; narrow
+        // sums[r] += Σ_j weights[r, j] · v_j. Wide elements are streamed for as many rows as fit the registers beside whole
+        // value rows: memory is read in order, and the later rows find the block in the second-level cache. Narrow
         // ones for four rows and four vectors, so that each is widened once.
         private readonly void AddValues<TSource, TCareful>(float* weights, int rows, byte** values, int count, float* sums)
             where TSource : struct, ISource<TVector>
@@ -595,10 +596,17 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                     AddFour<TSource, TCareful, Counts.One>(weights, values, count, Math.Min(column, size - w), sums + column, width);
                 return;
             }
+            if (TSimd.TileVectors == 4 && rows >= 3)
+            {
+                AddRows<TSource, TCareful, Counts.Three>(weights, values, count, size, sums, width);
+                rows -= 3;
+                weights += 3 * ScoreStride;
+                sums += 3 * width;
+            }
             for (; rows >= 2; rows -= 2, weights += 2 * ScoreStride, sums += 2 * width)
-                AddPair<TSource, TCareful, Counts.Two>(weights, values, count, size, sums, width);
+                AddRows<TSource, TCareful, Counts.Two>(weights, values, count, size, sums, width);
             if (rows > 0)
-                AddPair<TSource, TCareful, Counts.One>(weights, values, count, size, sums, width);
+                AddRows<TSource, TCareful, Counts.One>(weights, values, count, size, sums, width);
         }
 
         private static void AddFour<TSource, TCareful, TCount>(float* weights, byte** values, int count, long column, float* sums, int width)
@@ -610,7 +618,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 AddColumnsOfFour<TCareful, TCount>(weights, values, count, column, sums, width);
         }
 
-        private static void AddPair<TSource, TCareful, TRowCount>(float* weights, byte** values, int count, int size, float* sums, int width)
+        private static void AddRows<TSource, TCareful, TRowCount>(float* weights, byte** values, int count, int size, float* sums, int width)
             where TSource : struct, ISource<TVector>
             where TCareful : struct, ISource<TVector>
             where TRowCount : struct, ICount
@@ -631,8 +639,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             where TRowCount : struct, ICount
             where TCount : struct, ICount
         {
-            if (!AddColumnsOfTwo<TSource, TRowCount, TCount>(weights, values, count, column, sums, width))
-                AddColumnsOfTwo<TCareful, TRowCount, TCount>(weights, values, count, column, sums, width);
+            if (!AddWholeRows<TSource, TRowCount, TCount>(weights, values, count, column, sums, width))
+                AddWholeRows<TCareful, TRowCount, TCount>(weights, values, count, column, sums, width);
         }
 
         // Values shorter than a vector.
@@ -668,9 +676,9 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 _ => ScoreFour<TSource>(q, keys, count, size, width, scores),
             };
 
-        // Two keys at a time: the four query vectors, loaded once for both, feed eight multiply-adds that do not wait for one
-        // another. Keys are read in the order of memory. Asking for the block's values meanwhile made it a fifth slower: the
-        // hardware's own prefetching does better.
+        // Long rows are read one after another: two rows at once, 512 bytes and more apart, are fetched from memory a third
+        // slower. Two keys at a time halve the loads of queries, which is what bounds short rows. Asking for the block's values
+        // meanwhile made it a fifth slower: the hardware's own prefetching does better.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
         private static bool ScoreFour<TSource>(float* q, byte** keys, int count, int size, int width, float* scores)
             where TSource : struct, ISource<TVector>
@@ -687,8 +695,17 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 for (long c = 0; c < width; c += w)
                 {
                     long at = Smaller(c, last);
+                    TVector a = TSource.Load(k, at);
+                    if (TSource.Size == sizeof(float))
+                    {
+                        s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), a, s0);
+                        s1 = TSimd.MultiplyAdd(TSimd.Load(q1 + c), a, s1);
+                        s2 = TSimd.MultiplyAdd(TSimd.Load(q2 + c), a, s2);
+                        s3 = TSimd.MultiplyAdd(TSimd.Load(q3 + c), a, s3);
+                        continue;
+                    }
                     seen = TSource.Watch(TSource.Watch(seen, k, at), l, at);
-                    TVector a = TSource.Load(k, at), b = TSource.Load(l, at), x = TSimd.Load(q + c);
+                    TVector b = TSource.Load(l, at), x = TSimd.Load(q + c);
                     s0 = TSimd.MultiplyAdd(x, a, s0);
                     t0 = TSimd.MultiplyAdd(x, b, t0);
                     x = TSimd.Load(q1 + c);
@@ -700,6 +717,14 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                     x = TSimd.Load(q3 + c);
                     s3 = TSimd.MultiplyAdd(x, a, s3);
                     t3 = TSimd.MultiplyAdd(x, b, t3);
+                }
+                for (long c = 0; TSource.Size == sizeof(float) && c < width; c += w)
+                {
+                    TVector b = TSource.Load(l, Smaller(c, last));
+                    t0 = TSimd.MultiplyAdd(TSimd.Load(q + c), b, t0);
+                    t1 = TSimd.MultiplyAdd(TSimd.Load(q1 + c), b, t1);
+                    t2 = TSimd.MultiplyAdd(TSimd.Load(q2 + c), b, t2);
+                    t3 = TSimd.MultiplyAdd(TSimd.Load(q3 + c), b, t3);
                 }
                 Vector128<float> s = TSimd.SumFour(s0, s1, s2, s3), t = TSimd.SumFour(t0, t1, t2, t3);
                 StorePairs(Vectors.UnpackLow(s, t), scores + j);
@@ -723,13 +748,26 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 for (long c = 0; c < width; c += w)
                 {
                     long at = Smaller(c, last);
+                    TVector a = TSource.Load(k, at);
+                    if (TSource.Size == sizeof(float))
+                    {
+                        s0 = TSimd.MultiplyAdd(TSimd.Load(q + c), a, s0);
+                        s1 = TSimd.MultiplyAdd(TSimd.Load(q1 + c), a, s1);
+                        continue;
+                    }
                     seen = TSource.Watch(TSource.Watch(seen, k, at), l, at);
-                    TVector a = TSource.Load(k, at), b = TSource.Load(l, at), x = TSimd.Load(q + c);
+                    TVector b = TSource.Load(l, at), x = TSimd.Load(q + c);
                     s0 = TSimd.MultiplyAdd(x, a, s0);
                     t0 = TSimd.MultiplyAdd(x, b, t0);
                     x = TSimd.Load(q1 + c);
                     s1 = TSimd.MultiplyAdd(x, a, s1);
                     t1 = TSimd.MultiplyAdd(x, b, t1);
+                }
+                for (long c = 0; TSource.Size == sizeof(float) && c < width; c += w)
+                {
+                    TVector b = TSource.Load(l, Smaller(c, last));
+                    t0 = TSimd.MultiplyAdd(TSimd.Load(q + c), b, t0);
+                    t1 = TSimd.MultiplyAdd(TSimd.Load(q1 + c), b, t1);
                 }
                 StorePairs(TSimd.SumFour(s0, t0, s1, t1), scores + j);
             }
@@ -740,26 +778,32 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
         private static bool ScoreOne<TSource>(float* q, byte** keys, int count, int size, int width, float* scores)
             where TSource : struct, ISource<TVector>
         {
-            int w = TSimd.Width;
-            long last = size - w;
             Vector256<ushort> seen = Vector256<ushort>.Zero;
             for (int j = 0; j < count; j += 4)
             {
-                byte* k0 = keys[j], k1 = keys[Math.Min(j + 1, count - 1)], k2 = keys[Math.Min(j + 2, count - 1)], k3 = keys[Math.Min(j + 3, count - 1)];
-                TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
-                for (long c = 0; c < width; c += w)
-                {
-                    long at = Smaller(c, last);
-                    TVector x = TSimd.Load(q + c);
-                    seen = TSource.Watch(TSource.Watch(TSource.Watch(TSource.Watch(seen, k0, at), k1, at), k2, at), k3, at);
-                    s0 = TSimd.MultiplyAdd(x, TSource.Load(k0, at), s0);
-                    s1 = TSimd.MultiplyAdd(x, TSource.Load(k1, at), s1);
-                    s2 = TSimd.MultiplyAdd(x, TSource.Load(k2, at), s2);
-                    s3 = TSimd.MultiplyAdd(x, TSource.Load(k3, at), s3);
-                }
+                TVector s0 = Dot<TSource>(q, keys[j], size, width, ref seen);
+                TVector s1 = Dot<TSource>(q, keys[Math.Min(j + 1, count - 1)], size, width, ref seen);
+                TVector s2 = Dot<TSource>(q, keys[Math.Min(j + 2, count - 1)], size, width, ref seen);
+                TVector s3 = Dot<TSource>(q, keys[Math.Min(j + 3, count - 1)], size, width, ref seen);
                 TSimd.SumFour(s0, s1, s2, s3).Store(scores + j);
             }
             return TSource.IsTrusted(seen);
+        }
+
+        // Lanes of q · k. One chain of sums a key: those of the keys around it fill the waits.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static TVector Dot<TSource>(float* q, byte* key, int size, int width, ref Vector256<ushort> seen)
+            where TSource : struct, ISource<TVector>
+        {
+            long last = size - TSimd.Width;
+            TVector sum = TSimd.Zero;
+            for (long c = 0; c < width; c += TSimd.Width)
+            {
+                long at = Smaller(c, last);
+                seen = TSource.Watch(seen, key, at);
+                sum = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, at), sum);
+            }
+            return sum;
         }
 
         // Keys shorter than a vector.
@@ -790,9 +834,9 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             *(double*)(scores + ScoreStride) = pairs.AsDouble().GetElement(1);
         }
 
-        // One or two rows; up to eight vectors of each stay in registers over the block.
+        // One to three rows; up to eight vectors of each stay in registers over the block.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static bool AddColumnsOfTwo<TSource, TRowCount, TCount>(
+        private static bool AddWholeRows<TSource, TRowCount, TCount>(
             float* p, byte** rows, int count, long column, float* sums, int width)
             where TSource : struct, ISource<TVector>
             where TRowCount : struct, ICount
@@ -801,54 +845,54 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             int w = TSimd.Width;
             float* o = sums;
             float* o1 = TRowCount.Value > 1 ? o + width : o;
+            float* o2 = TRowCount.Value > 2 ? o1 + width : o;
             TVector a0 = TSimd.Load(o), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
             TVector b0 = TSimd.Load(o1), b1 = b0, b2 = b0, b3 = b0, b4 = b0, b5 = b0, b6 = b0, b7 = b0;
-            if (TCount.Value > 1) (a1, a2, a3) = (TSimd.Load(o + w), TSimd.Load(o + 2 * w), TSimd.Load(o + 3 * w));
-            if (TCount.Value > 1) (b1, b2, b3) = (TSimd.Load(o1 + w), TSimd.Load(o1 + 2 * w), TSimd.Load(o1 + 3 * w));
+            TVector c0 = TSimd.Load(o2), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0;
+            if (TCount.Value > 1)
+            {
+                (a1, a2, a3) = (TSimd.Load(o + w), TSimd.Load(o + 2 * w), TSimd.Load(o + 3 * w));
+                (b1, b2, b3) = (TSimd.Load(o1 + w), TSimd.Load(o1 + 2 * w), TSimd.Load(o1 + 3 * w));
+                (c1, c2, c3) = (TSimd.Load(o2 + w), TSimd.Load(o2 + 2 * w), TSimd.Load(o2 + 3 * w));
+            }
             if (TCount.Value > 4)
             {
                 (a4, a5, a6, a7) = (TSimd.Load(o + 4 * w), TSimd.Load(o + 5 * w), TSimd.Load(o + 6 * w), TSimd.Load(o + 7 * w));
                 (b4, b5, b6, b7) = (TSimd.Load(o1 + 4 * w), TSimd.Load(o1 + 5 * w), TSimd.Load(o1 + 6 * w), TSimd.Load(o1 + 7 * w));
+                (c4, c5, c6, c7) = (TSimd.Load(o2 + 4 * w), TSimd.Load(o2 + 5 * w), TSimd.Load(o2 + 6 * w), TSimd.Load(o2 + 7 * w));
             }
             Vector256<ushort> seen = Vector256<ushort>.Zero;
             for (int j = 0; j < count; j++)
             {
                 byte* values = rows[j];
-                TVector x = TSimd.Broadcast(p[j]), y = x;
+                TVector x = TSimd.Broadcast(p[j]), y = x, z = x;
                 if (TRowCount.Value > 1) y = TSimd.Broadcast(p[ScoreStride + j]);
+                if (TRowCount.Value > 2) z = TSimd.Broadcast(p[2 * ScoreStride + j]);
                 seen = TSource.Watch(seen, values, column);
                 TVector v = TSource.Load(values, column);
-                a0 = TSimd.MultiplyAdd(x, v, a0);
-                if (TRowCount.Value > 1) b0 = TSimd.MultiplyAdd(y, v, b0);
+                AddTo<TRowCount>(x, y, z, v, ref a0, ref b0, ref c0);
                 if (TCount.Value > 1)
                 {
                     seen = TSource.Watch(TSource.Watch(TSource.Watch(seen, values, column + w), values, column + 2 * w), values, column + 3 * w);
                     v = TSource.Load(values, column + w);
-                    a1 = TSimd.MultiplyAdd(x, v, a1);
-                    if (TRowCount.Value > 1) b1 = TSimd.MultiplyAdd(y, v, b1);
+                    AddTo<TRowCount>(x, y, z, v, ref a1, ref b1, ref c1);
                     v = TSource.Load(values, column + 2 * w);
-                    a2 = TSimd.MultiplyAdd(x, v, a2);
-                    if (TRowCount.Value > 1) b2 = TSimd.MultiplyAdd(y, v, b2);
+                    AddTo<TRowCount>(x, y, z, v, ref a2, ref b2, ref c2);
                     v = TSource.Load(values, column + 3 * w);
-                    a3 = TSimd.MultiplyAdd(x, v, a3);
-                    if (TRowCount.Value > 1) b3 = TSimd.MultiplyAdd(y, v, b3);
+                    AddTo<TRowCount>(x, y, z, v, ref a3, ref b3, ref c3);
                 }
                 if (TCount.Value > 4)
                 {
                     seen = TSource.Watch(TSource.Watch(seen, values, column + 4 * w), values, column + 5 * w);
                     seen = TSource.Watch(TSource.Watch(seen, values, column + 6 * w), values, column + 7 * w);
                     v = TSource.Load(values, column + 4 * w);
-                    a4 = TSimd.MultiplyAdd(x, v, a4);
-                    if (TRowCount.Value > 1) b4 = TSimd.MultiplyAdd(y, v, b4);
+                    AddTo<TRowCount>(x, y, z, v, ref a4, ref b4, ref c4);
                     v = TSource.Load(values, column + 5 * w);
-                    a5 = TSimd.MultiplyAdd(x, v, a5);
-                    if (TRowCount.Value > 1) b5 = TSimd.MultiplyAdd(y, v, b5);
+                    AddTo<TRowCount>(x, y, z, v, ref a5, ref b5, ref c5);
                     v = TSource.Load(values, column + 6 * w);
-                    a6 = TSimd.MultiplyAdd(x, v, a6);
-                    if (TRowCount.Value > 1) b6 = TSimd.MultiplyAdd(y, v, b6);
+                    AddTo<TRowCount>(x, y, z, v, ref a6, ref b6, ref c6);
                     v = TSource.Load(values, column + 7 * w);
-                    a7 = TSimd.MultiplyAdd(x, v, a7);
-                    if (TRowCount.Value > 1) b7 = TSimd.MultiplyAdd(y, v, b7);
+                    AddTo<TRowCount>(x, y, z, v, ref a7, ref b7, ref c7);
                 }
             }
             if (!TSource.IsTrusted(seen))
@@ -860,10 +904,25 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
                 StoreFour<TCount>(o1, b0, b1, b2, b3);
             if (TRowCount.Value > 1 && TCount.Value > 4)
                 StoreFour<TCount>(o1 + 4 * w, b4, b5, b6, b7);
+            if (TRowCount.Value > 2)
+                StoreFour<TCount>(o2, c0, c1, c2, c3);
+            if (TRowCount.Value > 2 && TCount.Value > 4)
+                StoreFour<TCount>(o2 + 4 * w, c4, c5, c6, c7);
             return true;
         }
 
-        // Four rows; one or four vectors of each stay in registers over the block.
+        // Adds v times each row's weight to that row's sum.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void AddTo<TRowCount>(TVector x, TVector y, TVector z, TVector v, ref TVector a, ref TVector b, ref TVector c)
+            where TRowCount : struct, ICount
+        {
+            a = TSimd.MultiplyAdd(x, v, a);
+            if (TRowCount.Value > 1) b = TSimd.MultiplyAdd(y, v, b);
+            if (TRowCount.Value > 2) c = TSimd.MultiplyAdd(z, v, c);
+        }
+
+        // Four rows; one or four vectors of each stay in registers over the block. What the next pass reads is asked for
+        // along with its neighbours, so that memory is read in order.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
         private static bool AddColumnsOfFour<TSource, TCount>(float* p, byte** rows, int count, long column, float* sums, int width)
             where TSource : struct, ISource<TVector>
@@ -886,6 +945,12 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             {
                 byte* values = rows[j];
                 TVector x = TSimd.Broadcast(p[j]), y = TSimd.Broadcast(p1[j]), z = TSimd.Broadcast(p2[j]), u = TSimd.Broadcast(p3[j]);
+                if (TCount.Value > 1)
+                {
+                    byte* next = values + (column + 4 * w) * TSource.Size;
+                    Vectors.Prefetch(next);
+                    if (TSource.Size > 1) Vectors.Prefetch(next + 64);
+                }
                 seen = TSource.Watch(seen, values, column);
                 TVector v = TSource.Load(values, column);
                 a0 = TSimd.MultiplyAdd(x, v, a0);

@@ -14,9 +14,10 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// make a tile; a tile computes the panels of keys that any of its rows sees, so a window costs its length and a mask costs
 /// what it leaves. Within them a hidden key has p = 0, which the micro-kernel may multiply by a finite value; a block with a
 /// value that is not finite goes key by key instead, so that no row takes up what it does not see.
-/// Parallel scheme: a task is one (sequence, key/value head); a thread packs the head's keys (transposed) and values into
-/// tile panels once and uses them for every query row of the group. Query blocks are dealt in order, by the number of keys
-/// they see; threads that share a task each pack the keys that their own blocks see.
+/// Parallel scheme: a task is one (sequence, key/value head); a thread packs the blocks of keys (transposed) and values that
+/// its query rows see into tile panels, once for all of the group. Threads claim whole tasks as they become free; the last
+/// ones, one a thread, are claimed query block by query block, and a thread that is done helps the others. Each row is
+/// computed by one thread in the order of the keys, so that the bits depend neither on timing nor on the number of threads.
 /// Workspace per thread: kvLength · (headDim + valueHeadDim) floats of panels, and 96 · (headDim + 256 + valueHeadDim).
 /// Cost: 2 · rows · visible keys · (headDim + valueHeadDim) FLOPs; reads each key and value once per task.
 /// </summary>
@@ -27,7 +28,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     private const int BlockM = 96;
     private const int BlockN = 256;
     private const int TileRows = MatrixTile<TSimd, TVector>.Rows;
-    private const double PackCost = 4; // a key and its value are moved in about the instructions of four query rows
+    private const int LineBytes = 64;
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
@@ -41,7 +42,8 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     private static int Columns => MatrixTile<TSimd, TVector>.Columns;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) => checked(threads * new Plan(problem).Floats * sizeof(float));
+    public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) =>
+        checked(threads * (new Plan(problem).Floats * sizeof(float) + LineBytes));
 
     /// <inheritdoc/>
     public override void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
@@ -49,14 +51,15 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
         if (problem.BatchSize == 0 || problem.QueryLength == 0 || problem.NumHeads == 0)
             return;
         var body = new Body { Call = new AttentionCall(problem, operands), Plan = new Plan(problem), Workspace = (float*)workspace };
+        new Span<byte>(body.ClaimedUnits(0, workers.Count), LineBytes * workers.Count).Clear();
         workers.Run(ref body);
     }
 
     // Where each thread's buffers lie in its part of the workspace, in floats.
     private readonly struct Plan
     {
-        public readonly long Keys, Values, Finiteness, QueryRows, Scores, Visible, Sums, State, Row, Floats;
-        public readonly int ValueWidth;
+        public readonly long Keys, Values, Finiteness, Packed, QueryRows, Scores, Visible, Sums, State, Row, Floats;
+        public readonly int ValueWidth, KeyBlocks;
 
         public Plan(in AttentionProblem problem)
         {
@@ -65,7 +68,9 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             Keys = 0;
             Values = checked(Keys + paddedKeys * problem.HeadDim);
             Finiteness = checked(Values + paddedKeys * ValueWidth);
-            QueryRows = checked(Finiteness + (paddedKeys / BlockN + 16) / 16 * 16);
+            KeyBlocks = (int)(((long)problem.KvLength + BlockN - 1) / BlockN);
+            Packed = checked(Finiteness + (KeyBlocks + 15L) / 16 * 16);
+            QueryRows = checked(Packed + (2L * KeyBlocks + 15) / 16 * 16);
             Scores = QueryRows + BlockM * problem.HeadDim;
             Visible = Scores + BlockM * BlockN;
             Sums = Visible + TileRows * BlockN;
@@ -102,72 +107,46 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
         public AttentionCall Call;
         public Plan Plan;
         public float* Workspace;
+        public long ClaimedTasks;
 
-        public readonly void Execute(int worker, int workers)
+        public void Execute(int worker, int workers)
         {
-            double total = 0, before = 0;
-            for (int s = 0; s < Call.Problem.NumSequences; s++)
+            float* workspace = Workspace + worker * Plan.Floats;
+            new Span<long>(workspace + Plan.Packed, Plan.KeyBlocks).Clear();
+            long tasks = (long)Call.Problem.NumSequences * Call.Problem.NumKvHeads, shared = Math.Min(tasks, workers), whole = tasks - shared;
+            for (long task = Claim(ref ClaimedTasks); task < whole; task = Claim(ref ClaimedTasks))
             {
-                for (int kvHead = 0; kvHead < Call.Problem.NumKvHeads; kvHead++)
-                    total += TaskCost(Call.GetSequence(s, kvHead), kvHead);
+                AttentionSequence sequence = GetSequence(task, out int kvHead);
+                for (long unit = 0; unit < Units(sequence); unit++)
+                    RunQueryBlock(sequence, kvHead, unit, task, workspace);
             }
-            for (int s = 0; s < Call.Problem.NumSequences; s++)
+            for (long i = 0; i < shared; i++)
             {
-                for (int kvHead = 0; kvHead < Call.Problem.NumKvHeads; kvHead++)
-                    RunTask(Call.GetSequence(s, kvHead), kvHead, ref before, total, worker, workers, Workspace + worker * Plan.Floats);
+                long number = (worker + i) % shared, task = whole + number;
+                AttentionSequence sequence = GetSequence(task, out int kvHead);
+                long units = Units(sequence);
+                ref long claimed = ref *ClaimedUnits(number, workers);
+                for (long unit = Claim(ref claimed); unit < units; unit = Claim(ref claimed))
+                    RunQueryBlock(sequence, kvHead, units - 1 - unit, task, workspace); // causal: the longest first
             }
         }
 
-        private readonly double TaskCost(in AttentionSequence sequence, int kvHead)
+        // The counter of a shared task, on a cache line of its own.
+        public readonly long* ClaimedUnits(long number, int workers) =>
+            (long*)((byte*)(Workspace + workers * Plan.Floats) + number * LineBytes);
+
+        private static long Claim(ref long next) => Interlocked.Increment(ref next) - 1;
+
+        private readonly AttentionSequence GetSequence(long task, out int kvHead)
         {
-            double cost = 0;
-            int blocks = Blocks(sequence);
-            for (int unit = 0; unit < blocks * Call.Problem.GroupSize; unit++)
-                cost += UnitCost(sequence, kvHead, unit, blocks);
-            return cost;
+            kvHead = (int)(task % Call.Problem.NumKvHeads);
+            return Call.GetSequence((int)(task / Call.Problem.NumKvHeads), kvHead);
         }
 
-        private static int Blocks(in AttentionSequence sequence) => (sequence.QueryLength + BlockM - 1) / BlockM;
+        private static int Blocks(in AttentionSequence sequence) => (int)(((long)sequence.QueryLength + BlockM - 1) / BlockM);
 
-        // Units of a task are its query blocks, head by head. What one costs: the keys its rows see, of which a part of a panel
-        // costs as much as a whole one, and its part of the packing.
-        private readonly double UnitCost(in AttentionSequence sequence, int kvHead, int unit, int blocks)
-        {
-            int head = kvHead * Call.Problem.GroupSize + unit / blocks, first = unit % blocks * BlockM;
-            int rows = Math.Min(BlockM, sequence.QueryLength - first);
-            double keys = (Call.GetRange(sequence, head, first).Count + (double)Call.GetRange(sequence, head, first + rows - 1).Count) / 2;
-            return rows * (keys + Columns) + PackCost * sequence.KvLength / (blocks * (double)Call.Problem.GroupSize);
-        }
-
-        // Does the units of one key/value head that belong to `worker`. They follow one another, since a unit belongs to the
-        // worker whose part of the total cost holds the unit's middle.
-        private readonly void RunTask(
-            in AttentionSequence sequence, int kvHead, ref double before, double total, int worker, int workers, float* workspace)
-        {
-            int blocks = Blocks(sequence), units = blocks * Call.Problem.GroupSize, first = units, last = 0;
-            for (int unit = 0; unit < units; unit++)
-            {
-                double cost = UnitCost(sequence, kvHead, unit, blocks);
-                if (Math.Min((int)((before + cost / 2) / total * workers), workers - 1) == worker)
-                    (first, last) = (Math.Min(first, unit), unit + 1);
-                before += cost;
-            }
-            if (first >= last)
-                return;
-            var reach = new Reach();
-            for (int unit = first; unit < last; unit++)
-                AddReach(sequence, kvHead * Call.Problem.GroupSize + unit / blocks, unit % blocks * BlockM, ref reach);
-            for (int key0 = reach.NextBlock(0); !reach.IsDone(key0); key0 = reach.NextBlock(key0 + BlockN))
-                PackBlock(sequence, kvHead, key0, Math.Min(BlockN, sequence.KvLength - key0), workspace);
-            for (int unit = first; unit < last; unit++)
-                RunQueryBlock(sequence, kvHead, kvHead * Call.Problem.GroupSize + unit / blocks, unit % blocks * BlockM, workspace);
-        }
-
-        private readonly void AddReach(in AttentionSequence sequence, int head, int row0, ref Reach reach)
-        {
-            for (int r = row0; r < Math.Min(row0 + BlockM, sequence.QueryLength); r++)
-                reach.Add(Call.GetRange(sequence, head, r));
-        }
+        // The units of a task are its query blocks, head by head.
+        private readonly long Units(in AttentionSequence sequence) => (long)Blocks(sequence) * Call.Problem.GroupSize;
 
         private readonly void PackBlock(in AttentionSequence sequence, int kvHead, int key0, int count, float* workspace)
         {
@@ -212,8 +191,9 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
 
         private readonly float* ValuePanel(float* workspace, int column) => workspace + Plan.Values + (long)column * Call.Problem.KvLength;
 
-        private readonly void RunQueryBlock(in AttentionSequence sequence, int kvHead, int head, int row0, float* workspace)
+        private readonly void RunQueryBlock(in AttentionSequence sequence, int kvHead, long unit, long task, float* workspace)
         {
+            int blocks = Blocks(sequence), head = kvHead * Call.Problem.GroupSize + (int)(unit / blocks), row0 = (int)(unit % blocks) * BlockM;
             int rows = Math.Min(BlockM, sequence.QueryLength - row0), headDim = Call.Problem.HeadDim;
             float* queryRows = workspace + Plan.QueryRows;
             float* sums = workspace + Plan.Sums;
@@ -233,6 +213,12 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             var transform = new ScoreTransform<TSimd, TVector>(Call, sequence, head);
             for (int key0 = reach.NextBlock(0); !reach.IsDone(key0); key0 = reach.NextBlock(key0 + BlockN))
             {
+                ref long packed = ref ((long*)(workspace + Plan.Packed))[key0 / BlockN];
+                if (packed != task + 1)
+                {
+                    PackBlock(sequence, kvHead, key0, Math.Min(BlockN, sequence.KvLength - key0), workspace);
+                    packed = task + 1;
+                }
                 for (int r = 0; r < rows; r += TileRows)
                     RunTile(transform, ranges + r, row0 + r, r, Math.Min(TileRows, rows - r), key0, workspace);
             }
@@ -274,6 +260,8 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             bool isFinite = workspace[Plan.Finiteness + key0 / BlockN] == 0f;
             float* maxima = workspace + Plan.State + r, totals = maxima + BlockM;
             float* sums = workspace + Plan.Sums + r * Plan.ValueWidth;
+            // All maxima before the first exponential: the reductions of several rows overlap.
+            (int From, int To)* seen = stackalloc (int, int)[TileRows];
             for (int i = 0; i < rows; i++)
             {
                 // The row's keys: from .. to − 1, of which those of a gap between sinks and window are hidden one by one.
@@ -289,9 +277,19 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 if (!isFinite)
                     Keep(p, begin, from, to, stop, workspace + Plan.Visible + i * BlockN);
                 if (from < to)
-                    AttentionRow<TSimd, TVector>.Update(p + from, to - from, ref maxima[i], ref totals[i], sums + i * Plan.ValueWidth, Plan.ValueWidth);
-                new Span<float>(p + begin, from - begin).Clear();
-                new Span<float>(p + to, stop - to).Clear();
+                    AttentionRow<TSimd, TVector>.Raise(p + from, to - from, ref maxima[i], ref totals[i], sums + i * Plan.ValueWidth, Plan.ValueWidth);
+                (seen[i].From, seen[i].To) = (from, to);
+            }
+            for (int i = 0; i < rows; i++)
+            {
+                (int from, int to) = seen[i];
+                float* p = s + i * BlockN;
+                if (from < to)
+                    totals[i] += Softmax<TSimd, TVector>.Exp2InPlace(p + from, to - from, AttentionRow<TSimd, TVector>.Shift(maxima[i]));
+                if (begin < from)
+                    new Span<float>(p + begin, from - begin).Clear();
+                if (to < stop)
+                    new Span<float>(p + to, stop - to).Clear();
             }
             while (live != 0)
             {

@@ -112,7 +112,7 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     {
         // 2^x = 2^n · 2^f with n = round(x), f in [-1/2, 1/2]: a degree-6 polynomial for 2^f and one instruction that adds n
         // to the exponent and rounds to zero below the subnormals.
-        Vector512<float> x = Avx512F.Max(value, Vector512.Create(-200f)); // max(a, b) gives b when a is NaN: restored below
+        Vector512<float> x = Avx512F.Max(Vector512.Create(-200f), value); // gives the second when one is NaN
         Vector512<float> n = Avx512F.RoundScale(x, 0x08);
         Vector512<float> f = x - n;
         Vector512<float> p = Vector512.Create(Exp2Polynomial.C6);
@@ -122,8 +122,7 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
         p = Avx512F.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.C2));
         p = Avx512F.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.C1));
         p = Avx512F.FusedMultiplyAdd(p, f, Vector512<float>.One);
-        Vector512<float> result = Avx512F.Scale(p, n);
-        return Vector512.ConditionalSelect(Vector512.Equals(value, value), result, value);
+        return Avx512F.Scale(p, n);
     }
 
     /// <inheritdoc/>

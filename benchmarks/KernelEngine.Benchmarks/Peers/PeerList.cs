@@ -23,8 +23,8 @@ internal static class PeerList
             new EnginePeer(device), .. workload is AttentionWorkload { HasWindow: true } ? [new EngineDensePeer(device)] : NoPeers,
             new EngineStoragePeer(device, DataType.BFloat16), new EngineStoragePeer(device, DataType.Float16),
             new EngineStoragePeer(device, DataType.Int8), new TorchPeer(threads),
-            new TorchStoragePeer(threads, DataType.BFloat16), new OnnxMultiHeadAttentionPeer(threads), new OnnxGroupQueryAttentionPeer(threads),
-            new NaivePeer(device),
+            new TorchStoragePeer(threads, DataType.BFloat16), new OnnxMultiHeadAttentionPeer(threads),
+            new OnnxGroupQueryAttentionPeer(threads), new NaivePeer(device),
         ],
     };
 }

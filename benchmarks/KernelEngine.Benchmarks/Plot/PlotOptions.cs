@@ -59,6 +59,8 @@ internal sealed record PlotOptions(string Problem, IReadOnlyList<int> Lengths, C
                 : throw new FormatException($"'--lengths' must be numbers from 1, with commas, but has '{word}'."));
         }
         int[] sorted = [.. lengths.Distinct().Order()];
-        return sorted.Length >= 2 ? sorted : throw new FormatException("'--lengths' must have at least two lengths: a line needs two points.");
+        return sorted.Length >= 2
+            ? sorted
+            : throw new FormatException("'--lengths' must have at least two lengths: a line needs two points.");
     }
 }

@@ -54,9 +54,12 @@ internal static unsafe class AttentionRow<TSimd, TVector>
         float newMaximum = Softmax<TSimd, TVector>.Max(scores, count);
         if (newMaximum <= maximum + Slack) // not so when it is NaN
             return;
-        float factor = MathF.Pow(2f, maximum - Shift(newMaximum));
-        total *= factor;
-        Scale(sums, width, factor);
+        if (maximum != float.NegativeInfinity) // else all is 0 still
+        {
+            float factor = MathF.Pow(2f, maximum - newMaximum);
+            total *= factor;
+            Scale(sums, width, factor);
+        }
         maximum = newMaximum;
     }
 

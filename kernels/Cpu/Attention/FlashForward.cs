@@ -247,13 +247,15 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             int begin = BlockN, stop = 0;
             for (int n = 0; n < end; n += Columns)
             {
-                int count = Math.Min(Columns, end - n);
-                if ((n >= sinkEnd && n + count <= first) || (hasMask && transform.HidesAll(row, rows, key0 + n, count)))
+                int count = Math.Min(Columns, end - n), skip = n < sinkEnd ? 0 : Math.Clamp(first - n, 0, Columns) / TSimd.Width * TSimd.Width;
+                if (skip >= count || (hasMask && transform.HidesAll(row, rows, key0 + n, count)))
                     continue;
+                int width = (count - skip + TSimd.Width - 1) / TSimd.Width * TSimd.Width; // whole vectors hold every key in reach
                 MatrixTile<TSimd, TVector>.Multiply(
-                    q, headDim, rows, workspace + Plan.Keys + (long)(key0 + n) * headDim, Columns, headDim, s + n, BlockN, accumulate: false);
+                    q, headDim, rows, workspace + Plan.Keys + (long)(key0 + n) * headDim + skip, Columns, width, headDim,
+                    s + n + skip, BlockN, accumulate: false);
                 live |= 1u << (n / Columns);
-                (begin, stop) = (Math.Min(begin, n), n + count);
+                (begin, stop) = (Math.Min(begin, n + skip), n + count);
             }
             if (live == 0)
                 return;
@@ -295,7 +297,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             {
                 // One run of neighbouring panels after another.
                 int n = BitOperations.TrailingZeroCount(live), panels = BitOperations.TrailingZeroCount(~(live >> n));
-                int key = n * Columns, count = Math.Min(panels * Columns, stop - key);
+                int key = Math.Max(n * Columns, begin), count = Math.Min((n + panels) * Columns, stop) - key;
                 AddValues(workspace, s + key, isFinite ? null : workspace + Plan.Visible + key, rows, key0 + key, count, sums);
                 live = n + panels == 32 ? 0 : live >> (n + panels) << (n + panels);
             }

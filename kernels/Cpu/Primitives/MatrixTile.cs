@@ -34,32 +34,38 @@ internal static unsafe class MatrixTile<TSimd, TVector>
     /// <param name="accumulate">Whether to add to c instead of overwriting it.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Multiply(
-        float* a, long aStride, int rows, float* b, int width, long depth, float* c, long cStride, bool accumulate)
+        float* a, long aStride, int rows, float* b, int width, long depth, float* c, long cStride, bool accumulate) =>
+        Multiply(a, aStride, rows, b, width, width, depth, c, cStride, accumulate);
+
+    /// <summary>Multiplies one tile by some columns of a panel, whose rows are <paramref name="bStride"/> floats apart.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Multiply(
+        float* a, long aStride, int rows, float* b, long bStride, int width, long depth, float* c, long cStride, bool accumulate)
     {
         if (width == TSimd.TileVectors * TSimd.Width)
         {
             if (TSimd.TileVectors == 4)
-                MultiplyVectors<Counts.Four>(a, aStride, rows, b, depth, c, cStride, accumulate);
+                MultiplyVectors<Counts.Four>(a, aStride, rows, b, bStride, depth, c, cStride, accumulate);
             else
-                MultiplyVectors<Counts.Two>(a, aStride, rows, b, depth, c, cStride, accumulate);
+                MultiplyVectors<Counts.Two>(a, aStride, rows, b, bStride, depth, c, cStride, accumulate);
         }
         else if (width == TSimd.Width)
         {
-            MultiplyVectors<Counts.One>(a, aStride, rows, b, depth, c, cStride, accumulate);
+            MultiplyVectors<Counts.One>(a, aStride, rows, b, bStride, depth, c, cStride, accumulate);
         }
         else if (width == 2 * TSimd.Width)
         {
-            MultiplyVectors<Counts.Two>(a, aStride, rows, b, depth, c, cStride, accumulate);
+            MultiplyVectors<Counts.Two>(a, aStride, rows, b, bStride, depth, c, cStride, accumulate);
         }
         else
         {
-            MultiplyVectors<Counts.Three>(a, aStride, rows, b, depth, c, cStride, accumulate);
+            MultiplyVectors<Counts.Three>(a, aStride, rows, b, bStride, depth, c, cStride, accumulate);
         }
     }
 
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
     private static void MultiplyVectors<TCount>(
-        float* a, long aStride, int rows, float* b, long depth, float* c, long cStride, bool accumulate)
+        float* a, long aStride, int rows, float* b, long bStride, long depth, float* c, long cStride, bool accumulate)
         where TCount : struct, ICount
     {
         int w = TSimd.Width;
@@ -82,7 +88,7 @@ internal static unsafe class MatrixTile<TSimd, TVector>
             TVector b1 = TCount.Value > 1 ? TSimd.Load(b + w) : b0;
             TVector b2 = TCount.Value > 2 ? TSimd.Load(b + 2 * w) : b0;
             TVector b3 = TCount.Value > 3 ? TSimd.Load(b + 3 * w) : b0;
-            b += TCount.Value * w;
+            b += bStride;
 
             TVector x = TSimd.Broadcast(a0[k]);
             c00 = TSimd.MultiplyAdd(x, b0, c00);

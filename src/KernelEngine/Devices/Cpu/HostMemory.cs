@@ -11,9 +11,11 @@ internal static unsafe partial class HostMemory
     private const nuint HugePage = 2 << 20;
     private const int AdviseHugePage = 14; // MADV_HUGEPAGE
 
-    /// <summary>Allocates zeroed memory, 64-byte aligned at the least.</summary>
+    /// <summary>Allocates memory, 64-byte aligned at the least.</summary>
+    /// <param name="bytes">How many.</param>
+    /// <param name="isZeroed">False for contents left undefined: pages that nobody touches then take no memory.</param>
     /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
-    public static byte* Allocate(long bytes)
+    public static byte* Allocate(long bytes, bool isZeroed = true)
     {
         nuint size = checked((nuint)Math.Max(bytes, 1));
         bool isLarge = size >= HugePage;
@@ -22,7 +24,8 @@ internal static unsafe partial class HostMemory
         byte* address = (byte*)NativeMemory.AlignedAlloc(size, isLarge ? HugePage : 64);
         if (isLarge && OperatingSystem.IsLinux())
             _ = Advise(address, size, AdviseHugePage); // advice: a kernel without huge pages ignores it
-        NativeMemory.Clear(address, size);
+        if (isZeroed)
+            NativeMemory.Clear(address, size);
         return address;
     }
 

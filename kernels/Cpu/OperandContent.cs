@@ -9,6 +9,9 @@ public enum OperandContent
     /// <summary>Numbers at least 0 and below 1.</summary>
     Uniform,
 
+    /// <summary>Any factors of 8-bit integers; tests draw from 1/254 to 3/254, what rows of about unit variance are stored with.</summary>
+    Scales,
+
     /// <summary>Integers within bounds.</summary>
     Integers,
 

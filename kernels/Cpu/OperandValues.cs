@@ -9,6 +9,9 @@ public readonly record struct OperandValues(OperandContent Content, long Lower =
     /// <summary>Numbers at least 0 and below 1.</summary>
     public static OperandValues Uniform => new(OperandContent.Uniform);
 
+    /// <summary>The factors of stored 8-bit integers.</summary>
+    public static OperandValues Scales => new(OperandContent.Scales);
+
     /// <summary>Integers from 0 to <paramref name="bound"/> − 1.</summary>
     public static OperandValues Below(long bound) => new(OperandContent.Integers, 0, bound - 1);
 

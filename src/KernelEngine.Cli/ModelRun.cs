@@ -10,7 +10,7 @@ internal static class ModelRun
     public static int Run(Terminal terminal, Device device, string path, ModelRunRequest request)
     {
         using LoadedModel model = terminal.Wait("loading the model", () => ModelLoader.Load(path, device, request.Load));
-        using ModelRunner runner = model.CreateRunner();
+        using ModelRunner runner = model.CreateRunner(request.Runner);
         int[] prompt = model.Tokenizer.Encode(request.Prompt);
         if (prompt.Length == 0)
             throw new ArgumentException("The prompt is empty and this model has no token that begins a text: give --prompt.");

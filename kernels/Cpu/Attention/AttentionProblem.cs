@@ -447,7 +447,7 @@ public readonly record struct AttentionProblem(
             PageSize > 0
                 ? TensorLayout.Contiguous(PoolPages, IsHeadPaged ? 1 : NumKvHeads, PageSize)
                 : TensorLayout.Contiguous(BatchSize, NumKvHeads, KvLength),
-            PageSize > 0 ? "poolPages, headsOfAPage, pageSize" : "batchSize, numKvHeads, kvLength", Values: OperandValues.Uniform);
+            PageSize > 0 ? "poolPages, headsOfAPage, pageSize" : "batchSize, numKvHeads, kvLength", Values: OperandValues.Scales);
 
     private Operand Offsets(string name, int total) => RaggedSequences > 0
         ? new(name, OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(RaggedSequences + 1L), "sequences + 1", Values: OperandValues.Offsets(total))

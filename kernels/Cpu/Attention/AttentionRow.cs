@@ -4,7 +4,8 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 
 /// <summary>
 /// The online softmax of one query row (Milakov and Gimelshein 2018, arXiv:1805.02867) in base 2. Its state is the largest
-/// score m (or one up to 8 below it), the total l = Σ 2^(s − m) and the sums Σ 2^(s − m) · v. A row that saw no key has m = −∞, l = 0 and sums of 0.
+/// score m (or one up to 8 below it), the total l = Σ 2^(s − m) and the sums Σ 2^(s − m) · v. A row that saw no key has m = −∞,
+/// l = 0 and sums of 0.
 /// </summary>
 internal static unsafe class AttentionRow<TSimd, TVector>
     where TSimd : struct, ISimd<TVector>
@@ -13,10 +14,6 @@ internal static unsafe class AttentionRow<TSimd, TVector>
     private const float Log2E = 1.44269504f;
     private const float Slack = 8f; // in base 2
     private const double Ln2 = 0.69314718055994531;
-
-    /// <summary>Loads a query row times scale · log2 e, so that scores come out in base 2.</summary>
-    public static void LoadQuery(in RawView query, int batch, int row, int head, in AttentionProblem problem, float* target) =>
-        LoadQuery(query.Address(batch, row, head), query.Type, problem, target);
 
     /// <summary>Loads a query row times scale · log2 e, so that scores come out in base 2.</summary>
     public static void LoadQuery(byte* row, DataType type, in AttentionProblem problem, float* target)
@@ -72,16 +69,6 @@ internal static unsafe class AttentionRow<TSimd, TVector>
         TVector f = TSimd.Broadcast(factor);
         for (int c = 0; c < width; c += TSimd.Width)
             TSimd.Store(TSimd.Multiply(TSimd.Load(sums + c), f), sums + c);
-    }
-
-    /// <summary>Writes output = sums / l (0 for a row that saw no key) and, if asked for, lse = (m + log2 l) · ln 2, a natural log.</summary>
-    public static void Write(
-        in RawView output, in RawView lse, int batch, int head, int row, float maximum, float total, float* sums, int width)
-    {
-        Scale(sums, width, total == 0f ? 0f : 1f / total);
-        Rows<TSimd, TVector>.Narrow(sums, output.Layout[3], output.Address(batch, row, head), output.Type);
-        if (lse.IsPresent)
-            *(float*)lse.Address(batch, head, row) = total == 0f ? float.NegativeInfinity : (float)((maximum + Math.Log2(total)) * Ln2);
     }
 
     /// <summary>Takes up a logit without a value (natural, not base 2; −∞ for none): it adds 2^(sink · log2 e − m) to l alone.</summary>

@@ -165,7 +165,7 @@ public sealed unsafe class AttentionWeights<TSimd, TVector>() : CpuKernel<Attent
                 // An lse that belongs to the scores is above them but for rounding; far above it the power overflows.
                 TVector score = TSimd.Load(scores + i);
                 // Hidden stays 0 also where the lse is NaN.
-                TVector p = TSimd.SelectLess(score, lowest, TSimd.Zero, TSimd.Exp2NonPositive(TSimd.Subtract(score, s)));
+                TVector p = TSimd.SelectLess(score, lowest, TSimd.Zero, TSimd.Exp2(TSimd.Subtract(score, s)));
                 TSimd.Store(p, scores + i);
                 TSimd.Store(TSimd.Add(TSimd.Load(sums + i), p), sums + i);
             }

@@ -33,7 +33,7 @@ public readonly record struct AttentionWeightsProblem(AttentionProblem Forward, 
         AttentionProblem.Query => new("query", OperandRole.Input, Forward.Type,
             TensorLayout.Contiguous(Forward.BatchSize, RowCount, Forward.NumHeads, Forward.HeadDim), "batchSize, rowCount, numHeads, headDim"),
         AttentionProblem.Lse => new("lse", OperandRole.Input, DataType.Float32,
-            TensorLayout.Contiguous(Forward.BatchSize, Forward.NumHeads, RowCount), "batchSize, numHeads, rowCount", Values: OperandValues.Between(3, 5)),
+            TensorLayout.Contiguous(Forward.BatchSize, Forward.NumHeads, RowCount), "batchSize, numHeads, rowCount", Values: OperandValues.Between(LikelyLse, LikelyLse + 2)),
         AttentionProblem.Value => Operand.Absent("value"),
         AttentionProblem.Output => Operand.Absent("output"),
         AttentionProblem.SinkLogits => Operand.Absent("sinkLogits"),
@@ -84,6 +84,10 @@ public readonly record struct AttentionWeightsProblem(AttentionProblem Forward, 
 
     /// <inheritdoc/>
     public override string ToString() => ToText();
+
+    // About the largest score that standard normal queries, keys and biases bring.
+    private long LikelyLse => (long)Math.Ceiling(4 * Math.Abs(Forward.Scale) * Math.Sqrt(Forward.HeadDim))
+        + (Forward.BiasShape != 0 ? 3 : 0) + (Forward.Has(AttentionOperands.SlotBias) ? 3 : 0);
 
     private double Share => Forward.QueryLength == 0 ? 0 : (double)RowCount / Forward.QueryLength;
 }

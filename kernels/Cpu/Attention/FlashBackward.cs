@@ -622,7 +622,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
         TVector shift = TSimd.Broadcast(lse), d = TSimd.Broadcast(delta);
         for (int i = 0; i < count; i += TSimd.Width)
         {
-            TVector p = TSimd.Exp2NonPositive(TSimd.Subtract(TSimd.Load(scores + i), shift));
+            TVector p = TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), shift));
             TSimd.Store(p, scores + i);
             TSimd.Store(TSimd.Multiply(p, TSimd.Subtract(TSimd.Load(gradScores + i), d)), gradScores + i);
         }
@@ -633,7 +633,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
     {
         TVector shift = TSimd.Broadcast(lse);
         for (int i = 0; i < count; i += TSimd.Width)
-            TSimd.Store(TSimd.Exp2NonPositive(TSimd.Subtract(TSimd.Load(scores + i), shift)), scores + i);
+            TSimd.Store(TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), shift)), scores + i);
     }
 
     // As ToGradients, where 0 · dP may be NaN: a hidden pair is recognised by its score.

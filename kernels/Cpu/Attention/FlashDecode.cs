@@ -17,7 +17,8 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// a group; it does not grow with the cache. Cost: visible keys · (headDim + valueHeadDim) elements read per sequence,
 /// key/value head and 64 rows.
 /// </summary>
-public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionProblem>($"attention-decode/cpu-{TSimd.Name}")
+/// <param name="name">The name without the vector set: any number of query rows is computed, so forward lists this one too.</param>
+public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-decode/cpu") : CpuKernel<AttentionProblem>($"{name}-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
@@ -347,8 +348,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>() : CpuKernel<AttentionPr
             for (int row = 0; row < unit.Rows; row++)
             {
                 float* q = scratch.Queries + (long)row * Plan.QueryWidth;
-                int query = unit.Sequence.QueryStart + QueryOf(unit, row);
-                AttentionRow<TSimd, TVector>.LoadQuery(Call->Query, unit.Sequence.Batch, query, HeadOf(unit, row), Problem, q);
+                AttentionRow<TSimd, TVector>.LoadQuery(
+                    Call->QueryRow(unit.Sequence, HeadOf(unit, row), QueryOf(unit, row)), Call->Query.Type, Problem, q);
                 if (size >= TSimd.Width && rest > 0)
                 {
                     var last = new Span<float>(q + size - rest, TSimd.Width);

@@ -95,7 +95,7 @@ public sealed unsafe class Sample<TSimd, TVector>() : CpuKernel<SampleProblem>($
                         Unsafe.CopyBlockUnaligned(&logit, logits + first + i, (uint)(count - i) * sizeof(float));
                     TVector octaves = TSimd.Multiply(TSimd.Subtract(maxima, logit), scales);
                     TSimd.Store(octaves, z + i);
-                    TSimd.Store(TSimd.Exp2NonPositive(TSimd.Subtract(TSimd.Zero, octaves)), weights + i);
+                    TSimd.Store(TSimd.Exp2(TSimd.Subtract(TSimd.Zero, octaves)), weights + i);
                 }
                 bins.Add(first, count, z, weights);
             }

@@ -63,7 +63,7 @@ public sealed unsafe class SwiGlu<TSimd, TVector>() : CpuKernel<SwiGluProblem>($
         {
             TVector negative = TSimd.Max(TSimd.Subtract(TSimd.Zero, g), TSimd.Zero);
             TVector positive = TSimd.Add(g, negative); // max(g, 0), but NaN for NaN, which Max may lose
-            TVector e = TSimd.Exp2NonPositive(TSimd.Multiply(TSimd.Add(positive, negative), TSimd.Broadcast(MinusLog2E)));
+            TVector e = TSimd.Exp2(TSimd.Multiply(TSimd.Add(positive, negative), TSimd.Broadcast(MinusLog2E)));
             return TSimd.Divide(TSimd.Subtract(positive, TSimd.Multiply(negative, e)), TSimd.Add(TSimd.Broadcast(1), e));
         }
     }

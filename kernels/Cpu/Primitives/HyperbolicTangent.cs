@@ -29,7 +29,7 @@ public static class HyperbolicTangent
         p = TSimd.MultiplyAdd(p, square, TSimd.Broadcast(P0));
         TVector near = TSimd.MultiplyAdd(TSimd.Multiply(p, square), x, x);
         // tanh |x| = (1 − e) / (1 + e) with e = exp(−2 |x|).
-        TVector e = TSimd.Exp2NonPositive(TSimd.Multiply(magnitude, TSimd.Broadcast(-TwoLog2E))), one = TSimd.Broadcast(1f);
+        TVector e = TSimd.Exp2(TSimd.Multiply(magnitude, TSimd.Broadcast(-TwoLog2E))), one = TSimd.Broadcast(1f);
         TVector far = TSimd.Divide(TSimd.Subtract(one, e), TSimd.Add(one, e));
         return TSimd.SelectLess(magnitude, TSimd.Broadcast(PolynomialEnd), near, TSimd.CopySign(far, x));
     }

@@ -73,10 +73,10 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     static abstract float MaxAcross(TVector value);
 
     /// <summary>
-    /// 2^x for x ≤ 0 (what a softmax needs); −∞ gives 0, NaN gives NaN. Relative error at most 1.2e-7 down to −126; below,
+    /// 2^x for x up to 126 (a softmax asks for 8 at most); −∞ gives 0, NaN gives NaN. Relative error at most 1.2e-7 down to −126; below,
     /// where float32 is subnormal, the result is subnormal or 0, an error of at most 2^-126.
     /// </summary>
-    static abstract TVector Exp2NonPositive(TVector value);
+    static abstract TVector Exp2(TVector value);
 
     /// <summary>Swaps the lanes of each pair (2i, 2i + 1).</summary>
     static abstract TVector SwapPairs(TVector value);

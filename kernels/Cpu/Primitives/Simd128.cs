@@ -119,7 +119,7 @@ public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Exp2NonPositive(Vector128<float> value)
+    public static Vector128<float> Exp2(Vector128<float> value)
     {
         // As in Simd512, but 2^n is built in the exponent bits, so results below 2^-126 are flushed to 0.
         Vector128<float> x = Vector128.Max(value, Vector128.Create(-127f));

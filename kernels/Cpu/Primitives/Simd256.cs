@@ -108,7 +108,7 @@ public readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Exp2NonPositive(Vector256<float> value)
+    public static Vector256<float> Exp2(Vector256<float> value)
     {
         // As in Simd512, but 2^n is built in the exponent bits, so results below 2^-126 are flushed to 0.
         Vector256<float> x = Avx.Max(value, Vector256.Create(-127f));

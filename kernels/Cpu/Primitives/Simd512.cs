@@ -108,7 +108,7 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Exp2NonPositive(Vector512<float> value)
+    public static Vector512<float> Exp2(Vector512<float> value)
     {
         // 2^x = 2^n · 2^f with n = round(x), f in [-1/2, 1/2]: a degree-6 polynomial for 2^f and one instruction that adds n
         // to the exponent and rounds to zero below the subnormals.

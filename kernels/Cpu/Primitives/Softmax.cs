@@ -28,7 +28,7 @@ internal static unsafe class Softmax<TSimd, TVector>
         return max;
     }
 
-    /// <summary>Replaces each score s by 2^(s − shift), shift being at least every score, and returns the sum.</summary>
+    /// <summary>Replaces each score s by 2^(s − shift), every score being at most 126 above shift, and returns the sum.</summary>
     public static float Exp2InPlace(float* scores, int count, float shift)
     {
         int w = TSimd.Width;
@@ -36,8 +36,8 @@ internal static unsafe class Softmax<TSimd, TVector>
         int i = 0;
         for (; i <= count - 2 * w; i += 2 * w)
         {
-            TVector p0 = TSimd.Exp2NonPositive(TSimd.Subtract(TSimd.Load(scores + i), s));
-            TVector p1 = TSimd.Exp2NonPositive(TSimd.Subtract(TSimd.Load(scores + i + w), s));
+            TVector p0 = TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), s));
+            TVector p1 = TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i + w), s));
             TSimd.Store(p0, scores + i);
             TSimd.Store(p1, scores + i + w);
             sum0 = TSimd.Add(sum0, p0);
@@ -45,7 +45,7 @@ internal static unsafe class Softmax<TSimd, TVector>
         }
         for (; i <= count - w; i += w)
         {
-            TVector p = TSimd.Exp2NonPositive(TSimd.Subtract(TSimd.Load(scores + i), s));
+            TVector p = TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), s));
             TSimd.Store(p, scores + i);
             sum0 = TSimd.Add(sum0, p);
         }
@@ -56,7 +56,7 @@ internal static unsafe class Softmax<TSimd, TVector>
             float* tail = stackalloc float[w];
             for (int t = 0; t < w; t++)
                 tail[t] = i + t < count ? scores[i + t] - shift : float.NegativeInfinity;
-            TVector p = TSimd.Exp2NonPositive(TSimd.Load(tail));
+            TVector p = TSimd.Exp2(TSimd.Load(tail));
             TSimd.Store(p, tail);
             for (int t = 0; i < count; t++, i++)
                 scores[i] = tail[t];

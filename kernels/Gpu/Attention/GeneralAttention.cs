@@ -362,7 +362,9 @@ internal static class GeneralAttention
         {
             float lse = total == 0f ? float.NegativeInfinity : (max == float.NegativeInfinity ? 0f : max) + XMath.Log(total);
             long offset = split * p.LseSplitStride + sequence.Batch * p.LseBatchStride + head * p.LseHeadStride + sequence.QueryStart + query;
-            p.Lse[offset] = p.NumSplits > 1 ? lse * ScoreOptions.Log2E : lse;
+            // In base 2 the lowest numbers would overflow: only a row that has seen no key has −∞.
+            float inBase2 = lse == float.NegativeInfinity ? lse : XMath.Max(lse * ScoreOptions.Log2E, float.MinValue);
+            p.Lse[offset] = p.NumSplits > 1 ? inBase2 : lse;
         }
     }
 

@@ -10,6 +10,8 @@ namespace KernelEngine;
 /// </summary>
 public static partial class Attention
 {
+    private const string StreamedForward = "attention-forward/cpu-streamed";
+
     /// <summary>Attention of many query rows: prefill and training.</summary>
     public static Operation<AttentionProblem> ForwardOperation { get; } = new(
         "attention-forward", "softmax(scale * Q K^T + mask) V for many query rows, with optional log-sum-exp",
@@ -18,6 +20,9 @@ public static partial class Attention
         new FlashForward<Simd512, Vector512<float>>(),
         new FlashForward<Simd256, Vector256<float>>(),
         new FlashForward<Simd128, Vector128<float>>(),
+        new FlashDecode<Simd512, Vector512<float>>(StreamedForward), // pages and i8
+        new FlashDecode<Simd256, Vector256<float>>(StreamedForward),
+        new FlashDecode<Simd128, Vector128<float>>(StreamedForward),
         new AttentionTiled(),
         new AttentionGeneral("attention-forward/ilgpu-general", isDecode: false))
     {

@@ -92,6 +92,7 @@ public sealed record AttentionBackwardTarget(CpuKernel<AttentionBackwardProblem>
         {
             OperandContent.Any => (float)(Enumerable.Range(0, 12).Sum(_ => random.NextDouble()) - 6), // near enough to normal
             OperandContent.Uniform => random.NextSingle(),
+            OperandContent.Scales => (0.5f + random.NextSingle()) / 127,
             _ => random.NextInt64(operand.Values.Lower, operand.Values.Upper + 1),
         })];
         if (operand.Values.Content == OperandContent.Offsets)

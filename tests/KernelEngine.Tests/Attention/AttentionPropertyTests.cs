@@ -361,9 +361,8 @@ public sealed class AttentionPropertyTests(AttentionTarget target)
     [Test]
     public void ABiasOfTheLowestNumberIsNoMask()
     {
-        if (target.DeviceName is not ("reference" or "cpu" or "cpu-3"))
-            Assert.Ignore("Scores times log2 e overflow there.");
-        AttentionProblem problem = Featured("bias=1");
+        // Few keys, which no kernel splits: beside a number that low, an lse cannot tell how many keys it stands for.
+        AttentionProblem problem = Featured("bias=1") with { KvLength = 40 };
         (float[] q, float[] k, float[] v) = Inputs(problem);
         (float[] output, _) = target.Run(problem, q, k, v, (AttentionProblem.Bias, new[] { float.MinValue }));
         for (int c = 0; c < problem.ValueHeadDim; c++)

@@ -119,6 +119,21 @@ public sealed class CommandLineTests
     }
 
     [Test]
+    public void RunKeepsTheCacheInTheTypeAskedFor()
+    {
+        var wide = CommandRun.Of("run", "--length", "200", "--threads", "2");
+        var narrow = CommandRun.Of("run", "--length", "200", "--threads", "2", "--kv-type", "bf16");
+        Assert.That(narrow.ExitCode, Is.Zero);
+        Assert.That(narrow.Output, Does.Contain("verified"));
+        Assert.That(CacheLine(narrow.Error), Is.Not.EqualTo(CacheLine(wide.Error)).And.Contains("kv cache"));
+        var wrong = CommandRun.Of("run", "--kv-type", "i8");
+        Assert.That(wrong.ExitCode, Is.Not.Zero);
+        Assert.That(wrong.Error, Does.Contain("'f32'").And.Contain("'bf16'"));
+
+        static string CacheLine(string text) => text.Split('\n').First(line => line.Contains("kv cache", StringComparison.Ordinal));
+    }
+
+    [Test]
     public void RunContinuesATextAndComparesItWithTheReference()
     {
         string model = TestData.PathOf("tinyllamas-stories260K/stories260K.bin");

@@ -362,8 +362,14 @@ internal static class GeneralAttention
         {
             float lse = total == 0f ? float.NegativeInfinity : (max == float.NegativeInfinity ? 0f : max) + XMath.Log(total);
             long offset = split * p.LseSplitStride + sequence.Batch * p.LseBatchStride + head * p.LseHeadStride + sequence.QueryStart + query;
-            // In base 2 the lowest numbers would overflow: only a row that has seen no key has −∞.
-            float inBase2 = lse == float.NegativeInfinity ? lse : XMath.Max(lse * ScoreOptions.Log2E, float.MinValue);
+            // In base 2 the lowest numbers would overflow: only a row that has seen no key has −∞. Tests for equality, since
+            // a maximum would lose NaN, and so would an ordered comparison, of which ILGPU makes an unordered one.
+            float inBase2 = lse * ScoreOptions.Log2E;
+            if (inBase2 == float.NegativeInfinity && lse != float.NegativeInfinity)
+            {
+                inBase2 = float.MinValue;
+            }
+
             p.Lse[offset] = p.NumSplits > 1 ? inBase2 : lse;
         }
     }

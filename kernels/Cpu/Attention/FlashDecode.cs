@@ -7,13 +7,13 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 
 /// <summary>
 /// Attention of a few query rows over a long cache (Dao et al. 2023, "Flash-Decoding"): keys and values are streamed once, at
-/// memory speed, for all rows of a group: the query rows of all heads that share the key/value head. Per block of 128 keys:
+/// memory speed, for all rows of a group: the query rows of all heads that share the key/value head. Per block of 256 keys:
 /// scores for four rows at a time, what the problem makes of them, the online softmax of each row, then the weighted sum of
 /// the values, all from registers; the block stays in the second-level cache. Rows of keys and values are reached through a
 /// list of addresses, so that pages of any size cost what contiguous memory does. Only keys that some row sees are read.
 /// Parallel scheme: the keys of all heads are one line that is cut evenly over the threads, whatever the length of each
 /// head; a head that a cut goes through has partial states, merged afterwards in a fixed order (o = Σ 2^(m_s − m) · o_s / l).
-/// Workspace: per thread two states of valueHeadDim + 2 floats a row, and headDim + 144 floats a row, for at most 64 rows or
+/// Workspace: per thread two states of valueHeadDim + 2 floats a row, and headDim + 272 floats a row, for at most 64 rows or
 /// a group; it does not grow with the cache. Cost: visible keys · (headDim + valueHeadDim) elements read per sequence,
 /// key/value head and 64 rows.
 /// </summary>
@@ -22,7 +22,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    private const int BlockN = 128; // 64 KiB of f32 keys, then as much of values: 64 and 32 keys took 9 and 21 % longer
+    private const int BlockN = 256; // 128 KiB of f32 keys, then as much of values: 128, 64 and 32 keys took about 4, 13 and 25 % longer
+    private const int SeenWords = BlockN / 64;
     private const int ScoreStride = BlockN + 16; // steps of several keys, and whole vectors, may write past a row's last score
     private const int MaxRows = 64; // of a unit: bounds the workspace; so many rows are no longer bound by memory
     private const int MinKeysPerSplit = 128; // twice this must be there to cut a head: below a merge costs more than it brings
@@ -70,7 +71,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         public KeyRange Range;
         public int Low, High, GapLow, GapHigh;
         public bool IsPartial;
-        public ulong Seen0, Seen1; // the keys of the block with a score above −∞, when IsPartial
+        public fixed ulong Seen[SeenWords]; // the keys of the block with a score above −∞, when IsPartial
 
         public void Clip(long key0, int count)
         {
@@ -85,7 +86,13 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                 (Low, High, GapLow, GapHigh) = (0, end, sink, first);
         }
 
-        public readonly bool SeesAlike(in RowKeys other) => Seen0 == other.Seen0 && Seen1 == other.Seen1 && Low == other.Low && High == other.High;
+        public readonly bool SeesAlike(in RowKeys other)
+        {
+            bool isAlike = Low == other.Low && High == other.High;
+            for (int word = 0; word < SeenWords; word++)
+                isAlike &= Seen[word] == other.Seen[word];
+            return isAlike;
+        }
     }
 
     // The units, and where buffers lie in the workspace, in bytes.
@@ -373,7 +380,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             for (long key0 = firstKey; key0 < lastKey;)
             {
                 int count = (int)Math.Min(BlockN, lastKey - key0);
-                if (maskBlock >= BlockN / 4) // a block of keys lies in one block of the mask, which may hide it
+                if (maskBlock >= BlockN / 8) // a block of keys lies in one block of the mask, which may hide it
                     count = (int)Math.Min(count, maskBlock - key0 % maskBlock);
                 if (FindSeen(unit, (int)key0, count, scratch))
                 {
@@ -485,18 +492,17 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         private static void FindHidden(float* scores, ref RowKeys keys)
         {
             TVector hidden = TSimd.Broadcast(float.NegativeInfinity);
-            ulong seen0 = 0, seen1 = 0;
-            for (int j = 0; j < 64; j += TSimd.Width)
+            int count = 0;
+            for (int word = 0; word < SeenWords; word++)
             {
-                ulong lanes = (1ul << TSimd.Width) - 1;
-                seen0 |= (~TSimd.EqualMask(TSimd.Load(scores + j), hidden) & lanes) << j;
-                seen1 |= (~TSimd.EqualMask(TSimd.Load(scores + 64 + j), hidden) & lanes) << j;
+                ulong seen = 0, lanes = (1ul << TSimd.Width) - 1;
+                for (int j = 0; j < 64; j += TSimd.Width)
+                    seen |= (~TSimd.EqualMask(TSimd.Load(scores + 64 * word + j), hidden) & lanes) << j;
+                seen &= Between(keys.Low - 64 * word, keys.High - 64 * word);
+                count += BitOperations.PopCount(seen);
+                keys.Seen[word] = seen;
             }
-            seen0 &= Between(keys.Low, keys.High);
-            seen1 &= Between(keys.Low - 64, keys.High - 64);
-            int count = BitOperations.PopCount(seen0) + BitOperations.PopCount(seen1);
             keys.IsPartial = count < keys.High - keys.Low;
-            (keys.Seen0, keys.Seen1) = (seen0, seen1);
             if (count == 0)
                 keys.High = keys.Low;
         }
@@ -560,11 +566,11 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             where TCareful : struct, ISource<TVector>
         {
             int count = 0;
-            for (int half = 0; half < 2; half++)
+            for (int word = 0; word < SeenWords; word++)
             {
-                for (ulong seen = half == 0 ? keys.Seen0 : keys.Seen1; seen != 0; seen &= seen - 1, count++)
+                for (ulong seen = keys.Seen[word]; seen != 0; seen &= seen - 1, count++)
                 {
-                    int j = 64 * half + BitOperations.TrailingZeroCount(seen);
+                    int j = 64 * word + BitOperations.TrailingZeroCount(seen);
                     scratch.SeenValues[count] = scratch.Values[j];
                     for (int i = 0; i < rows; i++)
                         scratch.SeenScores[i * ScoreStride + count] = weights[i * ScoreStride + j];

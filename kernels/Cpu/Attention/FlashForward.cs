@@ -4,7 +4,7 @@ using KernelEngine.Kernels.Cpu.Primitives;
 namespace KernelEngine.Kernels.Cpu.Attention;
 
 /// <summary>
-/// Fused attention for many query rows (Dao 2023, arXiv:2307.08691): for a block of 96 query rows and one block of 256 keys
+/// Fused attention for many query rows (Dao 2023, arXiv:2307.08691): for a block of 96 query rows and one block of 512 keys
 /// after another,
 /// <code>
 /// s = transform((scale · log2 e · q) · kᵀ)     m' = max(m, rowmax s)      p = 2^(s − m')
@@ -18,7 +18,7 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// its query rows see into tile panels, once for all of the group. Threads claim whole tasks as they become free; the last
 /// ones, one a thread, are claimed query block by query block, and a thread that is done helps the others. Each row is
 /// computed by one thread in the order of the keys, so that the bits depend neither on timing nor on the number of threads.
-/// Workspace per thread: kvLength · (headDim + valueHeadDim) floats of panels, and 96 · (headDim + 256 + valueHeadDim).
+/// Workspace per thread: kvLength · (headDim + valueHeadDim) floats of panels, and 96 · (headDim + 512 + valueHeadDim).
 /// Cost: 2 · rows · visible keys · (headDim + valueHeadDim) FLOPs; reads each key and value once per task.
 /// </summary>
 public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionProblem>($"attention-forward/cpu-{TSimd.Name}")
@@ -26,7 +26,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     where TVector : unmanaged
 {
     private const int BlockM = 96;
-    private const int BlockN = 256;
+    private const int BlockN = 512;
     private const int TileRows = MatrixTile<TSimd, TVector>.Rows;
     private const int LineBytes = 64;
 
@@ -59,7 +59,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     private readonly struct Plan
     {
         public readonly long Keys, Values, Finiteness, Packed, QueryRows, Scores, Visible, Sums, State, Row, Floats;
-        public readonly int ValueWidth, KeyBlocks;
+        public readonly int ValueWidth, KeyPanels;
 
         public Plan(in AttentionProblem problem)
         {
@@ -68,9 +68,9 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             Keys = 0;
             Values = checked(Keys + paddedKeys * problem.HeadDim);
             Finiteness = checked(Values + paddedKeys * ValueWidth);
-            KeyBlocks = (int)(((long)problem.KvLength + BlockN - 1) / BlockN);
-            Packed = checked(Finiteness + (KeyBlocks + 15L) / 16 * 16);
-            QueryRows = checked(Packed + (2L * KeyBlocks + 15) / 16 * 16);
+            KeyPanels = (int)(paddedKeys / Columns);
+            Packed = checked(Finiteness + (KeyPanels + 15L) / 16 * 16);
+            QueryRows = checked(Packed + (2L * KeyPanels + 15) / 16 * 16);
             Scores = QueryRows + BlockM * problem.HeadDim;
             Visible = Scores + BlockM * BlockN;
             Sums = Visible + TileRows * BlockN;
@@ -92,12 +92,9 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 (First, End) = (Math.Min(First, range.First), Math.Max(End, range.End));
         }
 
-        // The first block of keys at or after a block that has keys within reach, or the end.
-        public readonly int NextBlock(int key0)
-        {
-            int end = Math.Max(SinkEnd, End);
-            return key0 < SinkEnd || key0 >= end || key0 + (long)BlockN > First ? key0 : First / BlockN * BlockN;
-        }
+        // Where the first block of keys at or after a key begins: at a panel with keys within reach, or at the end.
+        public readonly int NextBlock(int key0) =>
+            key0 < SinkEnd || key0 >= End ? key0 : Math.Max(key0, First / Columns * Columns);
 
         public readonly bool IsDone(int key0) => key0 >= SinkEnd && key0 >= End;
     }
@@ -112,7 +109,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
         public void Execute(int worker, int workers)
         {
             float* workspace = Workspace + worker * Plan.Floats;
-            new Span<long>(workspace + Plan.Packed, Plan.KeyBlocks).Clear();
+            new Span<long>(workspace + Plan.Packed, Plan.KeyPanels).Clear();
             long tasks = (long)Call.Problem.NumSequences * Call.Problem.NumKvHeads, shared = Math.Min(tasks, workers), whole = tasks - shared;
             for (long task = Claim(ref ClaimedTasks); task < whole; task = Claim(ref ClaimedTasks))
             {
@@ -126,8 +123,12 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 AttentionSequence sequence = GetSequence(task, out int kvHead);
                 long units = Units(sequence);
                 ref long claimed = ref *ClaimedUnits(number, workers);
-                for (long unit = Claim(ref claimed); unit < units; unit = Claim(ref claimed))
-                    RunQueryBlock(sequence, kvHead, units - 1 - unit, task, workspace); // causal: the longest first
+                // Causal: the longest first.
+                for (long unit = ClaimRun(ref claimed, units, workers, out long end); unit < units; unit = ClaimRun(ref claimed, units, workers, out end))
+                {
+                    for (; unit < end; unit++)
+                        RunQueryBlock(sequence, kvHead, units - 1 - unit, task, workspace);
+                }
             }
         }
 
@@ -136,6 +137,18 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             (long*)((byte*)(Workspace + workers * Plan.Floats) + number * LineBytes);
 
         private static long Claim(ref long next) => Interlocked.Increment(ref next) - 1;
+
+        // Claims neighbouring units, which share the panels of their windows: a thread's half of what is left, then half of that.
+        private static long ClaimRun(ref long next, long units, int workers, out long end)
+        {
+            for (; ; )
+            {
+                long first = Volatile.Read(ref next);
+                end = Math.Min(units, first + Math.Max(1, (units - first) / (2 * workers)));
+                if (first >= units || Interlocked.CompareExchange(ref next, end, first) == first)
+                    return first;
+            }
+        }
 
         private readonly AttentionSequence GetSequence(long task, out int kvHead)
         {
@@ -148,24 +161,35 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
         // The units of a task are its query blocks, head by head.
         private readonly long Units(in AttentionSequence sequence) => (long)Blocks(sequence) * Call.Problem.GroupSize;
 
-        private readonly void PackBlock(in AttentionSequence sequence, int kvHead, int key0, int count, float* workspace)
+        // Packs the keys and values of a block, but for the panels that this task has packed before.
+        private readonly void PackBlock(in AttentionSequence sequence, int kvHead, int key0, long task, float* workspace)
+        {
+            long* packed = (long*)(workspace + Plan.Packed);
+            for (int key = key0; key < Math.Min(key0 + (long)BlockN, sequence.KvLength); key += Columns)
+            {
+                if (packed[key / Columns] == task + 1)
+                    continue;
+                PackPanel(sequence, kvHead, key, Math.Min(Columns, sequence.KvLength - key), workspace);
+                packed[key / Columns] = task + 1;
+            }
+        }
+
+        private readonly void PackPanel(in AttentionSequence sequence, int kvHead, int key0, int count, float* workspace)
         {
             float* rows = workspace + Plan.Row;
             int headDim = Call.Problem.HeadDim;
-            // Panels of `Columns` keys: panel[d, n] = key[n, d].
-            for (int j = 0; j < count; j += Columns)
+            // panel[d, n] = key[n, d].
+            float* panel = workspace + Plan.Keys + (long)key0 * headDim;
+            if (Call.Key.Type == DataType.Float32)
             {
-                int width = Math.Min(Columns, count - j);
-                float* panel = workspace + Plan.Keys + (long)(key0 + j) * headDim;
-                if (Call.Key.Type == DataType.Float32)
-                {
-                    Rows<TSimd, TVector>.Transpose(
-                        (float*)Call.KeyRow(sequence, kvHead, key0 + j), Call.Key.Layout.Stride(1), width, headDim, panel, Columns);
-                    continue;
-                }
-                for (int n = 0; n < width; n++)
-                    Rows<TSimd, TVector>.Widen(Call.KeyRow(sequence, kvHead, key0 + j + n), Call.Key.Type, headDim, rows + n * headDim);
-                Rows<TSimd, TVector>.Transpose(rows, headDim, width, headDim, panel, Columns);
+                Rows<TSimd, TVector>.Transpose(
+                    (float*)Call.KeyRow(sequence, kvHead, key0), Call.Key.Layout.Stride(1), count, headDim, panel, Columns);
+            }
+            else
+            {
+                for (int n = 0; n < count; n++)
+                    Rows<TSimd, TVector>.Widen(Call.KeyRow(sequence, kvHead, key0 + n), Call.Key.Type, headDim, rows + n * headDim);
+                Rows<TSimd, TVector>.Transpose(rows, headDim, count, headDim, panel, Columns);
             }
             // Panels of up to `Columns` value elements, each [kvLength, width]; the last is as narrow as whole vectors allow.
             // x · 0 summed up is 0, or NaN if any x is not finite.
@@ -186,7 +210,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                     }
                 }
             }
-            workspace[Plan.Finiteness + key0 / BlockN] = TSimd.Sum(zeros);
+            workspace[Plan.Finiteness + key0 / Columns] = TSimd.Sum(zeros);
         }
 
         private readonly float* ValuePanel(float* workspace, int column) => workspace + Plan.Values + (long)column * Call.Problem.KvLength;
@@ -213,12 +237,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             var transform = new ScoreTransform<TSimd, TVector>(Call, sequence, head);
             for (int key0 = reach.NextBlock(0); !reach.IsDone(key0); key0 = reach.NextBlock(key0 + BlockN))
             {
-                ref long packed = ref ((long*)(workspace + Plan.Packed))[key0 / BlockN];
-                if (packed != task + 1)
-                {
-                    PackBlock(sequence, kvHead, key0, Math.Min(BlockN, sequence.KvLength - key0), workspace);
-                    packed = task + 1;
-                }
+                PackBlock(sequence, kvHead, key0, task, workspace);
                 for (int r = 0; r < rows; r += TileRows)
                     RunTile(transform, ranges + r, row0 + r, r, Math.Min(TileRows, rows - r), key0, workspace);
             }
@@ -243,8 +262,9 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             float* q = workspace + Plan.QueryRows + r * headDim;
             float* s = workspace + Plan.Scores + r * BlockN;
             // Bit n: some row sees some key of panel n.
-            uint live = 0;
+            ulong live = 0;
             int begin = BlockN, stop = 0;
+            float zeros = 0f;
             for (int n = 0; n < end; n += Columns)
             {
                 int count = Math.Min(Columns, end - n), skip = n < sinkEnd ? 0 : Math.Clamp(first - n, 0, Columns) / TSimd.Width * TSimd.Width;
@@ -254,12 +274,13 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 MatrixTile<TSimd, TVector>.Multiply(
                     q, headDim, rows, workspace + Plan.Keys + (long)(key0 + n) * headDim + skip, Columns, width, headDim,
                     s + n + skip, BlockN, accumulate: false);
-                live |= 1u << (n / Columns);
+                live |= 1ul << (n / Columns);
+                zeros += workspace[Plan.Finiteness + (key0 + n) / Columns];
                 (begin, stop) = (Math.Min(begin, n + skip), n + count);
             }
             if (live == 0)
                 return;
-            bool isFinite = workspace[Plan.Finiteness + key0 / BlockN] == 0f;
+            bool isFinite = zeros == 0f;
             float* maxima = workspace + Plan.State + r, totals = maxima + BlockM;
             float* sums = workspace + Plan.Sums + r * Plan.ValueWidth;
             // All maxima before the first exponential: the reductions of several rows overlap.
@@ -299,7 +320,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 int n = BitOperations.TrailingZeroCount(live), panels = BitOperations.TrailingZeroCount(~(live >> n));
                 int key = Math.Max(n * Columns, begin), count = Math.Min((n + panels) * Columns, stop) - key;
                 AddValues(workspace, s + key, isFinite ? null : workspace + Plan.Visible + key, rows, key0 + key, count, sums);
-                live = n + panels == 32 ? 0 : live >> (n + panels) << (n + panels);
+                live = n + panels == 64 ? 0 : live >> (n + panels) << (n + panels);
             }
         }
 

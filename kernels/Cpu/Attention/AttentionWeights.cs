@@ -24,10 +24,6 @@ public sealed unsafe class AttentionWeights<TSimd, TVector>() : CpuKernel<Attent
     private static int Columns => MatrixTile<TSimd, TVector>.Columns;
 
     /// <inheritdoc/>
-    public override string? WhyUnsupported(in AttentionWeightsProblem problem) =>
-        problem.Forward.KvType.IsFloat() ? null : "reads f32, f16 and bf16 keys alone";
-
-    /// <inheritdoc/>
     public override long GetWorkspaceBytes(in AttentionWeightsProblem problem, int threads) =>
         threads * FloatsPerThread(problem.Forward.HeadDim) * sizeof(float);
 
@@ -175,21 +171,30 @@ public sealed unsafe class AttentionWeights<TSimd, TVector>() : CpuKernel<Attent
         {
             int headDim = Problem.Forward.HeadDim;
             for (int n = 0; n < count; n++)
-                Rows<TSimd, TVector>.Widen(Call.KeyRow(sequence, kvHead, key + n), Call.Key.Type, headDim, rows + n * headDim);
+            {
+                float* row = rows + n * headDim;
+                Rows<TSimd, TVector>.Widen(Call.KeyRow(sequence, kvHead, key + n), Call.Key.Type, headDim, row);
+                if (Call.Key.Type == DataType.Int8)
+                    Multiply(row, headDim, Call.KeyScale(sequence, kvHead, key + n));
+            }
             Rows<TSimd, TVector>.Transpose(rows, headDim, count, headDim, panel, Columns);
         }
 
         private readonly void LoadQueries(in AttentionSequence sequence, int head, int row0, int rows, float* queries)
         {
             int headDim = Problem.Forward.HeadDim;
-            float factor = Problem.Forward.Scale * Log2E;
             for (int r = 0; r < rows; r++)
             {
                 float* query = queries + r * headDim;
                 Rows<TSimd, TVector>.Widen(Call.QueryRow(sequence, head, row0 + r), Call.Query.Type, headDim, query);
-                for (int c = 0; c < headDim; c++)
-                    query[c] *= factor;
+                Multiply(query, headDim, Problem.Forward.Scale * Log2E);
             }
+        }
+
+        private static void Multiply(float* row, int count, float factor)
+        {
+            for (int c = 0; c < count; c++)
+                row[c] *= factor;
         }
 
         // Rows of other sequences see none of these keys.

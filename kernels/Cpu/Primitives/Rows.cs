@@ -23,6 +23,12 @@ internal static unsafe class Rows<TSimd, TVector>
                 for (; i < count; i++)
                     target[i] = (float)((Half*)source)[i];
                 break;
+            case DataType.Int8:
+                for (; i <= count - TSimd.Width; i += TSimd.Width)
+                    TSimd.Store(TSimd.LoadInt8((sbyte*)source + i), target + i);
+                for (; i < count; i++)
+                    target[i] = ((sbyte*)source)[i];
+                break;
             default:
                 for (; i <= count - TSimd.Width; i += TSimd.Width)
                     TSimd.Store(TSimd.LoadBFloat16((ushort*)source + i), target + i);

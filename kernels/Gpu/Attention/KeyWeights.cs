@@ -38,24 +38,23 @@ internal static class KeyWeights
         public int HasWeights, HasColumnMass, HasKeyScale, HeadDim, FirstRow, RowCount, KeyBlocks;
     }
 
-    /// <summary>The kernel; one group for each 64 keys of each head of each sequence.</summary>
+    /// <summary>The kernel; one group for each 64 keys of each head of each sequence, ragged ones one after another.</summary>
     public static void WeighKeys<TKv, TKvStorage>(Parameters<TKv> p) where TKv : unmanaged where TKvStorage : struct, IStorage<TKv>
     {
         ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(Rows * MaxQuads); // [quads, rows]
         ArrayView<float> products = SharedMemory.Allocate<float>(Rows * Threads);   // [rows, keys], each thread's own
         ArrayView<int> rows = SharedMemory.Allocate<int>(ScoreOptions.Fields * Rows);
-        int key0 = Grid.IdxX % p.KeyBlocks * Threads, key = key0 + Group.IdxX, head = Grid.IdxX / p.KeyBlocks % p.Scores.NumHeads;
-        var sequence = default(SequenceRows);
-        sequence.Index = Grid.IdxX / p.KeyBlocks / p.Scores.NumHeads;
-        sequence.Batch = sequence.Index;
-        sequence.KvHead = head / p.Scores.GroupSize;
-        sequence.QueryLength = p.Scores.QueryLength;
-        sequence.KvLength = p.Cache.Length(sequence.Batch, sequence.KvHead, p.Scores.KvLength);
-        sequence.RowCount = p.Scores.GroupSize * sequence.QueryLength;
+        int head = Grid.IdxX / p.KeyBlocks % p.Scores.NumHeads;
+        SequenceRows sequence = ScoreOptions.FindKeys(
+            ref p.Scores, Grid.IdxX % p.KeyBlocks, head / p.Scores.GroupSize, Grid.IdxX / p.KeyBlocks / p.Scores.NumHeads, Threads);
+        bool isRagged = p.Scores.IsRagged != 0, hasKey = sequence.FirstRow >= 0 && sequence.FirstRow + Group.IdxX < sequence.KvLength;
+        int key = sequence.FirstRow + Group.IdxX, rowCount = isRagged ? sequence.QueryLength : p.RowCount;
+        if (p.Cache.HasLengths != 0) // slots past a head's length have keys of weight 0
+            sequence.KvLength = p.Cache.Length(sequence.Batch, sequence.KvHead, sequence.KvLength);
 
         long keyOffset = 0;
         float keyScale = 1f;
-        if (key < sequence.KvLength)
+        if (hasKey && key < sequence.KvLength)
         {
             KeyPlace place = p.Cache.Find(ref sequence, key);
             keyOffset = p.Key.Offset(place.Batch, place.Token, place.Head);
@@ -63,51 +62,57 @@ internal static class KeyWeights
                 keyScale = p.KeyScale[place.Batch * p.KeyScaleBatchStride + place.Head * p.KeyScaleHeadStride + place.Token];
         }
         float mass = 0f;
-        for (int row0 = 0; row0 < p.RowCount; row0 += Rows)
+        long weightOffset = sequence.Batch * p.WeightBatchStride + head * p.WeightHeadStride + sequence.KeyStart + key;
+        for (int row = 0; isRagged && p.HasWeights != 0 && row < p.RowCount && hasKey; row++)
+        {
+            // Rows of other sequences see none of these keys.
+            if (row < sequence.QueryStart || row >= sequence.QueryStart + rowCount)
+                p.Weights[weightOffset + row * p.WeightRowStride] = 0f;
+        }
+        for (int row0 = 0; row0 < rowCount; row0 += Rows)
         {
             Group.Barrier();
-            LoadRows(ref p, ref sequence, queries, rows, row0, head);
+            LoadRows(ref p, ref sequence, queries, rows, row0, rowCount, head);
             Group.Barrier();
             bool isSeen = false;
             for (int slot = 0; slot < Rows; slot++)
-                isSeen = isSeen || ScoreOptions.IsInRange(rows, slot, key);
+                isSeen = isSeen || (hasKey && ScoreOptions.IsInRange(rows, slot, key));
             if (isSeen)
                 Multiply<TKv, TKvStorage>(ref p, queries, products, keyOffset);
-            int count = p.RowCount - row0 < Rows ? p.RowCount - row0 : Rows;
-            for (int slot = 0; slot < count && key < p.Scores.KvLength; slot++)
+            int count = rowCount - row0 < Rows ? rowCount - row0 : Rows;
+            for (int slot = 0; slot < count && hasKey; slot++)
             {
+                int row = sequence.QueryStart + row0 + slot;
                 float weight = 0f;
                 if (isSeen)
-                    weight = WeightOf(ref p, ref sequence, rows, slot, row0 + slot, head, key, products[slot * Threads + Group.IdxX] * keyScale);
+                    weight = WeightOf(ref p, ref sequence, rows, slot, row, head, key, products[slot * Threads + Group.IdxX] * keyScale);
                 mass += weight;
                 if (p.HasWeights != 0)
-                {
-                    long offset = sequence.Batch * p.WeightBatchStride + head * p.WeightHeadStride + (row0 + slot) * p.WeightRowStride;
-                    p.Weights[offset + key] = weight;
-                }
+                    p.Weights[weightOffset + row * p.WeightRowStride] = weight;
             }
         }
-        if (p.HasColumnMass != 0 && key < p.Scores.KvLength)
-            p.ColumnMass[sequence.Batch * p.MassBatchStride + head * p.MassHeadStride + key] = mass;
+        if (p.HasColumnMass != 0 && hasKey)
+            p.ColumnMass[sequence.Batch * p.MassBatchStride + head * p.MassHeadStride + sequence.KeyStart + key] = mass;
     }
 
     // Eight query rows and what they see; rows past the last see nothing.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadRows<TKv>(
-        ref Parameters<TKv> p, ref SequenceRows sequence, ArrayView<Float4> queries, ArrayView<int> rows, int row0, int head) where TKv : unmanaged
+        ref Parameters<TKv> p, ref SequenceRows sequence, ArrayView<Float4> queries, ArrayView<int> rows, int row0, int rowCount, int head)
+        where TKv : unmanaged
     {
         if (Group.IdxX < Rows)
         {
             int row = row0 + Group.IdxX;
-            int packed = row < p.RowCount ? (p.FirstRow + row) * p.Scores.GroupSize + head % p.Scores.GroupSize : sequence.RowCount;
+            int packed = row < rowCount ? (p.FirstRow + row) * p.Scores.GroupSize + head % p.Scores.GroupSize : sequence.RowCount;
             ScoreOptions.SetPackedRow(ref p.Scores, rows, Group.IdxX, ref sequence, packed);
         }
         int quads = (p.HeadDim + 3) / 4;
         for (int i = Group.IdxX; i < Rows * quads; i += Threads)
         {
             int quad = i % quads, slot = i / quads, row = row0 + slot;
-            int valid = row < p.RowCount ? p.HeadDim - 4 * quad : 0;
-            long offset = valid > 0 ? p.Query.Offset(sequence.Batch, row, head) + 4 * quad : 0;
+            int valid = row < rowCount ? p.HeadDim - 4 * quad : 0;
+            long offset = valid > 0 ? p.Query.Offset(sequence.Batch, sequence.QueryStart + row, head) + 4 * quad : 0;
             queries[quad * Rows + slot] = p.Query.Load(offset, valid);
         }
     }

@@ -79,10 +79,22 @@ public sealed class RandomAttentionTests
             {
                 runs[kernel.Name] = runs.GetValueOrDefault(kernel.Name) + 1;
                 VerificationResult result = Verifier.Verify(expectation, kernel, device, placement);
-                if (!result.IsCorrect && !IsRoundingStep(operation, kernel, result))
+                if (!result.IsCorrect && !IsRoundingStep(operation, kernel, result) && !IsBarTooLucky(operation, kernel, problem, result))
                     failures.Add($"kernel-engine verify {kernel.Name} \"{text}\" --device {device.Name} --seed {seed}   ({placement}: {result.Failure})");
             }
             return failures;
+        }
+
+        // The bar is the error of the plain computation on the same numbers. Where an output is a small difference of large terms,
+        // as the gradient of a bias that has one element, that error may be nothing by luck. Such a result is off by a few bars,
+        // and the kernel is right with eight other draws of the numbers.
+        private bool IsBarTooLucky<TProblem>(Operation<TProblem> operation, Kernel<TProblem> kernel, TProblem problem, VerificationResult result)
+            where TProblem : struct, IProblem<TProblem>
+        {
+            if (!(result.Error > result.Bar && result.Error <= 11 * result.Bar))
+                return false;
+            TestContext.Out.WriteLine($"a few bars off, if right with other numbers: {result}");
+            return Enumerable.Range(1, 8).All(i => Verifier.Verify(operation, kernel, device, problem, seed + 1_000_000 * i).IsCorrect);
         }
 
         // The reference's outputs are rounded to the storage type too. Where its exact value lies between two stored numbers, the

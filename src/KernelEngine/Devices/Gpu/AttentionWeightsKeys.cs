@@ -16,10 +16,6 @@ internal sealed class AttentionWeightsKeys() : GpuKernel<AttentionWeightsProblem
     public override IReadOnlyList<GpuEntry> Entries => [_float32, _float16, _bfloat16, _int8];
 
     /// <inheritdoc/>
-    public override string? WhyUnsupported(in AttentionWeightsProblem problem) =>
-        problem.Forward.RaggedSequences > 0 ? "computes sequences of one length alone" : null;
-
-    /// <inheritdoc/>
     public override void Launch(in AttentionWeightsProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         if (!operands[AttentionWeightsProblem.Weights].IsPresent && !operands[AttentionWeightsProblem.ColumnMass].IsPresent)
@@ -45,7 +41,9 @@ internal sealed class AttentionWeightsKeys() : GpuKernel<AttentionWeightsProblem
         AttentionProblem forward = problem.Forward;
         GpuView query = operands[AttentionProblem.Query], lse = operands[AttentionProblem.Lse], keyScale = operands[AttentionProblem.KeyScale];
         GpuView weights = operands[AttentionWeightsProblem.Weights], columnMass = operands[AttentionWeightsProblem.ColumnMass];
-        int keyBlocks = (int)(((long)forward.KvLength + KeyWeights.Threads - 1) / KeyWeights.Threads);
+        int keyBlocks = checked((int)(forward.RaggedSequences > 0
+            ? forward.KvLength / KeyWeights.Threads + (long)forward.RaggedSequences
+            : ((long)forward.KvLength + KeyWeights.Threads - 1) / KeyWeights.Threads));
         device.Launch(entry, checked((long)forward.BatchSize * forward.NumHeads * keyBlocks), new KeyWeights.Parameters<TKv>
         {
             Query = AttentionArguments.Typed(query),

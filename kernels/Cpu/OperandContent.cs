@@ -18,6 +18,12 @@ public enum OperandContent
     /// <summary>Integers within bounds of which none comes twice, as long as there are enough.</summary>
     DistinctIntegers,
 
+    /// <summary>Integers from 0 to the upper bound, or the lower one, which marks what does not count; tests draw that one time in five.</summary>
+    Labels,
+
+    /// <summary>Numbers above 0; tests draw from 0.5 to 1.5.</summary>
+    Positive,
+
     /// <summary>Integers that begin with 0 and never fall: where the sequences of a batch begin and end.</summary>
     Offsets,
 }

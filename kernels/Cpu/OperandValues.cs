@@ -21,6 +21,12 @@ public readonly record struct OperandValues(OperandContent Content, long Lower =
     /// <summary>Integers from <paramref name="lower"/> to <paramref name="upper"/>.</summary>
     public static OperandValues Between(long lower, long upper) => new(OperandContent.Integers, lower, upper);
 
+    /// <summary>Numbers above 0.</summary>
+    public static OperandValues Positive => new(OperandContent.Positive);
+
+    /// <summary>Integers from 0 to <paramref name="classes"/> − 1, or <paramref name="ignored"/>.</summary>
+    public static OperandValues Labels(long classes, long ignored) => new(OperandContent.Labels, ignored, classes - 1);
+
     /// <summary>Integers that begin with 0, never fall, and end with <paramref name="total"/>.</summary>
     public static OperandValues Offsets(long total) => new(OperandContent.Offsets, 0, total);
 }

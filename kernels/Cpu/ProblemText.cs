@@ -48,6 +48,16 @@ public sealed class ProblemText
             : throw new FormatException($"'{name}' must be a whole number from 0 to {int.MaxValue} but is '{value}'.");
     }
 
+    /// <summary>Takes the integer <paramref name="name"/>, negative or not, or its default.</summary>
+    public int TakeInteger(string name, int defaultValue)
+    {
+        if (Take(name, name + "=") is not { } value)
+            return defaultValue;
+        return int.TryParse(value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int number)
+            ? number
+            : throw new FormatException($"'{name}' must be a whole number but is '{value}'.");
+    }
+
     /// <summary>Takes the number <paramref name="name"/>, or its default.</summary>
     public float TakeNumber(string name, float defaultValue)
     {

@@ -125,6 +125,23 @@ public readonly struct TensorLayout : IEquatable<TensorLayout>
         return new TensorLayout(lengths, strides);
     }
 
+    /// <summary>Joins a dimension with the next: [.., n, m, ..] becomes [.., n · m, ..].</summary>
+    /// <exception cref="ArgumentException">The elements of the joined dimension would not be evenly spaced.</exception>
+    public TensorLayout Join(int dimension)
+    {
+        long outer = this[dimension], inner = this[dimension + 1];
+        if (outer > 1 && inner > 0 && Stride(dimension) != inner * Stride(dimension + 1))
+            throw new ArgumentException($"Dimensions {dimension} and {dimension + 1} of {this} cannot be joined without a copy: there are gaps.", nameof(dimension));
+        Span<long> lengths = stackalloc long[Rank - 1], strides = stackalloc long[Rank - 1];
+        for (int i = 0; i < Rank - 1; i++)
+        {
+            int from = i < dimension ? i : i + 1;
+            (lengths[i], strides[i]) = (_lengths[from], _strides[from]);
+        }
+        lengths[dimension] = checked(outer * inner);
+        return new TensorLayout(lengths, strides);
+    }
+
     /// <summary>Swaps two dimensions without moving an element.</summary>
     public TensorLayout Transpose(int first, int second)
     {

@@ -71,5 +71,9 @@ public readonly struct TensorView
     /// <exception cref="ArgumentException">The dimension is no multiple of <paramref name="inner"/>, or the rank is full.</exception>
     public TensorView Split(int dimension, long inner) => new(Present, ByteOffset, Type, Layout.Split(dimension, inner));
 
+    /// <summary>Joins a dimension with the next, the inverse of <see cref="Split"/>: [.., n, m, ..] becomes [.., n · m, ..].</summary>
+    /// <exception cref="ArgumentException">Stepping from one row of the second to the next leaves a gap.</exception>
+    public TensorView Join(int dimension) => new(Present, ByteOffset, Type, Layout.Join(dimension));
+
     private TensorStorage Present => Storage ?? throw new InvalidOperationException("This view is empty.");
 }

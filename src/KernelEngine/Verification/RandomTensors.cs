@@ -97,6 +97,8 @@ public static class RandomTensors
     {
         OperandContent.Any => Normal(random),
         OperandContent.Uniform => random.NextSingle(), // a double just below 1 would round to 1
+        OperandContent.Positive => 0.5 + random.NextSingle(),
+        OperandContent.Labels => random.Next(5) == 0 ? values.Lower : random.NextInt64(0, values.Upper + 1),
         OperandContent.Scales => (0.5 + random.NextSingle()) / 127,
         _ => random.NextInt64(values.Lower, values.Upper + 1),
     };

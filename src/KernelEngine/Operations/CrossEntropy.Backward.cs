@@ -8,7 +8,8 @@ public static partial class CrossEntropy
     public static Operation<CrossEntropyBackwardProblem> BackwardOperation { get; } = new(
         "cross-entropy-backward", "gradients of cross-entropy: of hidden rows, classifier and bias, without the logits",
         new CrossEntropyBackwardReference<double>("cross-entropy-backward/reference", DeviceKinds.Reference),
-        new CrossEntropyBackwardReference<float>("cross-entropy-backward/plain", DeviceKinds.Cpu))
+        new CrossEntropyBackwardReference<float>("cross-entropy-backward/plain", DeviceKinds.Cpu),
+        new CrossEntropyBackwardTiled())
     {
         Examples =
         [

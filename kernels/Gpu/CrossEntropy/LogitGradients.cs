@@ -11,7 +11,8 @@ namespace KernelEngine.Kernels.Gpu.CrossEntropy;
 /// dx ← dx · (1 − (a / softCap)²) / temperature
 /// </code>
 /// with the numbers of <see cref="RowGradient"/>; label · (p − 1) loses less near p = 1 than scale · p − label would. One group makes a
-/// tile of 64 positions × 64 classes, which lies class after class in memory, and says whether any |dx / k| of it reaches the filter.
+/// tile of 64 positions × 64 classes, which lies class after class in memory, and says whether any |dx| of it,
+/// before soft cap and temperature, reaches the filter's ε times its label's factor.
 /// 2 · positions · classes · hiddenSize FLOPs.
 /// </summary>
 internal static class LogitGradients
@@ -53,25 +54,24 @@ internal static class LogitGradients
             Group.Barrier();
             tile.Multiply<T, TStorage>(ref p.Logits);
             long gradients = ((long)classTile * p.RowTiles + row0 / LogitTile.Size) * LogitTile.Size * LogitTile.Size;
-            uint threshold = Interop.FloatAsInt(p.FilterEpsilon * row.Factor) & 0x7FFFFFFFu, reaches = 0u;
+            uint threshold = Interop.FloatAsInt(p.FilterEpsilon * row.Label) & 0x7FFFFFFFu, reaches = 0u;
             for (int c = 0; c < LogitTile.Size; c++)
             {
                 float logit = tile.Logit(ref p.Logits, products[LogitTile.At(thread, c)], c);
-                float weight = logit == float.NegativeInfinity ? 0f : XMath.Exp(logit - row.Lse);
+                float weight = XMath.Exp(logit - row.Lse);
                 float labelScale = tile.ClassRows[c] == label ? row.Label : 0f;
                 float gradient = labelScale * (weight - 1f) - row.Smoothing * tile.ClassWeights[c];
                 gradient += weight == 0f ? 0f : weight * (row.Scale - labelScale - row.EntropyScale * logit); // not 0 · −∞
+                gradient = position >= 0 && tile.ClassRows[c] >= 0 ? gradient : 0f;
+                // As integers, magnitudes stand in the same order, and NaN above infinity.
+                uint magnitude = Interop.FloatAsInt(gradient) & 0x7FFFFFFFu;
+                reaches |= magnitude != 0u && (magnitude >= threshold || magnitude > 0x7F800000u) ? 1u : 0u;
                 if (p.Logits.LogitSoftCap > 0f)
                 {
                     float ratio = logit / p.Logits.LogitSoftCap;
                     gradient *= (1f - ratio) * (1f + ratio);
                 }
-                gradient /= p.Logits.Temperature;
-                gradient = position >= 0 && tile.ClassRows[c] >= 0 ? gradient : 0f;
-                p.Gradients[gradients + c * LogitTile.Size + thread] = gradient;
-                // As integers, magnitudes stand in the same order, and NaN above infinity.
-                uint magnitude = Interop.FloatAsInt(gradient) & 0x7FFFFFFFu;
-                reaches |= magnitude != 0u && (magnitude >= threshold || magnitude > 0x7F800000u) ? 1u : 0u;
+                p.Gradients[gradients + c * LogitTile.Size + thread] = gradient / p.Logits.Temperature;
             }
             if (reaches != 0u)
                 isKept[0] = 1; // whoever writes, writes the same

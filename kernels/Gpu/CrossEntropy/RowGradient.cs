@@ -13,11 +13,11 @@ internal struct UpstreamParameters
 
 /// <summary>
 /// What the gradient of a logit needs of its position: dx = p · (Scale − EntropyScale · a) − Smoothing · w_v − [v = y] · Label with
-/// p = exp(a − Lse), before soft cap and temperature. Factor is k, to which a filter compares dx.
+/// p = exp(a − Lse), before soft cap and temperature.
 /// </summary>
 internal struct RowGradient
 {
-    public float Lse, Scale, EntropyScale, Smoothing, Label, Factor;
+    public float Lse, Scale, EntropyScale, Smoothing, Label;
 
     /// <summary>The numbers of a counted position; all 0 for −1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -31,9 +31,9 @@ internal struct RowGradient
             if (upstream.HasGradLoss != 0)
                 grad *= upstream.GradLoss[loss.IsReduced != 0 ? 0 : position];
             row.Lse = upstream.Lse[position];
-            row.Factor = grad / loss.CrossEntropyDivisor;
-            row.Label = loss.IsClass(target) ? row.Factor * (1f - loss.LabelSmoothing) * loss.ClassWeight(target) : float.NaN;
-            row.Smoothing = row.Factor * loss.LabelSmoothing / loss.Classes;
+            float factor = grad / loss.CrossEntropyDivisor;
+            row.Label = loss.IsClass(target) ? factor * (1f - loss.LabelSmoothing) * loss.ClassWeight(target) : float.NaN;
+            row.Smoothing = factor * loss.LabelSmoothing / loss.Classes;
             row.Scale = row.Label + row.Smoothing * loss.TotalClassWeight + grad / loss.ZDivisor * (2f * loss.ZLoss) * row.Lse;
             if (upstream.HasGradLse != 0)
                 row.Scale += upstream.GradLse[position];

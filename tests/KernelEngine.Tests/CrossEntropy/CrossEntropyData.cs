@@ -1,3 +1,6 @@
+using Backward = KernelEngine.CrossEntropyBackwardProblem;
+using Forward = KernelEngine.CrossEntropyProblem;
+
 namespace KernelEngine.Tests.CrossEntropy;
 
 /// <summary>The inputs of cross-entropy problems as arrays of doubles by operand.</summary>
@@ -24,17 +27,17 @@ internal static class CrossEntropyData
     public static (double[]?[] Inputs, double[]?[] Whole) DrawAfterForward(in CrossEntropyBackwardProblem problem, int seed = 1)
     {
         double[]?[] whole = Draw(Whole(problem), seed);
-        Forward(problem, whole);
+        RunForward(problem, whole);
         return (ShardOf(problem.Forward, whole), whole);
     }
 
     /// <summary>Replaces the log-sum-exps and entropies of a whole vocabulary by those of the other inputs.</summary>
-    public static void Forward(in CrossEntropyBackwardProblem problem, double[]?[] whole)
+    public static void RunForward(in CrossEntropyBackwardProblem problem, double[]?[] whole)
     {
         CrossEntropyAnswer answer = new CrossEntropyOracle(Whole(problem).Forward, whole).Evaluate();
-        whole[CrossEntropyBackwardProblem.Lse] = ToSingle(answer.Lse);
+        whole[Backward.Lse] = ToSingle(answer.Lse);
         if (problem.HasGradEntropy)
-            whole[CrossEntropyBackwardProblem.Entropy] = ToSingle(answer.Entropy);
+            whole[Backward.Entropy] = ToSingle(answer.Entropy);
     }
 
     /// <summary>The problem over all classes of which another is a shard.</summary>
@@ -46,8 +49,8 @@ internal static class CrossEntropyData
     {
         double[]?[] inputs = [.. whole];
         int first = problem.FirstClass, end = first + problem.VocabSize;
-        inputs[CrossEntropyProblem.Classifier] = whole[CrossEntropyProblem.Classifier]![(first * problem.HiddenSize)..(end * problem.HiddenSize)];
-        inputs[CrossEntropyProblem.Bias] = whole[CrossEntropyProblem.Bias]?[first..end];
+        inputs[Forward.Classifier] = whole[Forward.Classifier]![(first * problem.HiddenSize)..(end * problem.HiddenSize)];
+        inputs[Forward.Bias] = whole[Forward.Bias]?[first..end];
         return inputs;
     }
 

@@ -1,9 +1,11 @@
 using static KernelEngine.Tests.CrossEntropy.CrossEntropyData;
+using Backward = KernelEngine.CrossEntropyBackwardProblem;
+using Forward = KernelEngine.CrossEntropyProblem;
 
 namespace KernelEngine.Tests.CrossEntropy;
 
-/// <summary>The gradients against finite differences of a loss in double precision, and laws that hold whatever the numbers, on every kernel.</summary>
-[TestFixtureSource(nameof(Targets))]
+/// <summary>The gradients on every kernel: slopes of a double-precision loss, and laws that hold whatever the numbers.</summary>
+[TestFixtureSource(nameof(Kernels))]
 public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBackwardProblem> target)
 {
     // Of the largest gradient of a tensor: float32 sums of a few hundred terms, behind a float32 log-sum-exp.
@@ -11,11 +13,11 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
 
     private static readonly (int Input, int Gradient)[] s_gradients =
     [
-        (CrossEntropyProblem.Hidden, CrossEntropyBackwardProblem.GradHidden), (CrossEntropyProblem.Classifier, CrossEntropyBackwardProblem.GradClassifier),
-        (CrossEntropyProblem.Bias, CrossEntropyBackwardProblem.GradBias),
+        (Forward.Hidden, Backward.GradHidden), (Forward.Classifier, Backward.GradClassifier),
+        (Forward.Bias, Backward.GradBias),
     ];
 
-    public static IEnumerable<TestFixtureData> Targets() =>
+    public static IEnumerable<TestFixtureData> Kernels() =>
         CrossEntropyTarget<CrossEntropyBackwardProblem>.Fixtures(KernelEngine.CrossEntropy.BackwardOperation);
 
     [TestCase("n=7 v=11 d=3 bias")]
@@ -58,7 +60,7 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
     public void MatchesTheSlopesOfTheBareLoss(string text)
     {
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>(text);
-        double[]?[] inputs = With(DrawAfterForward(problem, 3).Inputs, CrossEntropyBackwardProblem.GradLoss, null);
+        double[]?[] inputs = With(DrawAfterForward(problem, 3).Inputs, Backward.GradLoss, null);
         CheckSlopes(problem, inputs, inputs);
     }
 
@@ -70,14 +72,14 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>(text);
         CrossEntropyLoss loss = problem.Forward.Loss;
         double[]?[] inputs = DrawAfterForward(problem).Inputs;
-        double[] bias = target.Run(problem, inputs)[CrossEntropyBackwardProblem.GradBias]!;
+        double[] bias = target.Run(problem, inputs)[Backward.GradBias]!;
         double expected = 0;
         for (int k = 0; k < loss.Positions; k++)
         {
-            if (inputs[CrossEntropyProblem.Targets]![loss.TargetRow(k)] < 0)
+            if (inputs[Forward.Targets]![loss.TargetRow(k)] < 0)
                 continue;
-            double grad = inputs[CrossEntropyBackwardProblem.GradLoss]![loss.Reduction == CrossEntropyReduction.None ? k : 0];
-            expected += grad * 2 * loss.ZLoss * inputs[CrossEntropyBackwardProblem.Lse]![k] + (inputs[CrossEntropyBackwardProblem.GradLse]?[k] ?? 0);
+            double grad = inputs[Backward.GradLoss]![loss.Reduction == CrossEntropyReduction.None ? k : 0];
+            expected += grad * 2 * loss.ZLoss * inputs[Backward.Lse]![k] + (inputs[Backward.GradLse]?[k] ?? 0);
         }
         Assert.That(bias.Sum(), Is.EqualTo(expected / problem.Forward.Temperature).Within(Rounding * Math.Max(1, bias.Sum(Math.Abs))));
     }
@@ -85,7 +87,7 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
     [Test]
     public void EveryRunGivesTheSameBits()
     {
-        var problem = ProblemText.Parse<CrossEntropyBackwardProblem>("n=60 v=300 d=16 bias softcap=15 smoothing=0.2 zloss=0.01 gradlse classweights none");
+        var problem = ProblemText.Parse<CrossEntropyBackwardProblem>("n=60 v=300 d=16 bias softcap=15 smoothing=0.2 gradlse none");
         double[]?[] inputs = DrawAfterForward(problem).Inputs, first = target.Run(problem, inputs);
         for (int run = 1; run < 6; run++)
             Assert.That(target.Run(problem, inputs), Is.EqualTo(first));
@@ -102,10 +104,10 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         foreach (int kept in gradients)
         {
             int[] others = [.. gradients.Where(g => g != kept)];
-            Assert.That(target.Run(problem, inputs, others)[kept], Is.EqualTo(all[kept]), $"{problem.GetOperand(kept).Name} alone");
+            Assert.That(target.Run(problem, inputs, others)[kept], Is.EqualTo(all[kept]), $"operand {kept} alone");
             double[]?[] rest = target.Run(problem, inputs, kept);
             foreach (int other in others)
-                Assert.That(rest[other], Is.EqualTo(all[other]), $"{problem.GetOperand(other).Name} without {problem.GetOperand(kept).Name}");
+                Assert.That(rest[other], Is.EqualTo(all[other]), $"operand {other} without {kept}");
         }
     }
 
@@ -117,11 +119,11 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>(text);
         CrossEntropyLoss loss = problem.Forward.Loss;
         double[]?[] inputs = DrawAfterForward(problem).Inputs, expected = target.Run(problem, inputs);
-        double[] hidden = [.. inputs[CrossEntropyProblem.Hidden]!], lse = [.. inputs[CrossEntropyBackwardProblem.Lse]!];
+        double[] hidden = [.. inputs[Forward.Hidden]!], lse = [.. inputs[Backward.Lse]!];
         HashSet<int> read = [];
         for (int k = 0; k < loss.Positions; k++)
         {
-            if (inputs[CrossEntropyProblem.Targets]![loss.TargetRow(k)] >= 0)
+            if (inputs[Forward.Targets]![loss.TargetRow(k)] >= 0)
                 read.Add(loss.HiddenRow(k));
             else
                 lse[k] = double.NaN;
@@ -131,9 +133,9 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         foreach (int row in ignored)
             hidden.AsSpan(row * 16, 16).Fill(double.NaN);
         double[]?[] outputs = target.Run(
-            problem, With(With(inputs, CrossEntropyProblem.Hidden, hidden), CrossEntropyBackwardProblem.Lse, lse));
+            problem, With(With(inputs, Forward.Hidden, hidden), Backward.Lse, lse));
         Assert.That(outputs, Is.EqualTo(expected));
-        Assert.That(Rows(outputs[CrossEntropyBackwardProblem.GradHidden]!, ignored, 16), Is.All.Zero);
+        Assert.That(Rows(outputs[Backward.GradHidden]!, ignored, 16), Is.All.Zero);
     }
 
     [TestCase("n=0 v=5 d=4 bias")]
@@ -145,7 +147,8 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
     public void TheGradientOfNothingIsNothing(string text)
     {
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>(text);
-        double[]?[] inputs = With(DrawAfterForward(problem).Inputs, CrossEntropyProblem.Targets, [.. Enumerable.Repeat(-100.0, problem.Forward.Loss.Rows)]);
+        double[] ignored = [.. Enumerable.Repeat(-100.0, problem.Forward.Loss.Rows)];
+        double[]?[] inputs = With(DrawAfterForward(problem).Inputs, Forward.Targets, ignored);
         double[]?[] outputs = target.Run(problem, inputs);
         foreach ((int _, int gradient) in s_gradients)
             Assert.That(outputs[gradient], Is.All.Zero, problem.GetOperand(gradient).Name);
@@ -166,8 +169,8 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         // So a label stands at the first and the last column of every tile, whatever its width.
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>("n=300 v=300 d=3 sum bias");
         double[]?[] inputs = Draw(problem);
-        inputs[CrossEntropyProblem.Targets] = [.. Enumerable.Range(0, 300).Select(v => (double)v)];
-        Forward(problem, inputs);
+        inputs[Forward.Targets] = [.. Enumerable.Range(0, 300).Select(v => (double)v)];
+        RunForward(problem, inputs);
         CheckDefinition(problem, inputs);
     }
 
@@ -177,18 +180,17 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>("n=20 v=70 d=16 bias zloss=0.1 gradlse gradentropy none");
         double[]?[] inputs = Draw(problem);
         int[] gone = [0, 17, 63, 64, 69], left = [.. Enumerable.Range(0, 70).Except(gone)];
-        inputs[CrossEntropyProblem.Bias] = [.. inputs[CrossEntropyProblem.Bias]!.Select((b, v) => gone.Contains(v) ? double.NegativeInfinity : b)];
-        inputs[CrossEntropyProblem.Targets] = Array.ConvertAll(inputs[CrossEntropyProblem.Targets]!, y => gone.Contains((int)y) ? 1 : y);
-        Forward(problem, inputs);
+        inputs[Forward.Bias] = [.. inputs[Forward.Bias]!.Select((b, v) => gone.Contains(v) ? double.NegativeInfinity : b)];
+        inputs[Forward.Targets] = Array.ConvertAll(inputs[Forward.Targets]!, y => gone.Contains((int)y) ? 1 : y);
+        RunForward(problem, inputs);
         double[]?[] without = [.. inputs];
-        without[CrossEntropyProblem.Classifier] = Rows(inputs[CrossEntropyProblem.Classifier]!, left, 16);
-        without[CrossEntropyProblem.Bias] = Rows(inputs[CrossEntropyProblem.Bias]!, left, 1);
-        without[CrossEntropyProblem.Targets] = Array.ConvertAll(inputs[CrossEntropyProblem.Targets]!, y => y < 0 ? y : Array.IndexOf(left, (int)y));
-        CrossEntropyProblem forward = problem.Forward;
-        double[]?[] outputs = target.Run(problem, inputs);
-        double[]?[] expected = target.Run(problem with { Forward = forward with { Loss = forward.Loss with { Classes = left.Length } } }, without);
-        Check(CrossEntropyBackwardProblem.GradHidden, outputs[CrossEntropyBackwardProblem.GradHidden]!, expected);
-        foreach ((int gradient, int width) in ((int, int)[])[(CrossEntropyBackwardProblem.GradClassifier, 16), (CrossEntropyBackwardProblem.GradBias, 1)])
+        without[Forward.Classifier] = Rows(inputs[Forward.Classifier]!, left, 16);
+        without[Forward.Bias] = Rows(inputs[Forward.Bias]!, left, 1);
+        without[Forward.Targets] = Array.ConvertAll(inputs[Forward.Targets]!, y => y < 0 ? y : Array.IndexOf(left, (int)y));
+        CrossEntropyProblem smaller = problem.Forward with { Loss = problem.Forward.Loss with { Classes = left.Length } };
+        double[]?[] outputs = target.Run(problem, inputs), expected = target.Run(problem with { Forward = smaller }, without);
+        Check(Backward.GradHidden, outputs[Backward.GradHidden]!, expected);
+        foreach ((int gradient, int width) in ((int, int)[])[(Backward.GradClassifier, 16), (Backward.GradBias, 1)])
         {
             Check(gradient, Rows(outputs[gradient]!, left, width), expected);
             Assert.That(Rows(outputs[gradient]!, gone, width), Is.All.Zero, problem.GetOperand(gradient).Name);
@@ -201,16 +203,16 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         // Of classes at 10,000, −10,000 and half a nat below 10,000, the first is the label of row 0 and the second that of row 1.
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>("n=2 v=130 d=1 bias sum");
         double[]?[] inputs = Draw(problem);
-        inputs[CrossEntropyProblem.Hidden] = [1e4, 1e4];
-        inputs[CrossEntropyProblem.Classifier] = [.. Enumerable.Range(0, 130).Select(v => v is 0 or 129 ? 1.0 : -1)];
-        inputs[CrossEntropyProblem.Bias] = [.. Enumerable.Range(0, 130).Select(v => v == 129 ? -0.5 : 0)];
-        inputs[CrossEntropyProblem.Targets] = [0, 1];
-        inputs[CrossEntropyBackwardProblem.GradLoss] = [1];
-        Forward(problem, inputs);
-        double lse = inputs[CrossEntropyBackwardProblem.Lse]![0], p = Math.Exp(1e4 - lse), half = Math.Exp(9999.5 - lse); // as exact as the stored lse
+        inputs[Forward.Hidden] = [1e4, 1e4];
+        inputs[Forward.Classifier] = [.. Enumerable.Range(0, 130).Select(v => v is 0 or 129 ? 1.0 : -1)];
+        inputs[Forward.Bias] = [.. Enumerable.Range(0, 130).Select(v => v == 129 ? -0.5 : 0)];
+        inputs[Forward.Targets] = [0, 1];
+        inputs[Backward.GradLoss] = [1];
+        RunForward(problem, inputs);
+        double lse = inputs[Backward.Lse]![0], p = Math.Exp(1e4 - lse), half = Math.Exp(9999.5 - lse); // as exact as the stored lse
         double[] expected = new double[130];
         (expected[0], expected[1], expected[129]) = (2 * p - 1, -1, 2 * half);
-        Assert.That(target.Run(problem, inputs)[CrossEntropyBackwardProblem.GradBias], Is.EqualTo(expected).Within(Rounding));
+        Assert.That(target.Run(problem, inputs)[Backward.GradBias], Is.EqualTo(expected).Within(Rounding));
     }
 
     [TestCase(double.NaN)]
@@ -219,15 +221,15 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
     {
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>("n=60 v=130 d=16 none zloss=0.1 smoothing=0.1");
         double[]?[] inputs = Draw(problem);
-        inputs[CrossEntropyProblem.Targets] = Array.ConvertAll(inputs[CrossEntropyProblem.Targets]!, y => Math.Max(y, 0));
-        Forward(problem, inputs);
-        double[] hidden = [.. inputs[CrossEntropyProblem.Hidden]!], lse = [.. inputs[CrossEntropyBackwardProblem.Lse]!];
+        inputs[Forward.Targets] = Array.ConvertAll(inputs[Forward.Targets]!, y => Math.Max(y, 0));
+        RunForward(problem, inputs);
+        double[] hidden = [.. inputs[Forward.Hidden]!], lse = [.. inputs[Backward.Lse]!];
         hidden[7 * 16 + 3] = poison;
         lse[7] = double.NaN;
         int[] others = [.. Enumerable.Range(0, 60).Where(k => k != 7)];
-        double[] expected = target.Run(problem, inputs)[CrossEntropyBackwardProblem.GradHidden]!;
+        double[] expected = target.Run(problem, inputs)[Backward.GradHidden]!;
         double[] outputs = target.Run(
-            problem, With(With(inputs, CrossEntropyProblem.Hidden, hidden), CrossEntropyBackwardProblem.Lse, lse))[CrossEntropyBackwardProblem.GradHidden]!;
+            problem, With(With(inputs, Forward.Hidden, hidden), Backward.Lse, lse))[Backward.GradHidden]!;
         Assert.That(Rows(outputs, [7], 16), Is.All.NaN);
         Assert.That(Rows(outputs, others, 16), Is.EqualTo(Rows(expected, others, 16)));
     }
@@ -239,17 +241,17 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         var whole = ProblemText.Parse<CrossEntropyBackwardProblem>("n=20 v=70 d=16 bias zloss=0.1");
         var part = ProblemText.Parse<CrossEntropyBackwardProblem>($"n={rows} v=70 d=16 bias zloss=0.1 divisor");
         double[]?[] inputs = DrawAfterForward(whole).Inputs, expected = target.Run(whole, inputs);
-        var sums = new double[CrossEntropyBackwardProblem.Count][];
+        var sums = new double[Backward.Count][];
         for (int start = 0; start < 20; start += rows)
         {
             double[]?[] batch = [.. inputs];
-            batch[CrossEntropyProblem.Hidden] = inputs[CrossEntropyProblem.Hidden]![(start * 16)..((start + rows) * 16)];
-            foreach (int operand in (int[])[CrossEntropyProblem.Targets, CrossEntropyBackwardProblem.Lse])
+            batch[Forward.Hidden] = inputs[Forward.Hidden]![(start * 16)..((start + rows) * 16)];
+            foreach (int operand in (int[])[Forward.Targets, Backward.Lse])
                 batch[operand] = inputs[operand]![start..(start + rows)];
-            batch[CrossEntropyProblem.Divisor] = [inputs[CrossEntropyProblem.Targets]!.Count(y => y >= 0)];
+            batch[Forward.Divisor] = [inputs[Forward.Targets]!.Count(y => y >= 0)];
             double[]?[] outputs = target.Run(part, batch);
-            sums[CrossEntropyBackwardProblem.GradHidden] = [.. sums[CrossEntropyBackwardProblem.GradHidden] ?? [], .. outputs[CrossEntropyBackwardProblem.GradHidden]!];
-            foreach (int gradient in (int[])[CrossEntropyBackwardProblem.GradClassifier, CrossEntropyBackwardProblem.GradBias])
+            sums[Backward.GradHidden] = [.. sums[Backward.GradHidden] ?? [], .. outputs[Backward.GradHidden]!];
+            foreach (int gradient in (int[])[Backward.GradClassifier, Backward.GradBias])
                 sums[gradient] = sums[gradient] is { } sum ? Add(sum, outputs[gradient]!) : outputs[gradient]!;
         }
         foreach ((int _, int gradient) in s_gradients)
@@ -261,21 +263,12 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
     [TestCase(7)]
     public void GradientsOfShardsAddUp(int shards)
     {
-        var whole = ProblemText.Parse<CrossEntropyBackwardProblem>("n=20 v=90 d=16 bias smoothing=0.2 zloss=0.1 classweights softcap=15 gradlse gradentropy none");
+        const string Text = "n=20 v=90 d=16 bias smoothing=0.2 zloss=0.1 classweights softcap=15 gradlse gradentropy none";
+        var whole = ProblemText.Parse<CrossEntropyBackwardProblem>(Text);
         double[]?[] inputs = DrawAfterForward(whole).Inputs, expected = target.Run(whole, inputs);
-        var sums = new double[CrossEntropyBackwardProblem.Count][];
-        for (int rank = 0; rank < shards; rank++)
-        {
-            (CrossEntropyShard shard, int size) = CrossEntropyShard.Of(90, rank, shards);
-            CrossEntropyBackwardProblem part = whole with { Forward = whole.Forward with { ShardSize = size, FirstClass = shard.FirstClass } };
-            double[]?[] outputs = target.Run(part, ShardOf(part.Forward, inputs));
-            sums[CrossEntropyBackwardProblem.GradHidden] = sums[CrossEntropyBackwardProblem.GradHidden] is { } sum
-                ? Add(sum, outputs[CrossEntropyBackwardProblem.GradHidden]!) : outputs[CrossEntropyBackwardProblem.GradHidden]!;
-            foreach (int gradient in (int[])[CrossEntropyBackwardProblem.GradClassifier, CrossEntropyBackwardProblem.GradBias])
-                sums[gradient] = [.. sums[gradient] ?? [], .. outputs[gradient]!];
-        }
+        double[]?[] sums = CrossEntropyShards.Differentiate(target, whole, inputs, shards);
         foreach ((int _, int gradient) in s_gradients)
-            Check(gradient, sums[gradient], expected);
+            Check(gradient, sums[gradient]!, expected);
     }
 
     [Test]
@@ -283,7 +276,7 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
     {
         (string text, double[]?[] inputs) = Ordered("");
         double[]?[] expected = target.Run(ProblemText.Parse<CrossEntropyBackwardProblem>(text), inputs);
-        double[]?[] ordered = With(inputs, CrossEntropyBackwardProblem.Order, [.. Enumerable.Range(0, 300).Select(v => (double)v)]);
+        double[]?[] ordered = With(inputs, Backward.Order, [.. Enumerable.Range(0, 300).Select(v => (double)v)]);
         Assert.That(target.Run(ProblemText.Parse<CrossEntropyBackwardProblem>(text + " order"), ordered), Is.EqualTo(expected));
     }
 
@@ -293,7 +286,7 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
     {
         (string text, double[]?[] inputs) = Ordered(filter);
         double[]?[] expected = target.Run(ProblemText.Parse<CrossEntropyBackwardProblem>(text), inputs);
-        double[]?[] ordered = With(inputs, CrossEntropyBackwardProblem.Order, Array.ConvertAll(Shuffled(300), v => (double)v));
+        double[]?[] ordered = With(inputs, Backward.Order, Array.ConvertAll(Shuffled(300), v => (double)v));
         double[]?[] outputs = target.Run(ProblemText.Parse<CrossEntropyBackwardProblem>(text + " order"), ordered);
         foreach ((int _, int gradient) in s_gradients)
             Check(gradient, outputs[gradient]!, expected);
@@ -312,24 +305,26 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>($"n=64 v=300 d=16 bias {options}");
         CrossEntropyBackwardProblem exactProblem = problem with { FilterEpsilon = 0, IsHiddenFull = false, IsClassifierFull = false };
         double[]?[] inputs = Draw(problem);
-        inputs[CrossEntropyProblem.Hidden] = Array.ConvertAll(inputs[CrossEntropyProblem.Hidden]!, x => 2 * x);
-        Forward(problem, inputs);
+        inputs[Forward.Hidden] = Array.ConvertAll(inputs[Forward.Hidden]!, x => 2 * x);
+        RunForward(problem, inputs);
         double[]?[] filtered = target.Run(problem, inputs), exact = target.Run(exactProblem, inputs);
-        Assert.That(filtered[CrossEntropyBackwardProblem.GradBias], Is.EqualTo(exact[CrossEntropyBackwardProblem.GradBias]), "the bias is never filtered");
+        Assert.That(filtered[Backward.GradBias], Is.EqualTo(exact[Backward.GradBias]), "the bias is never filtered");
         CrossEntropyLoss loss = problem.Forward.Loss;
-        double[] targets = inputs[CrossEntropyProblem.Targets]!, gradLoss = inputs[CrossEntropyBackwardProblem.GradLoss]!;
+        double[] targets = inputs[Forward.Targets]!, gradLoss = inputs[Backward.GradLoss]!;
         // |k| of each row; a filtered entry of it is below |k| · ε.
-        double[] factors = [.. targets.Select((y, k) => y < 0 ? 0 : Math.Abs(loss.Reduction == CrossEntropyReduction.None ? gradLoss[k] : gradLoss[0] / targets.Count(t => t >= 0)))];
-        double longest = Lengths(inputs[CrossEntropyProblem.Classifier]!).Max();
-        double[] hiddenErrors = Lengths(Subtract(CrossEntropyBackwardProblem.GradHidden)), classifierErrors = Lengths(Subtract(CrossEntropyBackwardProblem.GradClassifier));
+        bool isReduced = loss.Reduction != CrossEntropyReduction.None;
+        int counted = targets.Count(y => y >= 0);
+        double[] factors = [.. targets.Select((y, k) => y < 0 ? 0 : Math.Abs(isReduced ? gradLoss[0] / counted : gradLoss[k]))];
+        double longest = Lengths(inputs[Forward.Classifier]!).Max();
+        double[] hiddenErrors = Lengths(Subtract(Backward.GradHidden)), classifierErrors = Lengths(Subtract(Backward.GradClassifier));
         for (int k = 0; k < 64; k++)
         {
             double bound = problem.IsHiddenFull ? 0 : factors[k] * Math.Min(1, problem.FilterEpsilon * 300) * longest;
-            Assert.That(hiddenErrors[k], Is.AtMost(bound + Slack(CrossEntropyBackwardProblem.GradHidden)), $"row {k}");
+            Assert.That(hiddenErrors[k], Is.AtMost(bound + Slack(Backward.GradHidden)), $"row {k}");
         }
-        double sum = factors.Zip(Lengths(inputs[CrossEntropyProblem.Hidden]!), (factor, length) => factor * length).Sum();
+        double sum = factors.Zip(Lengths(inputs[Forward.Hidden]!), (factor, length) => factor * length).Sum();
         double classifierBound = problem.IsClassifierFull ? 0 : problem.FilterEpsilon * sum;
-        Assert.That(classifierErrors, Is.All.AtMost(classifierBound + Slack(CrossEntropyBackwardProblem.GradClassifier)));
+        Assert.That(classifierErrors, Is.All.AtMost(classifierBound + Slack(Backward.GradClassifier)));
 
         double[] Subtract(int gradient) => [.. filtered[gradient]!.Zip(exact[gradient]!, (x, y) => x - y)];
 
@@ -357,7 +352,7 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
         var oracle = new CrossEntropyOracle(Whole(problem).Forward, whole);
         foreach ((int input, int gradient) in s_gradients.Where(g => outputs[g.Gradient] is not null))
         {
-            int skipped = input == CrossEntropyProblem.Hidden ? 0 : first * whole[input]!.Length / forward.Loss.Classes;
+            int skipped = input == Forward.Hidden ? 0 : first * whole[input]!.Length / forward.Loss.Classes;
             double[] slopes = [.. Enumerable.Range(skipped, inputs[input]!.Length).Select(i => oracle.Slope(input, i, first, end))];
             Assert.That(outputs[gradient], Is.EqualTo(slopes).Within(Rounding * Largest(slopes) + 1e-7), problem.GetOperand(gradient).Name);
         }
@@ -367,12 +362,13 @@ public sealed class CrossEntropyGradientTests(CrossEntropyTarget<CrossEntropyBac
     private void CheckDefinition(in CrossEntropyBackwardProblem problem, double[]?[] inputs)
     {
         Operation<CrossEntropyBackwardProblem> operation = KernelEngine.CrossEntropy.BackwardOperation;
-        double[]?[] expected = new CrossEntropyTarget<CrossEntropyBackwardProblem>(operation, operation.Reference, "reference").Run(problem, inputs);
-        double[]?[] outputs = target.Run(problem, inputs);
+        var reference = new CrossEntropyTarget<CrossEntropyBackwardProblem>(operation, operation.Reference, "reference");
+        double[]?[] expected = reference.Run(problem, inputs), outputs = target.Run(problem, inputs);
         foreach ((int _, int gradient) in s_gradients.Where(g => expected[g.Gradient] is not null))
         {
             // Both are rounded to their storage: one step.
-            double step = problem.GetOperand(gradient).Type switch { DataType.BFloat16 => 1.0 / 256, DataType.Float16 => 1.0 / 2048, _ => 0 };
+            DataType type = problem.GetOperand(gradient).Type;
+            double step = type switch { DataType.BFloat16 => 1.0 / 256, DataType.Float16 => 1.0 / 2048, _ => 0 };
             double bar = (Rounding + step) * Largest(expected[gradient]!);
             Assert.That(outputs[gradient], Is.EqualTo(expected[gradient]).Within(bar), problem.GetOperand(gradient).Name);
         }

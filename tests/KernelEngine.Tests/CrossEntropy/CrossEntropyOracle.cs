@@ -1,3 +1,6 @@
+using Backward = KernelEngine.CrossEntropyBackwardProblem;
+using Forward = KernelEngine.CrossEntropyProblem;
+
 namespace KernelEngine.Tests.CrossEntropy;
 
 /// <summary>
@@ -8,7 +11,7 @@ namespace KernelEngine.Tests.CrossEntropy;
 internal sealed class CrossEntropyOracle(CrossEntropyProblem problem, double[]?[] inputs)
 {
     private readonly double[]?[] _inputs = [.. inputs.Select(x => x?.ToArray())];
-    private readonly double[] _hidden = [.. inputs[CrossEntropyProblem.Hidden]!];
+    private readonly double[] _hidden = [.. inputs[Forward.Hidden]!];
     private readonly CrossEntropyLoss _loss = problem.Loss;
 
     /// <summary>Every output of the forward pass.</summary>
@@ -34,14 +37,14 @@ internal sealed class CrossEntropyOracle(CrossEntropyProblem problem, double[]?[
     private double Objective(int first, int end)
     {
         CrossEntropyAnswer answer = Evaluate(first, end);
-        return Dot(answer.Loss, CrossEntropyBackwardProblem.GradLoss) + Dot(answer.Lse, CrossEntropyBackwardProblem.GradLse)
-            + Dot(answer.Entropy, CrossEntropyBackwardProblem.GradEntropy);
+        return Dot(answer.Loss, Backward.GradLoss) + Dot(answer.Lse, Backward.GradLse)
+            + Dot(answer.Entropy, Backward.GradEntropy);
 
         double Dot(double[] results, int gradient)
         {
             double[]? factors = _inputs[gradient];
             // Left out, the gradient of the loss is 1 and the others are 0.
-            return factors is not null ? results.Zip(factors, (x, y) => x * y).Sum() : gradient == CrossEntropyBackwardProblem.GradLoss ? results.Sum() : 0;
+            return factors is not null ? results.Zip(factors, (x, y) => x * y).Sum() : gradient == Backward.GradLoss ? results.Sum() : 0;
         }
     }
 
@@ -50,12 +53,13 @@ internal sealed class CrossEntropyOracle(CrossEntropyProblem problem, double[]?[
         (int Hidden, int Label)[] positions = [.. Positions()];
         int count = positions.Length;
         var answer = new CrossEntropyAnswer(
-            new double[count], new double[count], new double[count], new double[count], new double[count], new int[count], new double[_loss.Classes]);
+            new double[count], new double[count], new double[count], new double[count], new double[count], new int[count],
+            new double[_loss.Classes]);
         double weightedSum = 0, weightSum = 0;
         int counted = 0, correct = 0;
         for (int k = 0; k < count; k++)
         {
-            int label = (int)_inputs[CrossEntropyProblem.Targets]![positions[k].Label];
+            int label = (int)_inputs[Forward.Targets]![positions[k].Label];
             answer.BestClass[k] = -1;
             if (label == _loss.IgnoreIndex)
                 continue;
@@ -69,7 +73,7 @@ internal sealed class CrossEntropyOracle(CrossEntropyProblem problem, double[]?[
                 if (_loss.LabelSmoothing > 0)
                     smooth += ClassWeight(v) * surprise[v] / logits.Length;
             }
-            double weight = _inputs[CrossEntropyProblem.TokenWeights]?[k] ?? 1;
+            double weight = _inputs[Forward.TokenWeights]?[k] ?? 1;
             answer.Lse[k] = lse;
             answer.LogProbability[k] = -surprise[label];
             answer.Entropy[k] = surprise.Sum(s => double.IsPositiveInfinity(s) ? 0 : Math.Exp(-s) * s);
@@ -89,9 +93,10 @@ internal sealed class CrossEntropyOracle(CrossEntropyProblem problem, double[]?[
 
     private CrossEntropyAnswer Reduce(CrossEntropyAnswer answer, double weightedSum, double weightSum)
     {
-        double divisor = _inputs[CrossEntropyProblem.Divisor]?[0] ?? 1;
+        double divisor = _inputs[Forward.Divisor]?[0] ?? 1;
         (double ceDivisor, double zDivisor) = _loss.Reduction == CrossEntropyReduction.Mean ? (weightedSum, weightSum) : (divisor, divisor);
-        double[] z = [.. answer.ZLoss.Select(x => Divide(x, zDivisor))], loss = [.. answer.Loss.Select(x => Divide(x, ceDivisor)).Zip(z, (x, y) => x + y)];
+        double[] z = [.. answer.ZLoss.Select(x => Divide(x, zDivisor))];
+        double[] loss = [.. answer.Loss.Select(x => Divide(x, ceDivisor)).Zip(z, (x, y) => x + y)];
         return _loss.Reduction == CrossEntropyReduction.None
             ? answer with { Loss = loss, ZLoss = z } : answer with { Loss = [loss.Sum()], ZLoss = [z.Sum()] };
 
@@ -110,15 +115,15 @@ internal sealed class CrossEntropyOracle(CrossEntropyProblem problem, double[]?[
 
     private double Logit(int row, int v, bool followsHidden)
     {
-        double[] hidden = followsHidden ? _inputs[CrossEntropyProblem.Hidden]! : _hidden, classifier = _inputs[CrossEntropyProblem.Classifier]!;
-        double x = _inputs[CrossEntropyProblem.Bias]?[v] ?? 0;
+        double[] hidden = followsHidden ? _inputs[Forward.Hidden]! : _hidden, classifier = _inputs[Forward.Classifier]!;
+        double x = _inputs[Forward.Bias]?[v] ?? 0;
         for (int c = 0; c < problem.HiddenSize; c++)
             x += hidden[row * problem.HiddenSize + c] * classifier[v * problem.HiddenSize + c];
         x /= problem.Temperature;
         return problem.LogitSoftCap == 0 ? x : problem.LogitSoftCap * Math.Tanh(x / problem.LogitSoftCap);
     }
 
-    private double ClassWeight(int v) => _inputs[CrossEntropyProblem.ClassWeights]?[v] ?? 1;
+    private double ClassWeight(int v) => _inputs[Forward.ClassWeights]?[v] ?? 1;
 }
 
 /// <summary>What the forward pass of a whole vocabulary gives.</summary>
@@ -130,9 +135,9 @@ internal sealed record CrossEntropyAnswer(
     /// <summary>The outputs by operand of <see cref="CrossEntropyProblem"/>.</summary>
     public IEnumerable<(int Operand, double[] Values)> Outputs =>
     [
-        (CrossEntropyProblem.LossOutput, Loss), (CrossEntropyProblem.ZLossOutput, ZLoss), (CrossEntropyProblem.Lse, Lse),
-        (CrossEntropyProblem.LogProbability, LogProbability), (CrossEntropyProblem.Entropy, Entropy),
-        (CrossEntropyProblem.BestClass, Array.ConvertAll(BestClass, x => (double)x)), (CrossEntropyProblem.Accuracy, [Accuracy]),
-        (CrossEntropyProblem.MeanLogit, MeanLogit),
+        (Forward.LossOutput, Loss), (Forward.ZLossOutput, ZLoss), (Forward.Lse, Lse),
+        (Forward.LogProbability, LogProbability), (Forward.Entropy, Entropy),
+        (Forward.BestClass, Array.ConvertAll(BestClass, x => (double)x)), (Forward.Accuracy, [Accuracy]),
+        (Forward.MeanLogit, MeanLogit),
     ];
 }

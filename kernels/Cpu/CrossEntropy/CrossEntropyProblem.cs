@@ -68,7 +68,7 @@ public readonly record struct CrossEntropyProblem(CrossEntropyLoss Loss, int Hid
 
     /// <summary>
     /// Index of the partial states of a shard, f32 [positions, <see cref="StateSize"/>]: the largest logit m, Σ exp(a − m), the label's
-    /// logit (−∞ where another shard has it), Σ w · a and Σ exp(a − m) · a.
+    /// logit (−∞ where another shard has it), Σ w · a (0 without label smoothing) and Σ exp(a − m) · (a − m).
     /// </summary>
     public const int State = 15;
 

@@ -55,8 +55,9 @@ public sealed unsafe class CrossEntropyReference<T>(string name, DeviceKinds dev
         {
             T exp = T.IsNegativeInfinity(logits[v]) ? T.Zero : T.Exp(logits[v] - state.Max), weight = T.CreateChecked(call.ClassWeight(v));
             state.Sum += exp;
-            state.Product += exp == T.Zero ? T.Zero : exp * logits[v];
-            state.Weighted += weight == T.Zero ? T.Zero : weight * logits[v];
+            state.Product += exp == T.Zero ? T.Zero : exp * (logits[v] - state.Max);
+            if (call.Problem.Loss.LabelSmoothing > 0)
+                state.Weighted += weight == T.Zero ? T.Zero : weight * logits[v];
         }
         if (call.TargetIndex(position) is var target && target < call.Problem.VocabSize)
             state.Label = logits[target];

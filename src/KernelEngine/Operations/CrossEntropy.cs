@@ -1,4 +1,6 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.CrossEntropy;
+using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine;
 
@@ -12,7 +14,10 @@ public static partial class CrossEntropy
     public static Operation<CrossEntropyProblem> ForwardOperation { get; } = new(
         "cross-entropy-forward", "loss and log-sum-exp of hidden · classifierᵀ + bias, or a shard's part of them, without the logits",
         new CrossEntropyReference<double>("cross-entropy-forward/reference", DeviceKinds.Reference),
-        new CrossEntropyReference<float>("cross-entropy-forward/plain", DeviceKinds.Cpu))
+        new CrossEntropyReference<float>("cross-entropy-forward/plain", DeviceKinds.Cpu),
+        new CutCrossEntropy<Simd512, Vector512<float>>(),
+        new CutCrossEntropy<Simd256, Vector256<float>>(),
+        new CutCrossEntropy<Simd128, Vector128<float>>())
     {
         Examples =
         [

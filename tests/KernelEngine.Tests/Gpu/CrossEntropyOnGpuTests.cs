@@ -82,6 +82,9 @@ public sealed class CrossEntropyOnGpuTests(string name)
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>(text);
         EachAlone(problem.Forward, wanted => Run(problem.Forward, isWanted: wanted));
         EachAlone(problem, wanted => Run(problem, isWanted: wanted));
+        var training = new CrossEntropyTrainingProblem(problem.Forward);
+        if (training.FindError() is null)
+            EachAlone(training, wanted => Run(KernelEngine.CrossEntropy.TrainingOperation, training, null, wanted));
     }
 
     [TestCase("n=3 d=6")]

@@ -64,7 +64,7 @@ public sealed unsafe class CrossEntropyBackwardReference<T>(string name, DeviceK
     private static T Gradient(in CrossEntropyCall call, in CrossEntropyRowGradient<T> row, int index, T logit, bool isLabel)
     {
         // For the label, Label · (p − 1) where p is near 1 loses less than Scale · p − Label does.
-        T p = T.IsNegativeInfinity(logit) ? T.Zero : T.Exp(logit - row.Lse), label = isLabel ? row.Label : T.Zero;
+        T p = T.Exp(logit - row.Lse), label = isLabel ? row.Label : T.Zero;
         T dx = label * (p - T.One) - row.Smoothing * T.CreateChecked(call.ClassWeight(index));
         if (p != T.Zero)
             dx += p * (row.Scale - label - row.EntropyScale * logit);

@@ -1,4 +1,6 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.CrossEntropy;
+using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine;
 
@@ -8,7 +10,11 @@ public static partial class CrossEntropy
     public static Operation<CrossEntropyBackwardProblem> BackwardOperation { get; } = new(
         "cross-entropy-backward", "gradients of cross-entropy: of hidden rows, classifier and bias, without the logits",
         new CrossEntropyBackwardReference<double>("cross-entropy-backward/reference", DeviceKinds.Reference),
-        new CrossEntropyBackwardReference<float>("cross-entropy-backward/plain", DeviceKinds.Cpu))
+        new CrossEntropyBackwardReference<float>("cross-entropy-backward/plain", DeviceKinds.Cpu),
+        new CutCrossEntropyBackward<Simd512, Vector512<float>>(),
+        new CutCrossEntropyBackward<Simd256, Vector256<float>>(),
+        new CutCrossEntropyBackward<Simd128, Vector128<float>>(),
+        new CrossEntropyBackwardTiled())
     {
         Examples =
         [

@@ -1,0 +1,340 @@
+using KernelEngine.Kernels.Cpu.Primitives;
+
+namespace KernelEngine.Kernels.Cpu.CrossEntropy;
+
+/// <summary>
+/// The gradients of cross-entropy (Wijmans et al. 2024, arXiv:2411.09009, algorithm 3) with three products and no more: for a block
+/// of classes and, for it, one range of positions after another, logits are computed again into a tile, become gradients dx
+/// there (<see cref="CrossEntropyRowGradient{T}"/>), and go into both products (<see cref="GradientProducts{TSimd, TVector}"/>). The paper's
+/// kernel adds both with atomics; here threads work on one block together in turns: they claim blocks of positions for the logits and
+/// gradHidden, then classes for gradClassifier, so that each sum is one thread's, in a fixed order. The same bits on each run with
+/// the same number of threads.
+/// With a filter, a cell of up to 96 positions by 6 classes in which every |dx| is below ε times its label's factor takes no part
+/// in the products; the sums of the bias take all.
+/// Workspace for all threads: 3 · hiddenSize · classes of a block, positions of a range · (hiddenSize + classes of a block), 96 ·
+/// hiddenSize floats a thread (together less than 8 MiB a thread), 24 bytes a position, 4 a class with an order, and gradHidden in float32 where it is narrow.
+/// Cost: 6 · positions · vocabSize · hiddenSize FLOPs.
+/// </summary>
+public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel<CrossEntropyBackwardProblem>($"cross-entropy-backward/cpu-{TSimd.Name}")
+    where TSimd : struct, ISimd<TVector>
+    where TVector : unmanaged
+{
+    private const int BlockRows = LogitTile<TSimd, TVector>.BlockRows;
+    private const int CellClasses = GradientProducts<TSimd, TVector>.CellClasses;
+    private const int UnitClasses = GradientProducts<TSimd, TVector>.UnitClasses;
+    private const int ClassStep = 192; // whole panels and whole units
+    private const int MaxBlockClasses = 384;
+    private const long ClassFloats = 1_200_000; // a thread, for three of a block's classes
+    private const long PositionFloats = 620_000; // a thread, for a range's hidden rows and gradients
+
+    /// <inheritdoc/>
+    public override string? WhyUnavailable => TSimd.WhyUnavailable;
+
+    private static int Columns => LogitTile<TSimd, TVector>.Columns;
+
+    /// <inheritdoc/>
+    public override long GetWorkspaceBytes(in CrossEntropyBackwardProblem problem, int threads)
+    {
+        var plan = new Plan(problem, threads);
+        return checked(plan.ThreadBegin + threads * plan.ThreadBytes);
+    }
+
+    /// <inheritdoc/>
+    public override void Run(in CrossEntropyBackwardProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
+    {
+        var plan = new Plan(problem, workers.Count);
+        byte* memory = (byte*)workspace;
+        var body = new Body
+        {
+            Problem = problem,
+            Plan = plan,
+            Products = new GradientProducts<TSimd, TVector>
+            {
+                Call = new CrossEntropyCall(problem.Forward, operands),
+                Order = operands[CrossEntropyBackwardProblem.Order],
+                GradHidden = operands[CrossEntropyBackwardProblem.GradHidden],
+                GradClassifier = operands[CrossEntropyBackwardProblem.GradClassifier],
+                GradBias = operands[CrossEntropyBackwardProblem.GradBias],
+                Positions = (int*)memory,
+                ClassPanels = (float*)(memory + plan.ClassPanels),
+                HiddenPanels = (float*)(memory + plan.HiddenPanels),
+                ClassSums = (float*)(memory + plan.ClassSums),
+                BiasSums = (float*)(memory + plan.BiasSums),
+                HiddenSums = plan.HasHiddenSums && operands[CrossEntropyBackwardProblem.GradHidden].IsPresent ? (float*)(memory + plan.HiddenSums) : null,
+                BlockClasses = plan.BlockClasses,
+                BlockPositions = plan.BlockPositions,
+            },
+            Workspace = memory,
+        };
+        body.ReadPositions(operands);
+        body.RunPhase(Phase.Clear, workers);
+        for (body.Class0 = 0; body.Class0 < problem.Forward.VocabSize; body.Class0 += plan.BlockClasses)
+        {
+            body.Classes = Math.Min(plan.BlockClasses, problem.Forward.VocabSize - body.Class0);
+            body.RunPhase(Phase.PackClasses, workers);
+            body.First = 0;
+            do
+            {
+                body.Rows = Math.Min(plan.BlockPositions, body.Counted - body.First);
+                body.RunPhase(Phase.Positions, workers);
+                if (body.Products.GradClassifier.IsPresent || body.Products.GradBias.IsPresent)
+                    body.RunPhase(Phase.Classes, workers);
+                body.First += plan.BlockPositions;
+            }
+            while (body.First < body.Counted);
+        }
+        body.RunPhase(Phase.WriteHidden, workers);
+    }
+
+    private enum Phase
+    {
+        Clear,
+        PackClasses,
+        Positions,
+        Classes,
+        WriteHidden,
+    }
+
+    // Where buffers lie in the workspace, in bytes: what threads share, then each thread's own.
+    private readonly struct Plan
+    {
+        public readonly int BlockClasses, BlockPositions, GradientStride;
+        public readonly bool HasHiddenSums;
+        public readonly long RowGradients, TransposedPanels, ClassPanels, HiddenPanels, ClassSums, BiasSums, Bias, Weights, Gradients, Kept, Places, HiddenSums, ThreadBegin;
+        public readonly long Scratch, Largest, ThreadBytes;
+
+        public Plan(in CrossEntropyBackwardProblem backward, int threads)
+        {
+            CrossEntropyProblem problem = backward.Forward;
+            int width = LogitTile<TSimd, TVector>.Padded(problem.HiddenSize), positions = problem.Loss.Positions;
+            long classSteps = Math.Min(MaxBlockClasses, threads * ClassFloats / (3L * Math.Max(1, width))) / ClassStep;
+            BlockClasses = (int)Math.Clamp(classSteps, 1, Math.Max(1, ((long)problem.VocabSize + ClassStep - 1) / ClassStep)) * ClassStep;
+            GradientStride = BlockClasses + 16; // rows do not share cache sets
+            BlockPositions = (int)Math.Clamp(threads * PositionFloats / (width + GradientStride) / BlockRows * BlockRows, BlockRows, Math.Max(BlockRows, positions));
+            HasHiddenSums = backward.GetOperand(CrossEntropyBackwardProblem.GradHidden).Type != DataType.Float32;
+            long at = 0;
+            _ = Take(ref at, sizeof(int) * (long)positions);
+            RowGradients = Take(ref at, (long)positions * sizeof(CrossEntropyRowGradient<float>));
+            TransposedPanels = Take(ref at, (long)BlockClasses * problem.HiddenSize * sizeof(float));
+            ClassPanels = Take(ref at, (long)BlockClasses * width * sizeof(float));
+            HiddenPanels = Take(ref at, (long)BlockPositions * width * sizeof(float));
+            ClassSums = Take(ref at, (long)BlockClasses * width * sizeof(float));
+            BiasSums = Take(ref at, BlockClasses * sizeof(float));
+            Bias = Take(ref at, BlockClasses * sizeof(float));
+            Weights = Take(ref at, BlockClasses * sizeof(float));
+            Gradients = Take(ref at, (long)BlockPositions * GradientStride * sizeof(float));
+            Kept = Take(ref at, (long)Blocks(BlockPositions, threads) * BlockClasses / CellClasses);
+            Places = Take(ref at, backward.HasOrder ? sizeof(int) * (long)problem.VocabSize : 0);
+            HiddenSums = Take(ref at, HasHiddenSums ? (long)positions * width * sizeof(float) : 0);
+            ThreadBegin = at;
+            at = BlockRows * (long)LogitTile<TSimd, TVector>.HiddenStride(problem.HiddenSize) * sizeof(float); // the hidden rows come first
+            Scratch = Take(ref at, Math.Max(width, LogitTile<TSimd, TVector>.PackFloats) * (long)sizeof(float));
+            Largest = Take(ref at, BlockClasses * sizeof(float));
+            ThreadBytes = at;
+        }
+
+        // Blocks of positions that a range is cut into: the same number for each thread.
+        public static int Blocks(int rows, int threads) => (int)(((long)rows + (long)BlockRows * threads - 1) / ((long)BlockRows * threads)) * threads;
+
+        private static long Take(ref long at, long bytes)
+        {
+            long begin = checked(at + 63) / 64 * 64;
+            at = checked(begin + bytes + 63) / 64 * 64;
+            return begin;
+        }
+    }
+
+    private struct Body : IParallelBody
+    {
+        public CrossEntropyBackwardProblem Problem;
+        public Plan Plan;
+        public GradientProducts<TSimd, TVector> Products;
+        public byte* Workspace;
+        public int Counted; // positions that count
+        public int Class0, Classes; // the block of classes at hand
+        public int First, Rows; // the range of positions at hand
+        private Phase _phase;
+        private int _claimed;
+
+        private readonly CrossEntropyRowGradient<float>* RowGradients => (CrossEntropyRowGradient<float>*)(Workspace + Plan.RowGradients);
+
+        private readonly float* Gradients => (float*)(Workspace + Plan.Gradients);
+
+        // The places of the classes in the order.
+        private readonly int* Places => (int*)(Workspace + Plan.Places);
+
+        private readonly bool HasFilter => Problem.FilterEpsilon > 0;
+
+        public void ReadPositions(ReadOnlySpan<RawView> operands)
+        {
+            var gradients = new CrossEntropyGradients<double>(Problem, operands);
+            for (int k = 0; k < Problem.Forward.Loss.Positions; k++)
+            {
+                if (!Products.Call.Counts(k))
+                    continue;
+                RowGradients[Counted] = gradients.Of(k).ToSingle();
+                Products.Positions[Counted++] = k;
+            }
+            for (int place = 0; Products.Order.IsPresent && place < Problem.Forward.VocabSize; place++)
+                Places[Products.Order.ReadInt32(place)] = place;
+        }
+
+        public void RunPhase(Phase phase, WorkerPool workers)
+        {
+            (_phase, _claimed) = (phase, 0);
+            workers.Run(ref this);
+        }
+
+        public void Execute(int worker, int workers)
+        {
+            byte* own = Workspace + Plan.ThreadBegin + worker * Plan.ThreadBytes;
+            int blocks = Plan.Blocks(Rows, workers);
+            switch (_phase)
+            {
+                case Phase.Clear:
+                    Products.Clear(Counted, worker, workers);
+                    break;
+                case Phase.PackClasses:
+                    for (int n = Claim() * Columns; n < Classes; n = Claim() * Columns)
+                        PackClasses(n, Math.Min(Columns, Classes - n), (float*)(own + Plan.Scratch));
+                    break;
+                case Phase.Positions:
+                    for (int block = Claim(); block < blocks; block = Claim())
+                        RunPositions(block, blocks, own);
+                    break;
+                case Phase.Classes:
+                    for (int class0 = Claim() * UnitClasses; class0 < Classes; class0 = Claim() * UnitClasses)
+                        RunClasses(class0, Math.Min(UnitClasses, Classes - class0), blocks);
+                    break;
+                default:
+                    Products.WriteHidden(Counted, worker, workers);
+                    break;
+            }
+        }
+
+        private int Claim() => Interlocked.Increment(ref _claimed) - 1;
+
+        // Rows of the range that a block takes: whole tiles.
+        private readonly (int First, int Last) RowsOf(int block, int blocks)
+        {
+            const int TileRows = MatrixTile<TSimd, TVector>.Rows;
+            long tiles = ((long)Rows + TileRows - 1) / TileRows;
+            return ((int)Math.Min(tiles * block / blocks * TileRows, Rows), (int)Math.Min(tiles * (block + 1) / blocks * TileRows, Rows));
+        }
+
+        private readonly byte* KeptOf(int block) => Workspace + Plan.Kept + (long)block * (Plan.BlockClasses / CellClasses);
+
+        private readonly void PackClasses(int first, int count, float* scratch)
+        {
+            CrossEntropyCall call = Products.Call;
+            float* panel = (float*)(Workspace + Plan.TransposedPanels) + (long)first * call.Problem.HiddenSize;
+            LogitTile<TSimd, TVector>.PackPanel(call, Products.Order, Class0 + first, count, scratch, panel);
+            if (Products.GradHidden.IsPresent)
+                Products.PackClasses(Class0, first, count, scratch);
+            LogitTile<TSimd, TVector>.LoadBias(call, Products.Order, Class0 + first, count, (float*)(Workspace + Plan.Bias) + first);
+            float* weights = (float*)(Workspace + Plan.Weights) + first;
+            for (int n = 0; n < count; n++)
+                weights[n] = call.ClassWeight(LogitTile<TSimd, TVector>.ClassAt(Products.Order, Class0 + first + n));
+            for (int n = count; n < Columns; n++)
+                weights[n] = 0f;
+        }
+
+        private readonly void RunPositions(int block, int blocks, byte* own)
+        {
+            (int first, int last) = RowsOf(block, blocks);
+            int rows = last - first, hiddenSize = Problem.Forward.HiddenSize;
+            if (rows == 0)
+                return;
+            float* hidden = (float*)own, largest = (float*)(own + Plan.Largest), dx = Gradients + (long)first * Plan.GradientStride;
+            LogitTile<TSimd, TVector>.LoadHidden(Products.Call, Products.Positions + First + first, rows, hidden);
+            LogitTile<TSimd, TVector>.Multiply(hidden, rows, hiddenSize, (float*)(Workspace + Plan.TransposedPanels), Classes, dx, Plan.GradientStride);
+            // A range that holds all positions stays packed for the other blocks of classes.
+            if (Products.GradClassifier.IsPresent && (Class0 == 0 || Counted > Plan.BlockPositions))
+                Products.PackHidden(hidden, LogitTile<TSimd, TVector>.HiddenStride(hiddenSize), first, rows);
+            if (HasFilter)
+                new Span<float>(largest, LogitTile<TSimd, TVector>.Padded(Classes)).Clear();
+            bool isFinite = true;
+            for (int r = 0; r < rows; r++)
+            {
+                ToGradients(First + first + r, dx + (long)r * Plan.GradientStride, HasFilter ? largest : null);
+                isFinite &= float.IsFinite(RowGradients[First + first + r].Lse);
+            }
+            Span<(int Begin, int End)> runs = stackalloc (int, int)[MaxBlockClasses / CellClasses];
+            int count = Problem.IsHiddenFull || !HasFilter ? AllIn(runs) : 0;
+            if (HasFilter)
+            {
+                MarkKept(largest, KeptOf(block), all: !isFinite); // a NaN must not be left out
+                count = Problem.IsHiddenFull ? count : FindRuns(KeptOf(block), runs);
+            }
+            if (Products.GradHidden.IsPresent)
+                Products.AddHidden(First + first, rows, dx, Plan.GradientStride, runs[..count]);
+        }
+
+        private readonly void RunClasses(int class0, int classes, int blocks)
+        {
+            if (First == 0)
+                Products.ClearClassifier(class0, classes);
+            bool isFiltered = HasFilter && !Problem.IsClassifierFull;
+            // Two blocks at once where nothing is left out: the sums are loaded and stored half as often.
+            int step = isFiltered ? 1 : 2;
+            for (int block = 0; block < blocks; block += step)
+            {
+                int first = RowsOf(block, blocks).First, last = RowsOf(Math.Min(block + step, blocks) - 1, blocks).Last;
+                Products.AddClassifier(
+                    class0, classes, Gradients + (long)first * Plan.GradientStride, Plan.GradientStride, first, last - first, isFiltered ? KeptOf(block) : null);
+            }
+            if (First + Rows >= Counted)
+                Products.WriteClassifier(Class0, class0, classes);
+        }
+
+        private readonly void ToGradients(int counted, float* logits, float* largest)
+        {
+            CrossEntropyProblem problem = Problem.Forward;
+            LogitTile<TSimd, TVector>.Transform(problem, logits, Classes, problem.HasBias ? (float*)(Workspace + Plan.Bias) : null);
+            LogitGradient<TSimd, TVector>.Differentiate(
+                problem, RowGradients[counted], logits, Classes, FindLabel(Products.Positions[counted]), (float*)(Workspace + Plan.Weights), largest);
+        }
+
+        // The place of a position's label in the block, or −1.
+        private readonly int FindLabel(int position)
+        {
+            int index = Products.Call.TargetIndex(position);
+            if (index == Problem.Forward.VocabSize)
+                return -1;
+            int place = (Products.Order.IsPresent ? Places[index] : index) - Class0;
+            return place >= 0 && place < Classes ? place : -1;
+        }
+
+        private readonly int AllIn(Span<(int Begin, int End)> runs)
+        {
+            runs[0] = (0, Classes);
+            return 1;
+        }
+
+        private readonly void MarkKept(float* largest, byte* kept, bool all)
+        {
+            for (int n = 0; n < Classes; n += CellClasses)
+            {
+                bool isKept = all;
+                for (int i = n; i < Math.Min(n + CellClasses, Classes); i++)
+                    isKept |= largest[i] >= Problem.FilterEpsilon;
+                kept[n / CellClasses] = isKept ? (byte)1 : (byte)0;
+            }
+        }
+
+        private readonly int FindRuns(byte* kept, Span<(int Begin, int End)> runs)
+        {
+            int count = 0, cells = (Classes + CellClasses - 1) / CellClasses;
+            for (int cell = 0; cell < cells; cell++)
+            {
+                if (kept[cell] == 0)
+                    continue;
+                int begin = cell;
+                while (cell < cells && kept[cell] != 0)
+                    cell++;
+                runs[count++] = (begin * CellClasses, Math.Min(cell * CellClasses, Classes));
+            }
+            return count;
+        }
+    }
+}

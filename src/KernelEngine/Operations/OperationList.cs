@@ -14,6 +14,7 @@ public static class OperationList
         Attention.AppendOperation,
         CrossEntropy.ForwardOperation,
         CrossEntropy.BackwardOperation,
+        CrossEntropy.TrainingOperation,
         CrossEntropy.MergeOperation,
         Linear.ForwardOperation,
         Layers.RmsNormOperation,

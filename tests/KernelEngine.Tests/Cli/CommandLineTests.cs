@@ -7,7 +7,7 @@ public sealed class CommandLineTests
     [Test]
     public void HelpOfEachCommandHasItsExamples()
     {
-        foreach (string command in (string[])["verify", "bench", "run"])
+        foreach (string command in (string[])["verify", "bench", "run", "score"])
         {
             var run = CommandRun.Of(command, "--help");
             Assert.That(run.ExitCode, Is.Zero);

@@ -61,9 +61,9 @@ internal sealed class LogitStudy
     }
 
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
-        $"Logits: {100 * _unlikely:F2} % of the probabilities are below 2^{Math.Log2(_epsilon):F0}, {100 * _small:F1} % of their sum. Of tiles of ")
-        + string.Join(", ", Tiles.Select((tile, i) => string.Create(CultureInfo.InvariantCulture,
-            $"{tile.Rows} rows by {tile.Classes} classes a filter of that size keeps {100 * _kept[i]:F1} %"))) + ".";
+        $"Logits: {100 * _unlikely:F2} % of the probabilities are below 2^{Math.Log2(_epsilon):F0}, {100 * _small:F1} % of their sum. ")
+        + "A filter of that size keeps, of tiles of rows x classes, " + string.Join(", ", Tiles.Select((tile, i) =>
+            string.Create(CultureInfo.InvariantCulture, $"{100 * _kept[i]:F1} % of {tile.Rows} x {tile.Classes}"))) + ".";
 
     // Returns the sum of the |g| that are small, which it also adds to that of each class.
     private double ReplaceByGradient(Span<float> logits, int target, double[] smallOfClass)

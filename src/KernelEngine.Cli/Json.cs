@@ -15,5 +15,10 @@ internal static class Json
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
+    private static readonly JsonSerializerOptions s_lineOptions = new(s_options) { WriteIndented = false };
+
     public static void Write(TextWriter writer, object value) => writer.WriteLine(JsonSerializer.Serialize(value, s_options));
+
+    /// <summary>The same in one line.</summary>
+    public static string ToLine(object value) => JsonSerializer.Serialize(value, s_lineOptions);
 }

@@ -8,15 +8,27 @@ internal static class RunReport
 {
     public static void Write(TextWriter writer, ModelRunner runner, int promptTokens, TimeSpan prefill, int newTokens, TimeSpan decode)
     {
-        writer.WriteLine($"device   {runner.Device.Name}: {runner.Device.Description}");
-        foreach ((Kernel kernel, long count) in runner.Device.Launches.OrderByDescending(pair => pair.Value).ThenBy(pair => pair.Key.Name, StringComparer.Ordinal))
-            writer.WriteLine($"kernel   {kernel.Name} x {count}");
+        WriteDevice(writer, runner.Device);
         writer.WriteLine($"prefill  {FormatRate(promptTokens, prefill)}");
         writer.WriteLine($"decode   {FormatRate(newTokens, decode)}");
         writer.WriteLine(string.Create(
             CultureInfo.InvariantCulture, $"kv cache {runner.CacheBytes} bytes for {runner.Capacity} positions, {runner.Position} used"));
     }
 
-    private static string FormatRate(int tokens, TimeSpan time) => string.Create(
+    /// <summary>What scored texts and how fast: tokens that were context in a second window count twice.</summary>
+    public static void WriteScoring(TextWriter writer, Device device, long tokens, TimeSpan time)
+    {
+        WriteDevice(writer, device);
+        writer.WriteLine($"score    {FormatRate(tokens, time)}");
+    }
+
+    private static void WriteDevice(TextWriter writer, Device device)
+    {
+        writer.WriteLine($"device   {device.Name}: {device.Description}");
+        foreach ((Kernel kernel, long count) in device.Launches.OrderByDescending(pair => pair.Value).ThenBy(pair => pair.Key.Name, StringComparer.Ordinal))
+            writer.WriteLine($"kernel   {kernel.Name} x {count}");
+    }
+
+    private static string FormatRate(long tokens, TimeSpan time) => string.Create(
         CultureInfo.InvariantCulture, $"{tokens} tokens in {time.TotalMilliseconds:0.0} ms, {tokens / Math.Max(time.TotalSeconds, 1e-9):0} tokens/s");
 }

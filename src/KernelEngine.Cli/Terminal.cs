@@ -12,6 +12,7 @@ internal sealed class Terminal(TextWriter output, TextWriter error, bool hasInte
 
     private readonly IAnsiConsole _outputConsole = CreateConsole(output, hasInteractiveOutput);
     private readonly IAnsiConsole _errorConsole = CreateConsole(error, hasInteractiveError);
+    private bool _hasBar;
 
     public TextWriter Output { get; } = output;
 
@@ -27,6 +28,15 @@ internal sealed class Terminal(TextWriter output, TextWriter error, bool hasInte
     }
 
     public void Write(Table table) => _outputConsole.Write(table);
+
+    /// <summary>Writes one line of results. Above a progress bar on the same screen it must go through the console that draws the bar.</summary>
+    public void WriteLine(string line)
+    {
+        if (_hasBar && hasInteractiveOutput)
+            _errorConsole.WriteLine(line);
+        else
+            Output.WriteLine(line);
+    }
 
     /// <summary>Does the items one by one, behind a progress bar where a person watches.</summary>
     public void ForEach<T>(string title, IReadOnlyList<T> items, Func<T, string> describe, Action<T> action)
@@ -45,6 +55,33 @@ internal sealed class Terminal(TextWriter output, TextWriter error, bool hasInte
                 task.Description = Markup.Escape(describe(item));
                 action(item);
                 task.Increment(1);
+            }
+        });
+    }
+
+    /// <summary>
+    /// Does work that says how much of <paramref name="total"/> is done, behind a progress bar where a person watches; a total of 0 is
+    /// one that nobody knows.
+    /// </summary>
+    public void Track(string title, long total, Action<Action<long>> work)
+    {
+        if (!hasInteractiveError)
+        {
+            work(_ => { });
+            return;
+        }
+        _errorConsole.Progress().AutoClear(true).Start(progress =>
+        {
+            ProgressTask task = progress.AddTask(Markup.Escape(title), maxValue: Math.Max(1, total));
+            task.IsIndeterminate = total == 0;
+            _hasBar = true;
+            try
+            {
+                work(done => task.Value = done);
+            }
+            finally
+            {
+                _hasBar = false;
             }
         });
     }

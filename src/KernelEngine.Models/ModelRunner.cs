@@ -62,6 +62,9 @@ public sealed class ModelRunner : IDisposable
     /// <summary>Positions that the cache has memory for.</summary>
     public int Capacity { get; private set; }
 
+    /// <summary>Tokens that go through the model together.</summary>
+    public int ChunkSize => _activations.Rows;
+
     /// <summary>Bytes of the KV cache.</summary>
     public long CacheBytes => _caches.Sum(cache => cache.Bytes);
 
@@ -99,6 +102,25 @@ public sealed class ModelRunner : IDisposable
                 nameof(logits));
         }
         Append(tokens, logits);
+    }
+
+    /// <summary>
+    /// Appends one chunk of tokens and hands out what the output head takes: their final hidden states, normalised. No logits are
+    /// computed. Allocates nothing on the managed heap while the cache has room.
+    /// </summary>
+    /// <param name="tokens">At least one token and at most <see cref="ChunkSize"/>.</param>
+    /// <returns>f32 [tokens, hiddenSize] on the device; good until tokens are appended again.</returns>
+    /// <exception cref="ArgumentException">A token is not of the vocabulary, or there are too many or none.</exception>
+    public TensorView PrefillHidden(ReadOnlySpan<int> tokens)
+    {
+        if (tokens.Length == 0 || tokens.Length > ChunkSize)
+            throw new ArgumentException($"A chunk must have 1 to {ChunkSize} tokens but has {tokens.Length}.", nameof(tokens));
+        CheckTokens(tokens);
+        EnsureCapacity(Position + tokens.Length);
+        RunLayers(tokens);
+        _hasLogits = false;
+        Position += tokens.Length;
+        return Normalize(_activations.Hidden.Slice(0, 0, tokens.Length), _weights.FinalNorm, tokens.Length);
     }
 
     /// <summary>
@@ -182,6 +204,8 @@ public sealed class ModelRunner : IDisposable
         foreach (RotaryTensors tables in _rotaryTables.Values)
             tables.Dispose();
     }
+
+    internal Tensor Head => _weights.Head;
 
     private IEnumerable<int> GenerateTokens(ReadOnlyMemory<int> prompt, GenerationOptions options)
     {

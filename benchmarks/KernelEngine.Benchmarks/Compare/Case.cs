@@ -34,6 +34,13 @@ internal sealed record Case(string OperationName, string ProblemText)
         new("attention-decode", "h=32 kv=8 q=1 k=32768 d=128"),
         new("attention-decode", "h=32 q=1 k=32768 d=128"),
         new("attention-decode", "h=8 q=1 k=1000000 d=128 bf16"),
+        new("cross-entropy-forward", "n=1024 v=49152 d=576"),
+        new("cross-entropy-forward", "n=2048 v=50257 d=768"),
+        new("cross-entropy-forward", "n=512 v=128256 d=2048"),
+        new("cross-entropy-backward", "n=4096 v=2048 d=128"), // sizes of a model in which 94 % of the probabilities are below 2^-12
+        new("cross-entropy-backward", "n=1024 v=49152 d=576"),
+        new("cross-entropy-backward", "n=2048 v=50257 d=768"),
+        new("cross-entropy-backward", "n=512 v=128256 d=2048"),
     ];
 
     /// <summary>Reads operation and problem from one text: <c>linear m=1 n=64 k=64</c>.</summary>
@@ -46,13 +53,15 @@ internal sealed record Case(string OperationName, string ProblemText)
             : throw new FormatException($"'{text}' must be an operation and a problem, as in 'linear m=1 n=64 k=64'.");
     }
 
-    /// <summary>Reads the problem, before anything is measured.</summary>
+    /// <summary>Reads the problem, as its times are judged, before anything is measured.</summary>
     /// <exception cref="FormatException">The operation or the problem is malformed.</exception>
-    public void Check() => _ = OperationName switch
+    public IProblem ReadProblem() => OperationName switch
     {
         "linear" => Linear.ForwardOperation.ParseProblem(ProblemText),
         "attention-forward" or "attention-decode" => Attention.ForwardOperation.ParseProblem(ProblemText),
-        "attention-backward" => Attention.BackwardOperation.ParseProblem(ProblemText),
+        "attention-backward" => new TrainingStep(KernelEngine.ProblemText.Parse<AttentionBackwardProblem>(ProblemText)),
+        "cross-entropy-forward" => CrossEntropy.ForwardOperation.ParseProblem(ProblemText),
+        "cross-entropy-backward" => CrossEntropy.BackwardOperation.ParseProblem(ProblemText),
         _ => throw NoPeers(),
     };
 
@@ -64,11 +73,14 @@ internal sealed record Case(string OperationName, string ProblemText)
         "attention-decode" => Attend(Attention.DecodeOperation, isHeadMajor: true),
         "attention-backward" =>
             new AttentionBackwardWorkload(KernelEngine.ProblemText.Parse<AttentionBackwardProblem>(ProblemText)),
+        "cross-entropy-forward" => new CrossEntropyWorkload(KernelEngine.ProblemText.Parse<CrossEntropyProblem>(ProblemText)),
+        "cross-entropy-backward" =>
+            new CrossEntropyBackwardWorkload(KernelEngine.ProblemText.Parse<CrossEntropyBackwardProblem>(ProblemText)),
         _ => throw NoPeers(),
     };
 
-    private FormatException NoPeers() =>
-        new($"'{OperationName}' has no peers. Known: linear, attention-forward, attention-backward, attention-decode.");
+    private FormatException NoPeers() => new($"'{OperationName}' has no peers. Known: linear, attention-forward, "
+        + "attention-backward, attention-decode, cross-entropy-forward, cross-entropy-backward.");
 
     private AttentionWorkload Attend(Operation<AttentionProblem> operation, bool isHeadMajor) =>
         new(operation, KernelEngine.ProblemText.Parse<AttentionProblem>(ProblemText), isHeadMajor);

@@ -16,7 +16,7 @@ internal static class CompareCommand
                 ? [Case.Parse(text)]
                 : [.. Case.All.Where(c => options.Includes(c.OperationName))];
             foreach (Case problem in cases)
-                problem.Check();
+                problem.ReadProblem();
         }
         catch (FormatException e)
         {

@@ -10,7 +10,7 @@ internal sealed record CompareOptions
         compare [--only NAME]... [--problem TEXT] [--threads N] [--rounds N] [--sample-ms N] [--output FILE.md]
 
           --only NAME     only sections whose name contains NAME: linear, attention-forward, attention-backward,
-                          attention-decode, generation
+                          attention-decode, cross-entropy-forward, cross-entropy-backward, generation
           --problem TEXT  only this problem, as in --problem "attention-forward h=2 q=64 k=64 d=64"
           --threads N     threads of every implementation (2)
           --rounds N      rounds, each measuring every implementation and the roofs once (9)

@@ -21,6 +21,9 @@ internal sealed class Comparison
 
     public List<Row> Rows { get; } = [];
 
+    /// <summary>What a reader should know of the data.</summary>
+    public IReadOnlyList<string> Explanation { get; private set; } = [];
+
     /// <summary>One measurement of the roofs a round.</summary>
     public List<Roof> Roofs { get; } = [];
 
@@ -49,7 +52,7 @@ internal sealed class Comparison
                     row.Note = e.Message;
                 }
             }
-            CheckResults(contenders, workload.StorageType);
+            CheckResults(contenders, workload);
             comparison.Measure(contenders, device, options);
         }
         finally
@@ -57,32 +60,49 @@ internal sealed class Comparison
             foreach ((_, Contender contender) in contenders)
                 contender.Dispose();
         }
+        comparison.Explanation = workload.Explain(device);
         return comparison;
     }
 
     // Also the first warm-up. Low-precision results differ by the rounding of inputs, weights of the softmax and outputs.
-    private static void CheckResults(List<(Row Row, Contender Contender)> contenders, DataType storage)
+    private static void CheckResults(List<(Row Row, Contender Contender)> contenders, Workload workload)
     {
         contenders[0].Contender.Run();
         float[] expected = contenders[0].Contender.ReadOutput();
-        double scale = expected.Max(x => Math.Abs((double)x));
+        IReadOnlyList<int> lengths = workload.ResultLengths is { Count: > 0 } given ? given : [expected.Length];
         foreach ((Row row, Contender contender) in contenders.Skip(1))
         {
             contender.Run();
             if (!row.IsSameProblem)
                 continue;
             float[] actual = contender.ReadOutput();
-            double difference = actual.Length == expected.Length ? 0 : double.PositiveInfinity;
-            for (int i = 0; i < expected.Length && i < actual.Length; i++)
+            bool isNarrow = workload.StorageType != DataType.Float32 || contender.StorageType != DataType.Float32;
+            double tolerance = isNarrow ? 3e-2 : 1e-3, worst = -1;
+            int begin = 0;
+            foreach (int length in lengths)
             {
-                double distance = Math.Abs((double)actual[i] - expected[i]);
-                difference = distance <= difference ? difference : distance; // a NaN counts as a difference
+                (double Difference, double Scale) error = actual.Length == expected.Length
+                    ? Compare(expected.AsSpan(begin, length), actual.AsSpan(begin, length))
+                    : (double.PositiveInfinity, 1);
+                row.IsSameResult &= error.Difference <= tolerance * error.Scale;
+                double part = error.Scale > 0 ? error.Difference / error.Scale : error.Difference;
+                if (!(part <= worst))
+                    (worst, row.Error) = (part, error);
+                begin += length;
             }
-            bool isNarrow = storage != DataType.Float32 || contender.StorageType != DataType.Float32;
-            double tolerance = isNarrow ? 3e-2 : 1e-3;
-            row.Error = (difference, scale);
-            row.IsSameResult = difference <= tolerance * scale;
         }
+    }
+
+    private static (double Difference, double Scale) Compare(ReadOnlySpan<float> expected, ReadOnlySpan<float> actual)
+    {
+        double difference = 0, scale = 0;
+        for (int i = 0; i < expected.Length; i++)
+        {
+            scale = Math.Max(scale, Math.Abs((double)expected[i]));
+            double distance = Math.Abs((double)actual[i] - expected[i]);
+            difference = distance <= difference ? difference : distance; // a NaN counts as a difference
+        }
+        return (difference, scale);
     }
 
     private void Measure(List<(Row Row, Contender Contender)> contenders, Device device, CompareOptions options)

@@ -35,6 +35,12 @@ internal sealed class Report
         foreach (Row row in comparison.Rows)
             Line(Format(comparison, row));
         AddWindow(comparison);
+        AddFilter(comparison);
+        foreach (string sentence in comparison.Explanation)
+        {
+            Line();
+            Line(sentence);
+        }
     }
 
     public void Add(RunnerComparison comparison)
@@ -76,6 +82,20 @@ internal sealed class Report
         Line($"Time with the window / without: {Number(time.Median)} ({Range(time, 1)}). Window / length: {window} / "
             + $"{windowed.KvLength} = {Number((double)window / windowed.KvLength)}; pairs of a row and a visible key with it / "
             + $"without: {Number(windowed.VisiblePairs / dense.VisiblePairs)}.");
+    }
+
+    // What a filter of the gradients leaves of the time.
+    private void AddFilter(Comparison comparison)
+    {
+        if (comparison.Problem is not CrossEntropyBackwardProblem
+            || comparison.Rows.Find(row => !row.IsSameProblem) is not { Seconds.Count: > 0 } filtered)
+            return;
+        Spread time = Spread.Of(filtered.Seconds.Zip(comparison.Rows[0].Seconds, (with, without) => with / without));
+        string peer = comparison.BestPeer is { } best
+            ? $" The best peer's time, without a filter, / with it: {Number(Spread.Of(best.Seconds.Zip(filtered.Seconds, (p, f) => p / f)).Median)}."
+            : "";
+        Line();
+        Line($"Time with the filter / without: {Number(time.Median)} ({Range(time, 1)}).{peer}");
     }
 
     private static string Format(Comparison comparison, Row row)

@@ -20,7 +20,7 @@ internal sealed class Row(string name)
     /// <summary>Seconds of a call, one a round; empty when it could not run. One sample alone when it is slow.</summary>
     public List<double> Seconds { get; } = [];
 
-    /// <summary>The largest difference from the engine's result, and the largest absolute value of that.</summary>
+    /// <summary>The largest difference from the engine's result and the largest absolute value of that, in the worst part of it.</summary>
     public (double Difference, double Scale)? Error { get; set; }
 
     /// <summary>False when its result is another than the engine's: its time is then no comparison.</summary>

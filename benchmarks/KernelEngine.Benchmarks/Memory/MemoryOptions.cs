@@ -7,11 +7,14 @@ internal sealed record MemoryOptions
 {
     public const string Usage =
         """
-        memory [--threads N] [--output FILE.md]
+        memory [--only NAME]... [--threads N] [--output FILE.md]
 
+          --only NAME    only problems whose text contains NAME, as in --only cross-entropy
           --threads N    threads of every implementation (2)
           --output FILE  the report (results/<processor>/memory.md)
         """;
+
+    public IReadOnlyList<string> Only { get; init; } = [];
 
     public int Threads { get; init; } = 2;
 
@@ -35,6 +38,7 @@ internal sealed record MemoryOptions
                 "--threads" when int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int threads)
                     && threads is >= 1 and <= 1024 => options with { Threads = threads },
                 "--threads" => throw new FormatException($"'--threads' must be a number from 1 to 1024 but is '{value}'."),
+                "--only" => options with { Only = [.. options.Only, value] },
                 "--output" => options with { Output = value },
                 "--problem" => options with { Problem = value },
                 "--peer" => options with { Peer = value },
@@ -43,4 +47,6 @@ internal sealed record MemoryOptions
         }
         return options;
     }
+
+    public bool Includes(string problem) => Only.Count == 0 || Only.Any(name => problem.Contains(name, StringComparison.Ordinal));
 }

@@ -6,5 +6,5 @@ public class AttentionDecodeBenchmarks : AttentionBenchmarks
     public override IEnumerable<string> Problems =>
         ["h=8 q=1 k=1024 d=64", "h=32 q=1 k=32768 d=128", "h=32 kv=8 q=1 k=32768 d=128", "h=32 kv=8 q=1 k=32768 d=128 bf16"];
 
-    protected override string OperationName => "attention-decode";
+    public override string OperationName => "attention-decode";
 }

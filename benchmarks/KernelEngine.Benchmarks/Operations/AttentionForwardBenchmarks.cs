@@ -6,5 +6,5 @@ public class AttentionForwardBenchmarks : AttentionBenchmarks
     public override IEnumerable<string> Problems =>
         ["h=8 q=128 k=128 d=64", "h=8 q=512 k=512 d=64", "h=8 q=2048 k=2048 d=64", "h=8 q=2048 k=2048 d=64 causal"];
 
-    protected override string OperationName => "attention-forward";
+    public override string OperationName => "attention-forward";
 }

@@ -9,7 +9,7 @@ public class LinearBenchmarks : OperationBenchmarks
     public override IEnumerable<string> Problems =>
         ["m=256 n=256 k=256", "m=1024 n=1024 k=1024", "m=2048 n=2048 k=2048", "m=1 n=65536 k=1536", "m=1 n=65536 k=1536 w=bf16"];
 
-    protected override string OperationName => "linear";
+    public override string OperationName => "linear";
 
     [GlobalSetup(Target = nameof(OnnxRuntime))]
     public void SetUpOnnxRuntime() => SetUp(static (_, threads) => new OnnxGemmPeer(threads, isPacked: false));

@@ -25,7 +25,7 @@ public abstract class OperationBenchmarks
     public string Problem { get; set; } = "";
 
     /// <summary>The operation's name.</summary>
-    protected abstract string OperationName { get; }
+    public abstract string OperationName { get; }
 
     [GlobalSetup(Target = nameof(Engine))]
     public void SetUpEngine() => SetUp(static (device, _) => new EnginePeer(device));

@@ -2,7 +2,7 @@ using System.Globalization;
 using BenchmarkDotNet.Columns;
 using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
-using KernelEngine.Benchmarks.Peers;
+using KernelEngine.Benchmarks.Compare;
 
 namespace KernelEngine.Benchmarks.Operations;
 
@@ -42,9 +42,7 @@ internal sealed class RateColumn(string name, string legend, Func<IProblem, doub
     private static IProblem Parse(BenchmarkCase benchmarkCase)
     {
         string text = (string)benchmarkCase.Parameters[nameof(OperationBenchmarks.Problem)];
-        Type type = benchmarkCase.Descriptor.Type;
-        return type == typeof(LinearBenchmarks) ? ProblemText.Parse<LinearProblem>(text)
-            : type == typeof(AttentionBackwardBenchmarks) ? new TrainingStep(ProblemText.Parse<AttentionBackwardProblem>(text))
-            : ProblemText.Parse<AttentionProblem>(text);
+        var benchmarks = (OperationBenchmarks)Activator.CreateInstance(benchmarkCase.Descriptor.Type)!;
+        return new Case(benchmarks.OperationName, text).ReadProblem();
     }
 }

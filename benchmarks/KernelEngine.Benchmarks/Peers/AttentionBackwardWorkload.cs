@@ -38,6 +38,12 @@ public sealed class AttentionBackwardWorkload : Workload
 
     public override string Label => base.Label + ", forward and backward";
 
+    // The output, the log-sum-exp and three gradients.
+    public override long LibraryResultBytes => _forward.LibraryResultBytes + BytesOf(Sizes.Forward.GetOperand(AttentionProblem.Lse))
+        + Query.Bytes + Key.Bytes + Value.Bytes;
+
+    public override long UnfusedBytes => _forward.UnfusedBytes;
+
     public override Workload CreateSmall()
     {
         AttentionProblem p = Sizes.Forward;

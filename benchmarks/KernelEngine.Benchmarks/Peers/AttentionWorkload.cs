@@ -70,6 +70,11 @@ public sealed class AttentionWorkload : Workload
 
     public override string Label => base.Label + (IsHeadMajor ? ", head-major cache" : "");
 
+    public override long LibraryResultBytes => BytesOf(Sizes.GetOperand(AttentionProblem.Output));
+
+    /// <summary>The f32 scores of one head, query rows times keys.</summary>
+    public override long UnfusedBytes => (long)sizeof(float) * Sizes.QueryLength * Sizes.KvLength;
+
     public override Workload CreateSmall() => new AttentionWorkload(
         _operation,
         Sizes with { BatchSize = 1, NumHeads = 1, NumKvHeads = 1, QueryLength = Math.Min(Sizes.QueryLength, 8), KvLength = 256 },

@@ -42,17 +42,29 @@ public sealed unsafe partial class HostBuffer : IDisposable
     public static HostBuffer From(DataType type, ReadOnlySpan<float> values)
     {
         var buffer = new HostBuffer(type, values.Length);
-        for (int i = 0; i < values.Length; i++)
-            buffer.Write(i, values[i]);
+        buffer.CopyFrom(0, values);
         return buffer;
     }
 
     public float[] ToSingles()
     {
         var values = new float[Count];
-        for (long i = 0; i < Count; i++)
-            values[i] = Read(i);
+        CopyTo(values);
         return values;
+    }
+
+    /// <summary>Widens all elements to the front of <paramref name="values"/>.</summary>
+    public void CopyTo(Span<float> values)
+    {
+        for (int i = 0; i < Count; i++)
+            values[i] = Read(i);
+    }
+
+    /// <summary>Writes <paramref name="values"/> from element <paramref name="target"/> on.</summary>
+    public void CopyFrom(long target, ReadOnlySpan<float> values)
+    {
+        for (int i = 0; i < values.Length; i++)
+            Write(target + i, values[i]);
     }
 
     public ReadOnlySpan<byte> AsBytes() => new(Address, checked((int)Bytes));

@@ -17,6 +17,8 @@ public sealed class LinearWorkload(LinearProblem sizes) : Workload
 
     public override DataType StorageType => Sizes.WeightType;
 
+    public override long LibraryResultBytes => (long)sizeof(float) * Sizes.Rows * Sizes.OutputSize;
+
     public override Workload CreateSmall() =>
         new LinearWorkload(Sizes with { Rows = Math.Min(Sizes.Rows, 4), OutputSize = Math.Min(Sizes.OutputSize, 128) });
 

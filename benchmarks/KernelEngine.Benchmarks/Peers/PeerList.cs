@@ -12,6 +12,17 @@ internal static class PeerList
             new EnginePeer(device), new TorchPeer(threads), new OnnxGemmPeer(threads, false), new OnnxGemmPeer(threads, true),
             new NaivePeer(device),
         ],
+        CrossEntropyWorkload =>
+        [
+            new EnginePeer(device), new EngineStoragePeer(device, DataType.BFloat16),
+            new EngineStoragePeer(device, DataType.Float16), new TorchPeer(threads),
+            new TorchStoragePeer(threads, DataType.BFloat16), new NaivePeer(device),
+        ],
+        CrossEntropyBackwardWorkload =>
+        [
+            new EnginePeer(device), new EngineFilterPeer(device), new EngineStoragePeer(device, DataType.BFloat16),
+            new TorchPeer(threads), new TorchStoragePeer(threads, DataType.BFloat16), new NaivePeer(device),
+        ],
         AttentionBackwardWorkload =>
         [
             new EnginePeer(device), new EngineStoragePeer(device, DataType.BFloat16),

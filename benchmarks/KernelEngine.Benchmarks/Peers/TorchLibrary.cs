@@ -60,6 +60,7 @@ internal static unsafe partial class TorchLibrary
     {
         DataType.Float16 => torch.ScalarType.Float16,
         DataType.BFloat16 => torch.ScalarType.BFloat16,
+        DataType.Int32 => torch.ScalarType.Int32,
         _ => torch.ScalarType.Float32,
     };
 

@@ -2,7 +2,7 @@ using TorchSharp;
 
 namespace KernelEngine.Benchmarks.Peers;
 
-/// <summary>libtorch on the processor: <c>scaled_dot_product_attention</c>, its gradients, and <c>matmul</c>.</summary>
+/// <summary>libtorch on the processor: <c>scaled_dot_product_attention</c>, <c>cross_entropy</c>, their gradients, and <c>matmul</c>.</summary>
 public sealed class TorchPeer(int threads) : Peer("Torch")
 {
     public override Contender Create(Workload workload)
@@ -15,6 +15,8 @@ public sealed class TorchPeer(int threads) : Peer("Torch")
         {
             AttentionWorkload attention => CreateAttention(attention),
             AttentionBackwardWorkload backward => CreateBackward(backward),
+            CrossEntropyWorkload crossEntropy => CreateCrossEntropy(crossEntropy),
+            CrossEntropyBackwardWorkload backward => CreateCrossEntropyBackward(backward),
             LinearWorkload linear => CreateLinear(linear),
             _ => throw new NotSupportedException($"no {workload.OperationName}"),
         };
@@ -100,6 +102,70 @@ public sealed class TorchPeer(int threads) : Peer("Torch")
             Problem = workload.Problem,
             StorageType = workload.StorageType,
         };
+    }
+
+    private static Contender CreateCrossEntropy(CrossEntropyWorkload workload)
+    {
+        (torch.Tensor hidden, torch.Tensor classifier, torch.Tensor targets) = BorrowCrossEntropy(workload);
+        torch.Tensor Logits() => torch.nn.functional.linear(hidden, classifier);
+        void Run()
+        {
+            using torch.Tensor logits = Logits();
+            torch.nn.functional.cross_entropy(logits, targets).Dispose();
+        }
+        float[] Read()
+        {
+            using torch.Tensor logits = Logits();
+            using torch.Tensor loss = torch.nn.functional.cross_entropy(logits, targets), lse = torch.logsumexp(logits, 1);
+            return [.. ToSingles(loss), .. ToSingles(lse)];
+        }
+        return new Contender(Run, Read, "`linear`, `cross_entropy`", hidden, classifier, targets)
+        {
+            Problem = workload.Problem,
+            StorageType = workload.StorageType,
+        };
+    }
+
+    private static Contender CreateCrossEntropyBackward(CrossEntropyBackwardWorkload workload)
+    {
+        if (!workload.IsPlain)
+            throw new NotSupportedException("it is measured with the mean loss alone");
+        (torch.Tensor hidden, torch.Tensor classifier, torch.Tensor targets) = BorrowCrossEntropy(workload.Inputs);
+        hidden.requires_grad_(true);
+        classifier.requires_grad_(true);
+        (torch.Tensor Loss, IList<torch.Tensor> Gradients) Step()
+        {
+            using torch.Tensor logits = torch.nn.functional.linear(hidden, classifier);
+            torch.Tensor loss = torch.nn.functional.cross_entropy(logits, targets);
+            return (loss, torch.autograd.grad([loss], [hidden, classifier]));
+        }
+        void Run()
+        {
+            (torch.Tensor loss, IList<torch.Tensor> gradients) = Step();
+            DisposeAll([loss, .. gradients]);
+        }
+        float[] Read()
+        {
+            (torch.Tensor loss, IList<torch.Tensor> gradients) = Step();
+            float[] values = [.. ToSingles(loss), .. ToSingles(gradients[0]), .. ToSingles(gradients[1])];
+            DisposeAll([loss, .. gradients]);
+            return values;
+        }
+        return new Contender(Run, Read, "`linear`, `cross_entropy`, `autograd.grad`", hidden, classifier, targets)
+        {
+            Problem = workload.Problem,
+            StorageType = workload.StorageType,
+        };
+    }
+
+    private static (torch.Tensor Hidden, torch.Tensor Classifier, torch.Tensor Targets) BorrowCrossEntropy(CrossEntropyWorkload workload)
+    {
+        if (!workload.IsPlain)
+            throw new NotSupportedException("it is measured with the mean loss alone");
+        CrossEntropyProblem p = workload.Sizes;
+        using torch.Tensor targets = TorchLibrary.Borrow(workload.Targets, p.Loss.Rows);
+        return (TorchLibrary.Borrow(workload.Hidden, p.Loss.Rows, p.HiddenSize),
+            TorchLibrary.Borrow(workload.Classifier, p.Loss.Classes, p.HiddenSize), targets.to(torch.ScalarType.Int64));
     }
 
     private static void DisposeAll(IEnumerable<torch.Tensor> tensors)

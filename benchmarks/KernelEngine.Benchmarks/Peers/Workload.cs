@@ -13,6 +13,15 @@ public abstract class Workload : IDisposable
     /// <summary>The problem, and how its data lies in memory where that is not the default.</summary>
     public virtual string Label => Problem.ToText();
 
+    /// <summary>How many numbers of a result belong together: each group is judged by its own largest. All, where it is empty.</summary>
+    public virtual IReadOnlyList<int> ResultLengths => [];
+
+    /// <summary>Bytes of results that a library allocates in each call; the engine writes to the caller's memory.</summary>
+    public abstract long LibraryResultBytes { get; }
+
+    /// <summary>Bytes of the matrix that the computation without fusion stores.</summary>
+    public virtual long UnfusedBytes => 0;
+
     /// <summary>A problem of the same kind that scalar code finishes in milliseconds: its time tells that of this one.</summary>
     public abstract Workload CreateSmall();
 
@@ -23,6 +32,9 @@ public abstract class Workload : IDisposable
 
     /// <summary>The engine's kernel, or with <paramref name="isPlain"/> the operation's plain computation.</summary>
     public abstract Contender CreateEngine(Device device, bool isPlain);
+
+    /// <summary>What a reader of the times should know of the data, as sentences; measured after them.</summary>
+    public virtual IReadOnlyList<string> Explain(Device device) => [];
 
     public abstract void Dispose();
 
@@ -44,6 +56,9 @@ public abstract class Workload : IDisposable
         };
     }
 
-    protected static unsafe Tensor Wrap(Device device, HostBuffer buffer, TensorLayout layout) =>
-        Tensor.Wrap(device, buffer.Address, buffer.Type, layout);
+    protected static long BytesOf(Operand operand) => operand.Shape.Count * operand.Type.SizeInBytes();
+
+    /// <summary>A tensor on a buffer, from element <paramref name="start"/> on.</summary>
+    protected static unsafe Tensor Wrap(Device device, HostBuffer buffer, TensorLayout layout, long start = 0) =>
+        Tensor.Wrap(device, buffer.Address + start * buffer.Type.SizeInBytes(), buffer.Type, layout);
 }

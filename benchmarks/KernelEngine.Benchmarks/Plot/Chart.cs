@@ -1,5 +1,4 @@
 using System.Globalization;
-using KernelEngine.Benchmarks.Compare;
 using KernelEngine.Benchmarks.Peers;
 using ScottPlot;
 using ScottPlot.Plottables;
@@ -7,10 +6,16 @@ using ScottPlot.TickGenerators;
 
 namespace KernelEngine.Benchmarks.Plot;
 
-/// <summary>GFLOP/s against length: one line an implementation, and the roof of multiply-adds.</summary>
-internal static class Chart
+/// <summary>A picture of values against sizes, one line an implementation.</summary>
+/// <param name="Title">What was measured, and where.</param>
+/// <param name="Size">What the sizes are.</param>
+/// <param name="Value">What the values are.</param>
+internal sealed record Chart(string Title, string Size, string Value)
 {
     private const int Width = 1100, Height = 640;
+
+    /// <summary>Whether equal steps stand for equal factors of the size.</summary>
+    public bool IsLogarithmic { get; init; }
 
     /// <summary>Null when there are letters to write with, else why not.</summary>
     public static string? WhyUnavailable()
@@ -27,55 +32,42 @@ internal static class Chart
         }
     }
 
-    /// <param name="file">A PNG file, written.</param>
-    /// <param name="title">What was measured, and where.</param>
-    /// <param name="lengths">Tokens.</param>
-    /// <param name="comparisons">The measurement of each length.</param>
-    public static void Save(string file, string title, IReadOnlyList<int> lengths, IReadOnlyList<Comparison> comparisons)
+    /// <summary>Writes a PNG file. Lines without points are left out.</summary>
+    public void Save(string file, IEnumerable<ChartLine> lines)
     {
         HashSet<string> installed = [.. SkiaSharp.SKFontManager.Default.FontFamilies];
         if (Array.Find(["DejaVu Sans", "Liberation Sans", "Arial"], installed.Contains) is { } font)
             Fonts.Default = font;
         var plot = new ScottPlot.Plot();
-        // Lengths double: equal steps for equal factors.
-        double[] positions = [.. lengths.Select(length => Math.Log2(length))];
-        foreach (string name in comparisons.SelectMany(c => c.Rows).Select(row => row.Name).Distinct())
-            AddLine(plot, name, positions, comparisons);
-        Scatter roof = plot.Add.ScatterLine(
-            positions, [.. comparisons.Select(c => Spread.Of(c.Roofs.Select(r => r.Gflops)).Median)], Colors.Black);
-        roof.LegendText = "multiply-adds from registers, f32";
-        roof.LinePattern = LinePattern.Dashed;
-        plot.Axes.Bottom.TickGenerator = new NumericManual(
-            positions, [.. lengths.Select(length => length.ToString(CultureInfo.InvariantCulture))]);
-        plot.Title(title, 15);
-        plot.XLabel("length, tokens");
-        plot.YLabel("GFLOP/s, median of the rounds");
-        plot.Axes.SetLimitsY(0, 1.08 * comparisons.Max(Highest));
+        ChartLine[] drawn = [.. lines.Where(line => line.Points.Count > 0)];
+        foreach (ChartLine line in drawn)
+            Add(plot, line);
+        if (IsLogarithmic)
+        {
+            double[] sizes = [.. drawn.SelectMany(line => line.Points).Select(point => point.Size).Distinct()];
+            plot.Axes.Bottom.TickGenerator = new NumericManual(
+                [.. sizes.Select(Position)], [.. sizes.Select(size => size.ToString(CultureInfo.InvariantCulture))]);
+        }
+        plot.Title(Title, 15);
+        plot.XLabel(Size);
+        plot.YLabel(Value);
+        plot.Axes.SetLimitsY(0, 1.08 * drawn.SelectMany(line => line.Points).Select(point => point.Value).DefaultIfEmpty(1).Max());
         plot.ShowLegend(Edge.Right);
         plot.SavePng(file, Width, Height);
     }
 
-    private static void AddLine(
-        ScottPlot.Plot plot, string name, double[] positions, IReadOnlyList<Comparison> comparisons)
+    private double Position(double size) => IsLogarithmic ? Math.Log2(size) : size;
+
+    private void Add(ScottPlot.Plot plot, ChartLine line)
     {
-        var points = new List<Coordinates>();
-        foreach ((double position, Comparison comparison) in positions.Zip(comparisons))
-        {
-            if (comparison.Rows.Find(row => row.Name == name) is { Seconds.Count: > 0, IsSameResult: true } row)
-                points.Add(new Coordinates(position, Gflops(comparison, row)));
-        }
-        if (points.Count == 0)
+        Coordinates[] points = [.. line.Points.Select(point => new Coordinates(Position(point.Size), point.Value))];
+        Scatter scatter = plot.Add.Scatter(points);
+        scatter.LegendText = line.Name;
+        bool isEngine = line.Name.StartsWith(EnginePeer.RowName, StringComparison.Ordinal);
+        (scatter.LineWidth, scatter.MarkerSize) = isEngine ? (2.5f, 8) : (1.5f, 6);
+        if (!line.IsRoof)
             return;
-        Scatter line = plot.Add.Scatter(points);
-        line.LegendText = name;
-        bool isEngine = name.StartsWith(EnginePeer.RowName, StringComparison.Ordinal);
-        (line.LineWidth, line.MarkerSize) = isEngine ? (2.5f, 8) : (1.5f, 6);
+        (scatter.Color, scatter.LinePattern) = (Colors.Black, LinePattern.Dashed);
+        (scatter.LineWidth, scatter.MarkerSize) = (1, 0);
     }
-
-    private static double Highest(Comparison comparison) => Math.Max(
-        Spread.Of(comparison.Roofs.Select(roof => roof.Gflops)).Median,
-        comparison.Rows.Where(row => row.Seconds.Count > 0).Max(row => Gflops(comparison, row)));
-
-    private static double Gflops(Comparison comparison, Row row) =>
-        (row.Problem ?? comparison.Problem).Flops / row.Median / 1e9;
 }

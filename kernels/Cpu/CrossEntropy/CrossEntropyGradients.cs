@@ -3,29 +3,6 @@ using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 
-/// <summary>
-/// What the gradient of a logit needs of its position. With the words of <see cref="CrossEntropyBackwardProblem"/>,
-/// dx = p · (<see cref="Scale"/> − <see cref="EntropyScale"/> · a) − <see cref="Smoothing"/> · w_v − [v = y] · <see cref="Label"/>,
-/// before soft cap and temperature; p = exp(a − <see cref="Lse"/>).
-/// </summary>
-internal readonly struct CrossEntropyRowGradient<T> where T : unmanaged, IFloatingPointIeee754<T>
-{
-    /// <summary>L.</summary>
-    public required T Lse { get; init; }
-
-    /// <summary>k · [(1 − α) · w_y + α / classes · W] + k' + gradEntropy · (L − H): the factor of p.</summary>
-    public required T Scale { get; init; }
-
-    /// <summary>The gradient of the entropy: the factor of p · a.</summary>
-    public required T EntropyScale { get; init; }
-
-    /// <summary>k · α / classes: the factor of w_v.</summary>
-    public required T Smoothing { get; init; }
-
-    /// <summary>k · (1 − α) · w_y.</summary>
-    public required T Label { get; init; }
-}
-
 /// <summary>The gradients a backward call is given, position by position.</summary>
 internal readonly struct CrossEntropyGradients<T> where T : unmanaged, IFloatingPointIeee754<T>
 {
@@ -38,19 +15,24 @@ internal readonly struct CrossEntropyGradients<T> where T : unmanaged, IFloating
     {
         _problem = problem;
         _divisors = new CrossEntropyDivisors<T>(problem.Forward.Loss, operands);
+        _totalClassWeight = problem.Forward.Loss.LabelSmoothing > 0 ? _divisors.TotalClassWeight() : T.Zero;
+        if (operands.Length <= CrossEntropyProblem.InputCount)
+            return; // a training step gives no more
         _lse = operands[CrossEntropyBackwardProblem.Lse];
         _entropy = operands[CrossEntropyBackwardProblem.Entropy];
         _gradLoss = operands[CrossEntropyBackwardProblem.GradLoss];
         _gradLse = operands[CrossEntropyBackwardProblem.GradLse];
         _gradEntropy = operands[CrossEntropyBackwardProblem.GradEntropy];
-        _totalClassWeight = problem.Forward.Loss.LabelSmoothing > 0 ? _divisors.TotalClassWeight() : T.Zero;
     }
 
     /// <summary>The numbers of a position that counts.</summary>
-    public CrossEntropyRowGradient<T> Of(int position)
+    public CrossEntropyRowGradient<T> Of(int position) => Of(position, Read(_lse, position));
+
+    /// <summary>The numbers of a position that counts, whose log-sum-exp is <paramref name="lse"/>.</summary>
+    public CrossEntropyRowGradient<T> Of(int position, T lse)
     {
         CrossEntropyLoss loss = _problem.Forward.Loss;
-        T lse = Read(_lse, position), alpha = T.CreateChecked(loss.LabelSmoothing), z = T.CreateChecked(loss.ZLoss);
+        T alpha = T.CreateChecked(loss.LabelSmoothing), z = T.CreateChecked(loss.ZLoss);
         T grad = !_gradLoss.IsPresent ? T.One : Read(_gradLoss, loss.Reduction == CrossEntropyReduction.None ? position : 0);
         grad *= _divisors.TokenWeight(position);
         T k = grad / _divisors.CrossEntropy, kz = grad / _divisors.ZLoss * (z + z) * lse;

@@ -35,6 +35,17 @@ internal struct CrossEntropyState<T> where T : unmanaged, IFloatingPointIeee754<
     /// <summary>L − Σ p · a.</summary>
     public readonly T Entropy => T.Log(Sum) - Product / Sum;
 
+    /// <summary>The same in double precision.</summary>
+    public readonly CrossEntropyState<double> ToDouble() => new()
+    {
+        Max = double.CreateChecked(Max),
+        Sum = double.CreateChecked(Sum),
+        Label = double.CreateChecked(Label),
+        Weighted = double.CreateChecked(Weighted),
+        Product = double.CreateChecked(Product),
+        Best = Best,
+    };
+
     /// <summary>Takes up the state of other classes: the same in any order but for rounding.</summary>
     public void Merge(in CrossEntropyState<T> other)
     {

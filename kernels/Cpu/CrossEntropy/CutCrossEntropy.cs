@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.CrossEntropy;
@@ -23,7 +22,6 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
     private const int BlockRows = LogitTile<TSimd, TVector>.BlockRows;
     private const int MaxBlockClasses = 1024;
     private const int MaxPanelFloats = 1 << 20;
-    private const float Log2E = 1.44269504f;
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
@@ -128,18 +126,7 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
         {
             var state = CrossEntropyState<double>.Empty;
             for (int part = 0; part < Plan.Parts; part++)
-            {
-                CrossEntropyState<float> other = States[(long)part * Counted + counted];
-                state.Merge(new CrossEntropyState<double>
-                {
-                    Max = other.Max,
-                    Sum = other.Sum,
-                    Label = other.Label,
-                    Weighted = other.Weighted,
-                    Product = other.Product,
-                    Best = other.Best,
-                });
-            }
+                state.Merge(States[(long)part * Counted + counted].ToDouble());
             return state;
         }
 
@@ -169,37 +156,15 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
                 {
                     float* a = logits + (long)r * Plan.LogitStride;
                     LogitTile<TSimd, TVector>.Transform(Call.Problem, a, count, bias);
-                    TakeUp(ref states[i0 + r], Positions[i0 + r], a, class0, count, hasWeights ? weights : null);
+                    LogitState<TSimd, TVector>.Add(
+                        ref states[i0 + r], a, count, Call.Problem.FirstClass + class0, Call.TargetIndex(Positions[i0 + r]) - class0,
+                        hasWeights ? weights : null, WantsProduct, WantsBest);
                     if (MeanLogit.IsPresent)
-                        AddTo(sums, a, padded);
+                        LogitState<TSimd, TVector>.AddTo(sums, a, padded);
                 }
             }
             if (MeanLogit.IsPresent)
                 WriteMeans(class0, count, sums);
-        }
-
-        private readonly void TakeUp(ref CrossEntropyState<float> state, int position, float* logits, int class0, int count, float* weights)
-        {
-            int label = Call.TargetIndex(position) - class0, padded = LogitTile<TSimd, TVector>.Padded(count);
-            if ((uint)label < (uint)count)
-                state.Label = logits[label];
-            if (weights != null)
-                state.Weighted += WeightedSum(logits, weights, padded);
-            float max = Softmax<TSimd, TVector>.Max(logits, padded);
-            if (WantsBest && (state.Best < 0 || max > state.Max))
-                state.Best = Call.Problem.FirstClass + class0 + Math.Max(0, new ReadOnlySpan<float>(logits, count).IndexOf(max));
-            if (max > state.Max)
-            {
-                float fall = state.Max - max, factor = MathF.Exp(fall);
-                state.Product = factor == 0f ? 0f : factor * (state.Product + fall * state.Sum); // −∞ and 0 for the first
-                state.Sum *= factor;
-                state.Max = max;
-            }
-            float shift = state.Max == float.NegativeInfinity ? 0f : state.Max; // −∞ − (−∞) would be NaN
-            if (WantsProduct)
-                SumExpAndProduct(logits, padded, shift, ref state.Sum, ref state.Product);
-            else
-                state.Sum += SumExp(logits, padded, shift);
         }
 
         private readonly void WriteMeans(int class0, int count, float* sums)
@@ -207,54 +172,5 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
             for (int n = 0; n < count; n++)
                 *(float*)MeanLogit.Address(class0 + n) = Counted == 0 ? 0f : sums[n] / Counted;
         }
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static float SumExp(float* logits, int count, float max)
-    {
-        TVector m = TSimd.Broadcast(max), log2E = TSimd.Broadcast(Log2E), sum0 = TSimd.Zero, sum1 = TSimd.Zero;
-        int i = 0;
-        for (; i <= count - 2 * TSimd.Width; i += 2 * TSimd.Width)
-        {
-            sum0 = TSimd.Add(sum0, TSimd.Exp2(TSimd.Multiply(TSimd.Subtract(TSimd.Load(logits + i), m), log2E)));
-            sum1 = TSimd.Add(sum1, TSimd.Exp2(TSimd.Multiply(TSimd.Subtract(TSimd.Load(logits + i + TSimd.Width), m), log2E)));
-        }
-        if (i < count)
-            sum0 = TSimd.Add(sum0, TSimd.Exp2(TSimd.Multiply(TSimd.Subtract(TSimd.Load(logits + i), m), log2E)));
-        return TSimd.Sum(TSimd.Add(sum0, sum1));
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void SumExpAndProduct(float* logits, int count, float max, ref float sum, ref float product)
-    {
-        // −∞ would make 0 · −∞ of what is nothing; the second operand is the result where it is a NaN.
-        TVector m = TSimd.Broadcast(max), log2E = TSimd.Broadcast(Log2E), least = TSimd.Broadcast(float.MinValue), sums = TSimd.Zero, products = TSimd.Zero;
-        for (int i = 0; i < count; i += TSimd.Width)
-        {
-            TVector fall = TSimd.Subtract(TSimd.Load(logits + i), m), e = TSimd.Exp2(TSimd.Multiply(fall, log2E));
-            sums = TSimd.Add(sums, e);
-            products = TSimd.MultiplyAdd(e, TSimd.Max(least, fall), products);
-        }
-        sum += TSimd.Sum(sums);
-        product += TSimd.Sum(products);
-    }
-
-    // A class without weight adds nothing, not even where its logit is −∞.
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static float WeightedSum(float* logits, float* weights, int count)
-    {
-        TVector sum = TSimd.Zero;
-        for (int i = 0; i < count; i += TSimd.Width)
-        {
-            TVector w = TSimd.Load(weights + i);
-            sum = TSimd.Add(sum, TSimd.SelectLess(TSimd.Zero, w, TSimd.Multiply(w, TSimd.Load(logits + i)), TSimd.Zero));
-        }
-        return TSimd.Sum(sum);
-    }
-
-    private static void AddTo(float* sums, float* logits, int count)
-    {
-        for (int i = 0; i < count; i += TSimd.Width)
-            TSimd.Store(TSimd.Add(TSimd.Load(sums + i), TSimd.Load(logits + i)), sums + i);
     }
 }

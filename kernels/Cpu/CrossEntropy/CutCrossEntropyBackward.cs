@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.CrossEntropy;
@@ -27,7 +26,6 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
     private const int MaxBlockClasses = 384;
     private const long ClassFloats = 1_200_000; // a thread, for three of a block's classes
     private const long PositionFloats = 620_000; // a thread, for a range's hidden rows and gradients
-    private const float Log2E = 1.44269504f;
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
@@ -174,15 +172,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             {
                 if (!Products.Call.Counts(k))
                     continue;
-                CrossEntropyRowGradient<double> row = gradients.Of(k);
-                RowGradients[Counted] = new CrossEntropyRowGradient<float>
-                {
-                    Lse = (float)row.Lse,
-                    Scale = (float)row.Scale,
-                    EntropyScale = (float)row.EntropyScale,
-                    Smoothing = (float)row.Smoothing,
-                    Label = (float)row.Label,
-                };
+                RowGradients[Counted] = gradients.Of(k).ToSingle();
                 Products.Positions[Counted++] = k;
             }
             for (int place = 0; Products.Order.IsPresent && place < Problem.Forward.VocabSize; place++)
@@ -297,27 +287,12 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                 Products.WriteClassifier(Class0, class0, classes);
         }
 
-        // Logits become gradients; what is past the last class becomes 0.
         private readonly void ToGradients(int counted, float* logits, float* largest)
         {
-            CrossEntropyRowGradient<float> row = RowGradients[counted];
             CrossEntropyProblem problem = Problem.Forward;
             LogitTile<TSimd, TVector>.Transform(problem, logits, Classes, problem.HasBias ? (float*)(Workspace + Plan.Bias) : null);
-            int label = FindLabel(Products.Positions[counted]);
-            float atLabel = label < 0 ? 0f : logits[label];
-            float* weights = row.Smoothing != 0f ? (float*)(Workspace + Plan.Weights) : null;
-            // A label without factor has no measure for what is small: nothing but 0 is left out.
-            float measure = row.Label != 0f ? 1f / MathF.Abs(row.Label) : float.MaxValue;
-            Differentiate(logits, LogitTile<TSimd, TVector>.Padded(Classes), row, weights, problem.LogitSoftCap, 1f / problem.Temperature, largest, measure);
-            if (label >= 0)
-            {
-                float weight = weights == null ? 0f : weights[label], dx = AtLabel(row, atLabel, weight);
-                if (largest != null)
-                    largest[label] = Math.Max(largest[label], MathF.Abs(dx) * measure);
-                float ratio = problem.LogitSoftCap > 0 ? atLabel / problem.LogitSoftCap : 0f;
-                logits[label] = dx * (1f - ratio) * (1f + ratio) / problem.Temperature;
-            }
-            new Span<float>(logits + Classes, LogitTile<TSimd, TVector>.Padded(Classes) - Classes).Clear();
+            LogitGradient<TSimd, TVector>.Differentiate(
+                problem, RowGradients[counted], logits, Classes, FindLabel(Products.Positions[counted]), (float*)(Workspace + Plan.Weights), largest);
         }
 
         // The place of a position's label in the block, or −1.
@@ -328,13 +303,6 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                 return -1;
             int place = (Products.Order.IsPresent ? Places[index] : index) - Class0;
             return place >= 0 && place < Classes ? place : -1;
-        }
-
-        // Label · (p − 1) loses less than Scale · p − Label does where p is near 1.
-        private static float AtLabel(in CrossEntropyRowGradient<float> row, float logit, float weight)
-        {
-            float p = MathF.Exp(logit - row.Lse), rest = row.EntropyScale == 0f ? 0f : row.EntropyScale * logit;
-            return row.Label * (p - 1f) + (p == 0f ? 0f : p * (row.Scale - row.Label - rest)) - row.Smoothing * weight;
         }
 
         private readonly int AllIn(Span<(int Begin, int End)> runs)
@@ -367,33 +335,6 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                 runs[count++] = (begin * CellClasses, Math.Min(cell * CellClasses, Classes));
             }
             return count;
-        }
-    }
-
-    // dx = (p · (scale − entropyScale · a) − smoothing · w) · (1 − (a / cap)²) / temperature, whole vectors; and the largest
-    // |dx| · measure so far of each class, before cap and temperature.
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void Differentiate(
-        float* logits, int count, in CrossEntropyRowGradient<float> row, float* weights, float softCap, float inverseTemperature, float* largest, float measure)
-    {
-        TVector lse = TSimd.Broadcast(row.Lse), log2E = TSimd.Broadcast(Log2E), scale = TSimd.Broadcast(row.Scale), one = TSimd.Broadcast(1f);
-        TVector entropyScale = TSimd.Broadcast(-row.EntropyScale), smoothing = TSimd.Broadcast(-row.Smoothing), least = TSimd.Broadcast(float.MinValue);
-        TVector inward = TSimd.Broadcast(softCap > 0 ? 1f / softCap : 0f), factor = TSimd.Broadcast(inverseTemperature), m = TSimd.Broadcast(measure);
-        bool hasEntropy = row.EntropyScale != 0f;
-        for (int i = 0; i < count; i += TSimd.Width)
-        {
-            TVector a = TSimd.Load(logits + i), p = TSimd.Exp2(TSimd.Multiply(TSimd.Subtract(a, lse), log2E));
-            TVector dx = TSimd.Multiply(p, hasEntropy ? TSimd.MultiplyAdd(entropyScale, TSimd.Max(least, a), scale) : scale);
-            if (weights != null)
-                dx = TSimd.MultiplyAdd(smoothing, TSimd.Load(weights + i), dx);
-            if (largest != null)
-                TSimd.Store(TSimd.Max(TSimd.Load(largest + i), TSimd.Multiply(TSimd.Abs(dx), m)), largest + i);
-            if (softCap > 0)
-            {
-                TVector ratio = TSimd.Multiply(a, inward);
-                dx = TSimd.Multiply(dx, TSimd.Multiply(TSimd.Subtract(one, ratio), TSimd.Add(one, ratio)));
-            }
-            TSimd.Store(TSimd.Multiply(dx, factor), logits + i);
         }
     }
 }

@@ -161,6 +161,17 @@ internal unsafe struct GradientProducts<TSimd, TVector>
         new Span<float>(BiasSums + class0, UnitClasses).Clear();
     }
 
+    /// <summary>Continues the sums of some classes where an earlier range of positions left them in a float32 gradient.</summary>
+    public readonly void ReadClassifier(int block0, int class0, int classes)
+    {
+        for (int n = class0; GradClassifier.IsPresent && n < class0 + classes; n++)
+        {
+            float* target = ClassSums + (long)n * Width;
+            Rows<TSimd, TVector>.Widen(GradClassifier.Address(block0 + n), DataType.Float32, Call.Problem.HiddenSize, target);
+            new Span<float>(target + Call.Problem.HiddenSize, Width - Call.Problem.HiddenSize).Clear();
+        }
+    }
+
     /// <summary>Writes the sums of some classes of the block that begins at place <paramref name="block0"/> of the order.</summary>
     public readonly void WriteClassifier(int block0, int class0, int classes)
     {

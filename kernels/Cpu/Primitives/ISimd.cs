@@ -69,6 +69,13 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     /// <summary>The sums of all lanes of four vectors, in that order: one reduction tree for the four.</summary>
     static abstract Vector128<float> SumFour(TVector v0, TVector v1, TVector v2, TVector v3);
 
+    /// <summary>
+    /// Stores the sums of all lanes of eight vectors in pairs: <paramref name="target"/>[i · <paramref name="stride"/>] = Σ a_i and, beside
+    /// it, Σ b_i. May write two more floats after each pair.
+    /// </summary>
+    static abstract void StoreSums(
+        TVector a0, TVector a1, TVector a2, TVector a3, TVector b0, TVector b1, TVector b2, TVector b3, float* target, long stride);
+
     /// <summary>The largest lane.</summary>
     static abstract float MaxAcross(TVector value);
 

@@ -111,6 +111,24 @@ public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreSums(
+        Vector128<float> a0, Vector128<float> a1, Vector128<float> a2, Vector128<float> a3,
+        Vector128<float> b0, Vector128<float> b1, Vector128<float> b2, Vector128<float> b3, float* target, long stride) =>
+        StorePairs(SumFour(a0, a1, a2, a3), SumFour(b0, b1, b2, b3), target, stride);
+
+    /// <summary>target[i · stride] = a_i and, beside it, b_i.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void StorePairs(Vector128<float> a, Vector128<float> b, float* target, long stride)
+    {
+        Vector128<double> low = Vectors.UnpackLow(a, b).AsDouble(), high = Vectors.UnpackHigh(a, b).AsDouble();
+        *(double*)target = low.ToScalar();
+        *(double*)(target + stride) = low.GetElement(1);
+        *(double*)(target + 2 * stride) = high.ToScalar();
+        *(double*)(target + 3 * stride) = high.GetElement(1);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxAcross(Vector128<float> value)
     {
         Vector128<float> pairs = Vector128.Max(value, Vector128.Shuffle(value, Vector128.Create(2, 3, 0, 1)));

@@ -104,6 +104,31 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreSums(
+        Vector512<float> a0, Vector512<float> a1, Vector512<float> a2, Vector512<float> a3,
+        Vector512<float> b0, Vector512<float> b1, Vector512<float> b2, Vector512<float> b3, float* target, long stride)
+    {
+        // One tree for all, of which each step halves the vectors: 15 shuffles and 8 additions, half of what two SumFour take.
+        Vector512<float> a = SumToQuarters(a0, a1, a2, a3), b = SumToQuarters(b0, b1, b2, b3);
+        Vector512<float> halves = Avx512F.UnpackLow(a, b) + Avx512F.UnpackHigh(a, b);
+        Vector512<float> sums = halves + Avx512F.Permute4x32(halves, 0x4E);
+        sums.GetLower().GetLower().Store(target);
+        sums.GetLower().GetUpper().Store(target + stride);
+        sums.GetUpper().GetLower().Store(target + 2 * stride);
+        sums.GetUpper().GetUpper().Store(target + 3 * stride);
+    }
+
+    // The lanes of v_i, added up to four, in quarter i.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> SumToQuarters(Vector512<float> v0, Vector512<float> v1, Vector512<float> v2, Vector512<float> v3)
+    {
+        Vector512<float> v01 = Avx512F.Shuffle4x128(v0, v1, 0x44) + Avx512F.Shuffle4x128(v0, v1, 0xEE);
+        Vector512<float> v23 = Avx512F.Shuffle4x128(v2, v3, 0x44) + Avx512F.Shuffle4x128(v2, v3, 0xEE);
+        return Avx512F.Shuffle4x128(v01, v23, 0x88) + Avx512F.Shuffle4x128(v01, v23, 0xDD);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxAcross(Vector512<float> value) => Simd256.MaxAcross(Vector256.Max(value.GetLower(), value.GetUpper()));
 
     /// <inheritdoc/>

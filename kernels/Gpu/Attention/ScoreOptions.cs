@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using ILGPU;
-using ILGPU.Algorithms;
 using KernelEngine.Kernels.Gpu.Primitives;
 
 namespace KernelEngine.Kernels.Gpu.Attention;
@@ -255,7 +254,7 @@ internal static class ScoreOptions
 
     /// <summary>softCap · tanh(x / softCap); x without a cap.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Cap(ref ScoreParameters p, float x) => p.LogitSoftCap > 0f ? p.LogitSoftCap * Tanh(x / p.LogitSoftCap) : x;
+    public static float Cap(ref ScoreParameters p, float x) => p.LogitSoftCap > 0f ? p.LogitSoftCap * HyperbolicTangent.Of(x / p.LogitSoftCap) : x;
 
     /// <summary>What linear bias and bias add to a capped score of a visible key.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -270,17 +269,6 @@ internal static class ScoreOptions
             score += TypedTensor.Read(p.Bias, p.BiasType, offset + (long)key * p.BiasKeyStride);
         }
         return score;
-    }
-
-    // A device's own tanh may have 11 bits. Near 0 the exponential's form would lose all of them: there a series has them.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Tanh(float x)
-    {
-        float magnitude = x < 0f ? -x : x, square = x * x;
-        float series = x * (1f + square * (-0.333333333f + square * (0.133333333f + square * (-0.0539682540f + square * 0.0218694885f))));
-        float t = XMath.Exp2(-2f * Log2E * magnitude);
-        float far = (1f - t) / (1f + t);
-        return magnitude < 0.25f ? series : x < 0f ? -far : far;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

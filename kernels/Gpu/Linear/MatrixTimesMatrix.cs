@@ -27,7 +27,7 @@ internal static class MatrixTimesMatrix
         int featureBlocks = (p.OutputSize + Block - 1) / Block;
         int row0 = Grid.IdxX / featureBlocks * Block, feature0 = Grid.IdxX % featureBlocks * Block;
 
-        var sum = default(ResultTile);
+        var sum = default(Tile8x8);
         for (int depth0 = 0; depth0 < p.InputSize; depth0 += TransposedTile.Depth)
         {
             TransposedTile.Load<float, Float32Storage>(
@@ -69,19 +69,5 @@ internal static class MatrixTimesMatrix
             Quads.Store<float, Float32Storage>(p.Output.Data, offset + 2 * p.Output.RowStride, valid, p.Output.HasQuads, rows.Row2);
         if (row + 3 < p.Rows)
             Quads.Store<float, Float32Storage>(p.Output.Data, offset + 3 * p.Output.RowStride, valid, p.Output.HasQuads, rows.Row3);
-    }
-
-    private struct ResultTile
-    {
-        public Tile4x4 UpperLeft, UpperRight, LowerLeft, LowerRight;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void MultiplyAdd(Float4 upper, Float4 lower, Float4 left, Float4 right)
-        {
-            UpperLeft.MultiplyAdd(upper, left);
-            UpperRight.MultiplyAdd(upper, right);
-            LowerLeft.MultiplyAdd(lower, left);
-            LowerRight.MultiplyAdd(lower, right);
-        }
     }
 }

@@ -9,7 +9,11 @@ internal static class BenchCommand
 {
     public static Command Create(Terminal terminal)
     {
-        Argument<string> operation = new("operation") { Description = "What to compute; `kernel-engine kernels` lists them." };
+        Argument<string> operation = new("operation")
+        {
+            Description = "What to compute, or an area (attention, cross-entropy) for all its operations that have the problem; "
+                + "`kernel-engine kernels` lists them.",
+        };
         Argument<string[]> problems = new("problem") { Arity = ArgumentArity.ZeroOrMore, Description = "Problems in quotes; nothing for the operation's own." };
         Option<string?> device = Arguments.Device("Only this device; without it every device here but reference and simulator");
         Option<string?> kernel = new("--kernel") { Description = "Only this kernel, without the plain computation beside it." };
@@ -22,30 +26,54 @@ internal static class BenchCommand
 
             Examples:
               kernel-engine bench linear --device cpu
+              kernel-engine bench cross-entropy "n=1024 v=49152 d=576"
               kernel-engine bench attention-decode "h=32 kv=8 q=1 k=8192 d=128 bf16" --threads 1 --json
             """)
         { operation, problems, device, kernel, rounds, threads, json };
         command.SetAction(parsed =>
         {
+            // Every argument is checked before the first second is spent.
+            IReadOnlyList<(Operation What, string Problem)> tasks =
+                [.. FindTasks(OperationList.FindAll(parsed.GetValue(operation)!), parsed.GetValue(problems) ?? [])];
             using var devices = new OpenDevices(parsed.GetValue(threads));
             string[] names = parsed.GetValue(device) is { } name
                 ? [devices.Get(name).Name]
                 : [.. DeviceList.Names.Where(n => n is not ("reference" or "simulator") && devices.TryGet(n).Device is not null)];
             Dictionary<Device, Roof> roofs = MeasureRoofs(terminal, names.Select(devices.Get));
-            Operation what = OperationList.Find(parsed.GetValue(operation)!);
-            string[] texts = parsed.GetValue(problems) is { Length: > 0 } given ? given : [.. what.Benchmarks];
-            foreach (string text in texts)
-                what.ParseProblem(text); // every argument is checked before the first second is spent
             var rows = new List<BenchRow>();
-            terminal.ForEach("bench", texts, text => text, text => rows.AddRange(what.Accept(
-                new Bench(text, names, parsed.GetValue(kernel), parsed.GetValue(rounds), devices, roofs))));
+            terminal.ForEach("bench", tasks, task => $"{task.What} {task.Problem}", task => rows.AddRange(task.What.Accept(
+                new Bench(task.Problem, names, parsed.GetValue(kernel), parsed.GetValue(rounds), devices, roofs))));
             if (parsed.GetValue(json))
-                WriteJson(terminal, what, rows, roofs);
+                WriteJson(terminal, parsed.GetValue(operation)!, rows, roofs);
             else
                 WriteTables(terminal, rows, roofs);
             return ExitCodes.Success;
         });
         return command;
+    }
+
+    // Of several operations, those that the problems given are problems of.
+    private static IEnumerable<(Operation What, string Problem)> FindTasks(IReadOnlyList<Operation> operations, string[] problems)
+    {
+        if (problems.Length == 0)
+            return operations.SelectMany(o => o.Benchmarks.Select(problem => (o, problem)));
+        Operation[] fitting = [.. operations.Where(o => problems.All(problem => CanParse(o, problem)))];
+        for (int i = 0; fitting.Length == 0 && i < problems.Length; i++)
+            operations[0].ParseProblem(problems[i]); // says what is wrong
+        return fitting.SelectMany(o => problems.Select(problem => (o, problem)));
+    }
+
+    private static bool CanParse(Operation operation, string problem)
+    {
+        try
+        {
+            operation.ParseProblem(problem);
+            return true;
+        }
+        catch (FormatException)
+        {
+            return false;
+        }
     }
 
     private static Dictionary<Device, Roof> MeasureRoofs(Terminal terminal, IEnumerable<Device> devices) => devices
@@ -72,10 +100,10 @@ internal static class BenchCommand
         }
     }
 
-    private static void WriteJson(Terminal terminal, Operation operation, List<BenchRow> rows, Dictionary<Device, Roof> roofs) =>
+    private static void WriteJson(Terminal terminal, string operation, List<BenchRow> rows, Dictionary<Device, Roof> roofs) =>
         Json.Write(terminal.Output, new
         {
-            operation = operation.Name,
+            operation,
             processor = Machine.Current,
             devices = roofs.Select(pair => new { pair.Key.Name, pair.Key.Description, pair.Value.Gflops, pair.Value.ReadBytesPerSecond }),
             results = rows,

@@ -9,7 +9,7 @@ namespace KernelEngine.Models.Tokenizers;
 /// text is normalised by replacements, split into characters, and neighbours merge in the order of the merge list. A file
 /// that asks for anything else is refused by the name of the field.
 /// </summary>
-public sealed class HuggingFaceTokenizer : ITokenizer
+public sealed class HuggingFaceTokenizer : ITokenizer, IPieceEncoder
 {
     private readonly HuggingFaceTokenizerFile _file;
     private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _idsByText;
@@ -46,13 +46,17 @@ public sealed class HuggingFaceTokenizer : ITokenizer
     public int[] Encode(string text, bool addSpecialTokens = true)
     {
         ArgumentNullException.ThrowIfNull(text);
-        string normalized = Normalize(text);
-        var symbols = new List<Symbol>(normalized.Length);
-        Split(normalized, symbols);
-        PairMerger.Merge(new Rule(_file.Merges), symbols);
-        IEnumerable<int> ids = symbols.Select(symbol => symbol.Id);
-        return addSpecialTokens ? [.. _file.Prefix, .. ids, .. _file.Suffix] : [.. ids];
+        var ids = new List<int>(text.Length + 2);
+        if (addSpecialTokens)
+            ids.AddRange(_file.Prefix);
+        ((IPieceEncoder)this).EncodePiece(new TextNormalizer(_file.Normalizer).Append(text, isLast: true), ids);
+        if (addSpecialTokens)
+            ids.AddRange(_file.Suffix);
+        return [.. ids];
     }
+
+    /// <inheritdoc/>
+    public TokenEncoder CreateEncoder() => new(this);
 
     /// <inheritdoc/>
     public ReadOnlySpan<byte> GetBytes(int id) => (uint)id < (uint)_file.Bytes.Length
@@ -65,17 +69,38 @@ public sealed class HuggingFaceTokenizer : ITokenizer
     /// <inheritdoc/>
     public string Decode(ReadOnlySpan<int> ids) => CreateDecoder().DecodeAll(ids);
 
-    private string Normalize(string text)
+    IReadOnlyList<(string? Pattern, string Content)> IPieceEncoder.Normalizer => _file.Normalizer;
+
+    IReadOnlyList<int> IPieceEncoder.Prefix => _file.Prefix;
+
+    IReadOnlyList<int> IPieceEncoder.Suffix => _file.Suffix;
+
+    // Characters outside the vocabulary become bytes or the unknown token, which as a rule merge with nothing; but neighbouring
+    // unknown ones may be one token.
+    bool IPieceEncoder.MayJoin(Rune left, Rune right)
     {
-        foreach ((string? pattern, string content) in _file.Normalizer)
-        {
-            if (text.Length > 0)
-                text = pattern is null ? content + text : text.Replace(pattern, content, StringComparison.Ordinal);
-        }
-        return text;
+        bool isLeftKnown = IsKnown(left), isRightKnown = IsKnown(right);
+        return isLeftKnown && isRightKnown
+            ? _file.Joints.Contains((left, right))
+            : _file.MergesFallbacks || isLeftKnown == isRightKnown;
     }
 
-    private void Split(string text, List<Symbol> symbols)
+    void IPieceEncoder.EncodePiece(ReadOnlySpan<char> text, List<int> ids)
+    {
+        var symbols = new List<Symbol>(text.Length);
+        Split(text, symbols);
+        PairMerger.Merge(new Rule(_file.Merges), symbols);
+        foreach (Symbol symbol in symbols)
+            ids.Add(symbol.Id);
+    }
+
+    private bool IsKnown(Rune character)
+    {
+        Span<char> utf16 = stackalloc char[2];
+        return _idsByText.ContainsKey(utf16[..character.EncodeToUtf16(utf16)]);
+    }
+
+    private void Split(ReadOnlySpan<char> text, List<Symbol> symbols)
     {
         Span<byte> utf8 = stackalloc byte[4];
         Span<char> utf16 = stackalloc char[2];

@@ -31,6 +31,7 @@ internal sealed class HuggingFaceTokenizerFile
         TextIds = _ids.Where(pair => !_specialIds.Contains(pair.Value)).ToDictionary(StringComparer.Ordinal);
         Merges = ReadMerges(model).ToFrozenDictionary();
         ReadFallbacks(model);
+        MergesFallbacks = Merges.Keys.Any(pair => IsFallback(pair.Left) || IsFallback(pair.Right));
         ReadNormalizer(root);
         ReadPostProcessor(root);
         Bytes = ReadDecoder(root);
@@ -41,6 +42,12 @@ internal sealed class HuggingFaceTokenizerFile
 
     /// <summary>Rank and result of each pair that merges.</summary>
     public FrozenDictionary<(int Left, int Right), (int Rank, int Id)> Merges { get; }
+
+    /// <summary>The last character before and the first after the place where two texts merge, for each pair that does.</summary>
+    public HashSet<(Rune Left, Rune Right)> Joints { get; } = [];
+
+    /// <summary>True when a byte or the unknown token merges with something.</summary>
+    public bool MergesFallbacks { get; }
 
     /// <summary>The token of each byte, or -1.</summary>
     public int[] ByteIds { get; } = new int[256];
@@ -141,10 +148,20 @@ internal sealed class HuggingFaceTokenizerFile
             }
             if (!_specialIds.Contains(id) && !merges.TryAdd((leftId, rightId), (rank, id)))
                 throw model.Refuse("merges", $"must not hold a pair twice, but number {rank} is '{left}' and '{right}' again");
+            if (left.Length > 0 && right.Length > 0)
+                Joints.Add((LastRune(left), Rune.GetRuneAt(right, 0)));
             rank++;
         }
         return merges;
     }
+
+    private static Rune LastRune(string text)
+    {
+        Rune.DecodeLastFromUtf16(text, out Rune last, out _);
+        return last;
+    }
+
+    private bool IsFallback(int id) => id == UnknownId || ByteIds.Contains(id);
 
     private (string Left, string Right) ReadMerge(JsonFields model, JsonElement item)
     {

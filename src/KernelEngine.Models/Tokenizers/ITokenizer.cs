@@ -17,6 +17,11 @@ public interface ITokenizer
     /// <param name="addSpecialTokens">True to add what the model expects around a text, as a rule the first token.</param>
     int[] Encode(string text, bool addSpecialTokens = true);
 
+    /// <summary>
+    /// Starts to turn a text into the ids that <see cref="Encode"/> gives, with what the model expects around it, piece by piece.
+    /// </summary>
+    TokenEncoder CreateEncoder();
+
     /// <summary>The bytes that a token stands for, in UTF-8 but perhaps not whole characters; none for a special token.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such token.</exception>
     ReadOnlySpan<byte> GetBytes(int id);

@@ -10,7 +10,7 @@ namespace KernelEngine.Models.Tokenizers;
 /// The tokenizer of llama2.c (<c>tok512.bin</c>, <c>tokenizer.bin</c>): pieces with scores. A text becomes a space and its
 /// characters (bytes where the vocabulary lacks a character); then the neighbours whose union has the best score merge.
 /// </summary>
-public sealed class LlamaTokenizer : ITokenizer
+public sealed class LlamaTokenizer : ITokenizer, IPieceEncoder
 {
     private const int MaxBytes = 1 << 28, MaxPieceBytes = 1 << 16, EntryBytes = 8;
     private const int UnknownId = 0, BosId = 1, EosId = 2, FirstByteId = 3, FirstPieceId = FirstByteId + 256;
@@ -18,6 +18,7 @@ public sealed class LlamaTokenizer : ITokenizer
     private readonly byte[] _file;
     private readonly List<Piece> _pieces;
     private readonly HashSet<int>.AlternateLookup<ReadOnlySpan<byte>> _idsByText;
+    private readonly HashSet<(Rune Left, Rune Right)> _neighbours = []; // characters that stand side by side in some piece
 
     private LlamaTokenizer(byte[] file, List<Piece> pieces)
     {
@@ -25,7 +26,10 @@ public sealed class LlamaTokenizer : ITokenizer
         // Control tokens and bytes are left out, so that no text can spell one.
         var ids = new HashSet<int>(pieces.Count, new PieceComparer(file, pieces));
         for (int id = FirstPieceId; id < pieces.Count; id++)
+        {
             ids.Add(id); // of equal pieces the first counts
+            AddNeighbours(file.AsSpan(pieces[id].Start, pieces[id].Length));
+        }
         _idsByText = ids.GetAlternateLookup<ReadOnlySpan<byte>>();
     }
 
@@ -81,32 +85,16 @@ public sealed class LlamaTokenizer : ITokenizer
     public int[] Encode(string text, bool addSpecialTokens = true)
     {
         ArgumentNullException.ThrowIfNull(text);
-        var symbols = new List<Symbol>(text.Length + 2);
-        if (text.Length > 0)
-        {
-            byte[] utf8 = Encoding.UTF8.GetBytes(" " + text);
-            int length;
-            for (int start = 0; start < utf8.Length; start += length)
-            {
-                Rune.DecodeFromUtf8(utf8.AsSpan(start), out _, out length);
-                if (_idsByText.TryGetValue(utf8.AsSpan(start, length), out int id))
-                {
-                    symbols.Add(new Symbol(id, start, length));
-                    continue;
-                }
-                for (int i = start; i < start + length; i++)
-                    symbols.Add(new Symbol(FirstByteId + utf8[i], i, 1));
-            }
-            PairMerger.Merge(new Rule(this, utf8), symbols);
-        }
-        int first = addSpecialTokens ? 1 : 0;
-        var ids = new int[symbols.Count + first];
+        var ids = new List<int>(text.Length + 2);
         if (addSpecialTokens)
-            ids[0] = BosId;
-        for (int i = 0; i < symbols.Count; i++)
-            ids[first + i] = symbols[i].Id;
-        return ids;
+            ids.Add(BosId);
+        if (text.Length > 0)
+            ((IPieceEncoder)this).EncodePiece(" " + text, ids);
+        return [.. ids];
     }
+
+    /// <inheritdoc/>
+    public TokenEncoder CreateEncoder() => new(this);
 
     /// <inheritdoc/>
     public ReadOnlySpan<byte> GetBytes(int id)
@@ -121,6 +109,47 @@ public sealed class LlamaTokenizer : ITokenizer
 
     /// <inheritdoc/>
     public string Decode(ReadOnlySpan<int> ids) => CreateDecoder().DecodeAll(ids);
+
+    IReadOnlyList<(string? Pattern, string Content)> IPieceEncoder.Normalizer { get; } = [(null, " ")];
+
+    IReadOnlyList<int> IPieceEncoder.Prefix { get; } = [BosId];
+
+    IReadOnlyList<int> IPieceEncoder.Suffix => [];
+
+    bool IPieceEncoder.MayJoin(Rune left, Rune right) => _neighbours.Contains((left, right));
+
+    void IPieceEncoder.EncodePiece(ReadOnlySpan<char> text, List<int> ids)
+    {
+        var utf8 = new byte[Encoding.UTF8.GetByteCount(text)];
+        Encoding.UTF8.GetBytes(text, utf8);
+        var symbols = new List<Symbol>(utf8.Length);
+        int length;
+        for (int start = 0; start < utf8.Length; start += length)
+        {
+            Rune.DecodeFromUtf8(utf8.AsSpan(start), out _, out length);
+            if (_idsByText.TryGetValue(utf8.AsSpan(start, length), out int id))
+            {
+                symbols.Add(new Symbol(id, start, length));
+                continue;
+            }
+            for (int i = start; i < start + length; i++)
+                symbols.Add(new Symbol(FirstByteId + utf8[i], i, 1));
+        }
+        PairMerger.Merge(new Rule(this, utf8), symbols);
+        foreach (Symbol symbol in symbols)
+            ids.Add(symbol.Id);
+    }
+
+    private void AddNeighbours(ReadOnlySpan<byte> piece)
+    {
+        Rune.DecodeFromUtf8(piece, out Rune left, out int length);
+        for (piece = piece[length..]; piece.Length > 0; piece = piece[length..])
+        {
+            Rune.DecodeFromUtf8(piece, out Rune right, out length);
+            _neighbours.Add((left, right));
+            left = right;
+        }
+    }
 
     private static List<Piece> ReadPieces(ByteSource source, byte[] file, int longest, int? vocabSize)
     {

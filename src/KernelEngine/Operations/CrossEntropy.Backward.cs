@@ -13,7 +13,8 @@ public static partial class CrossEntropy
         new CrossEntropyBackwardReference<float>("cross-entropy-backward/plain", DeviceKinds.Cpu),
         new CutCrossEntropyBackward<Simd512, Vector512<float>>(),
         new CutCrossEntropyBackward<Simd256, Vector256<float>>(),
-        new CutCrossEntropyBackward<Simd128, Vector128<float>>())
+        new CutCrossEntropyBackward<Simd128, Vector128<float>>(),
+        new CrossEntropyBackwardTiled())
     {
         Examples =
         [

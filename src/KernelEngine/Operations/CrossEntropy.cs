@@ -17,7 +17,8 @@ public static partial class CrossEntropy
         new CrossEntropyReference<float>("cross-entropy-forward/plain", DeviceKinds.Cpu),
         new CutCrossEntropy<Simd512, Vector512<float>>(),
         new CutCrossEntropy<Simd256, Vector256<float>>(),
-        new CutCrossEntropy<Simd128, Vector128<float>>())
+        new CutCrossEntropy<Simd128, Vector128<float>>(),
+        new CrossEntropyTiled())
     {
         Examples =
         [

@@ -7,7 +7,7 @@ public sealed class CommandLineTests
     [Test]
     public void HelpOfEachCommandHasItsExamples()
     {
-        foreach (string command in (string[])["verify", "bench", "run"])
+        foreach (string command in (string[])["verify", "bench", "run", "score"])
         {
             var run = CommandRun.Of(command, "--help");
             Assert.That(run.ExitCode, Is.Zero);
@@ -21,6 +21,7 @@ public sealed class CommandLineTests
     [TestCase("reference, cpu, opencl, cuda, simulator", "verify", "--device", "tpu")]
     [TestCase("'d=' is missing", "verify", "attention-forward", "q=1 k=1")]
     [TestCase("Unknown: z", "bench", "linear", "m=1 n=1 k=1 z=3")]
+    [TestCase("'q=' is missing", "bench", "attention", "n=1 v=1 d=1")]
     [TestCase("linear/cpu-avx2", "bench", "linear", "m=1 n=1 k=1", "--kernel", "linear/none", "--device", "reference")]
     [TestCase("takes at most 8 rows", "verify", "linear/cpu-matvec-vector128", "m=9 n=1 k=1")]
     [TestCase("--threads must be 0 to 1024", "devices", "--threads", "-1")]
@@ -107,6 +108,17 @@ public sealed class CommandLineTests
             Assert.That(row.GetProperty("gflops").GetDouble(), Is.EqualTo(2.0 * 4 * 64 * 64 / seconds / 1e9).Within(0.1).Percent);
             Assert.That(row.GetProperty("roofPercent").GetDouble(), Is.Positive);
         }
+    }
+
+    [Test]
+    public void BenchOfAnAreaTimesItsOperationsThatHaveTheProblem()
+    {
+        var run = CommandRun.Of("bench", "cross-entropy", "n=3 v=40 d=16", "--device", "cpu", "--threads", "1", "--rounds", "1", "--json");
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(run.Json.GetProperty("operation").GetString(), Is.EqualTo("cross-entropy"));
+        IEnumerable<string> operations = run.Json.GetProperty("results").EnumerateArray()
+            .Select(row => row.GetProperty("kernel").GetString()!.Split('/')[0]).Distinct();
+        Assert.That(operations, Is.EquivalentTo(["cross-entropy-forward", "cross-entropy-backward"]));
     }
 
     [Test]

@@ -126,12 +126,13 @@ public readonly record struct CrossEntropyBackwardProblem(CrossEntropyProblem Fo
     /// <inheritdoc/>
     public override string ToString() => ToText();
 
-    // About the log-sum-exp of logits of rows of unit variance, so that random problems have probabilities.
+    // About the largest of all logits of rows of unit variance, so that random problems have probabilities of at most about 1: the
+    // error of a logit far above the log-sum-exp would drown all others.
     private long LikelyLse
     {
         get
         {
-            double spread = Math.Sqrt(Forward.HiddenSize) / Forward.Temperature * Math.Sqrt(2 * Math.Log(Forward.Loss.Classes + 1));
+            double spread = Math.Sqrt(Forward.HiddenSize) / Forward.Temperature * Math.Sqrt(2 * Math.Log((double)Forward.Loss.Positions * Forward.Loss.Classes + 1));
             return (long)Math.Ceiling(Forward.LogitSoftCap > 0 ? Math.Min(spread, Forward.LogitSoftCap) : spread);
         }
     }

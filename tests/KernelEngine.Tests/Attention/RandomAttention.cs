@@ -4,14 +4,9 @@ namespace KernelEngine.Tests.Attention;
 /// Draws small problems of the attention operations: sizes around block edges, storage types, and any features that go
 /// together. What a problem refuses is drawn again.
 /// </summary>
-internal sealed class RandomAttention(int seed)
+internal sealed class RandomAttention(int seed) : RandomDraw(seed)
 {
-    // What the scalar reference does in some milliseconds.
-    private const double MostFlops = 1.5e6;
-
     private static readonly int[] s_headDims = [1, 2, 3, 5, 8, 15, 16, 17, 24, 32, 40, 64, 80, 96, 128, 200, 255, 256];
-
-    private readonly Random _random = new(seed);
 
     /// <summary>The operations that can be drawn, as often as they deserve it.</summary>
     public static IReadOnlyList<string> Operations { get; } =
@@ -32,23 +27,13 @@ internal sealed class RandomAttention(int seed)
         _ => throw new ArgumentOutOfRangeException(nameof(operation)),
     };
 
-    private static string Valid<TProblem>(Func<TProblem> draw) where TProblem : struct, IProblem<TProblem>
-    {
-        while (true)
-        {
-            TProblem problem = draw();
-            if (problem.FindError() is null && problem.Flops <= MostFlops)
-                return problem.ToText();
-        }
-    }
-
     private AttentionProblem Attend(bool isDecode)
     {
         int kvHeads = From(1, 3), headDim = Pick(s_headDims), queryLength = isDecode ? From(0, 9) : Length();
         DataType type = FloatType();
         var problem = new AttentionProblem(
             From(1, 3), kvHeads * From(1, 4), kvHeads, queryLength, isDecode ? Pick(Length(), From(200, 700)) : Length(), headDim,
-            Chance(70) ? headDim : Pick(s_headDims), Chance(50), Chance(10) ? 0.5f - _random.NextSingle() : null, type,
+            Chance(70) ? headDim : Pick(s_headDims), Chance(50), Chance(10) ? 0.5f - Uniform() : null, type,
             Chance(70) ? type : Chance(30) ? DataType.Int8 : FloatType())
         {
             Alignment = Chance(15) ? CausalAlignment.TopLeft : CausalAlignment.BottomRight,
@@ -115,19 +100,11 @@ internal sealed class RandomAttention(int seed)
 
     private BroadcastShape Shape()
     {
-        var shape = (BroadcastShape)_random.Next(16);
+        var shape = (BroadcastShape)From(0, 15);
         return shape == 0 ? BroadcastShape.Scalar : shape;
     }
 
     private int Length() => Pick(From(0, 5), From(1, 40), From(1, 40), From(60, 140), From(250, 270));
 
-    private DataType FloatType() => Pick(DataType.Float32, DataType.Float32, DataType.Float16, DataType.BFloat16);
-
     private AttentionOperands Maybe(AttentionOperands operand, int percent) => Chance(percent) ? operand : 0;
-
-    private T Pick<T>(params ReadOnlySpan<T> choices) => choices[_random.Next(choices.Length)];
-
-    private int From(int least, int most) => _random.Next(least, most + 1);
-
-    private bool Chance(int percent) => _random.Next(100) < percent;
 }

@@ -42,7 +42,7 @@ public sealed class CrossEntropyShardTests(CrossEntropyTarget<CrossEntropyProble
     public void AStateSaysWhatItsShardHas()
     {
         // Of 10 classes whose logits are 0 to 9, shards of 4, 5 and 1; the second holds the label.
-        var whole = ProblemText.Parse<CrossEntropyProblem>("n=1 v=10 d=1");
+        var whole = ProblemText.Parse<CrossEntropyProblem>("n=1 v=10 d=1 smoothing=0.1");
         double[]?[] inputs = [.. new double[Count][]];
         inputs[Hidden] = [1];
         inputs[Classifier] = [.. Enumerable.Range(0, 10).Select(v => (double)v)];
@@ -56,7 +56,7 @@ public sealed class CrossEntropyShardTests(CrossEntropyTarget<CrossEntropyProble
             double[] expected =
             [
                 max, logits.Sum(a => Math.Exp(a - max)), first == 4 ? 4 : double.NegativeInfinity, logits.Sum(),
-                logits.Sum(a => Math.Exp(a - max) * a),
+                logits.Sum(a => Math.Exp(a - max) * (a - max)),
             ];
             Assert.That(outputs[State], Is.EqualTo(expected).Within(Rounding * 10));
             Assert.That(outputs[BestClass], Is.EqualTo((double[])[max]));

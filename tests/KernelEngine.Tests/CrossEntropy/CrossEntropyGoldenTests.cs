@@ -64,12 +64,13 @@ public sealed class CrossEntropyGoldenTests
         double[]?[] inputs = With(part.Inputs, Forward.Divisor, [golden.Rows]);
         var problem = new CrossEntropyBackwardProblem(forward);
         double[]?[] outputs = shards == 1 ? target.Run(problem, inputs) : CrossEntropyShards.Differentiate(target, problem, inputs, shards);
-        Check(outputs[Backward.GradHidden], part.GradHidden);
+        // The rows of a part may all be foretold, with gradients that are nothing but rounding: the measure is that of all rows.
+        Check(outputs[Backward.GradHidden], part.GradHidden, Largest(golden.GradHidden));
         if (part.Rows == golden.Rows)
-            Check(outputs[Backward.GradClassifier], golden.GradClassifier);
+            Check(outputs[Backward.GradClassifier], golden.GradClassifier, Largest(golden.GradClassifier));
 
-        static void Check(double[]? actual, double[] expected) =>
-            Assert.That(actual, Is.EqualTo(expected).Within(GradientRounding * Largest(expected)));
+        static void Check(double[]? actual, double[] expected, double scale) =>
+            Assert.That(actual, Is.EqualTo(expected).Within(GradientRounding * scale));
     }
 
     public static IEnumerable<TestCaseData> ForwardCases() => Cases(KernelEngine.CrossEntropy.ForwardOperation, null);

@@ -254,7 +254,8 @@ internal static class ScoreOptions
 
     /// <summary>softCap · tanh(x / softCap); x without a cap.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Cap(ref ScoreParameters p, float x) => p.LogitSoftCap > 0f ? p.LogitSoftCap * HyperbolicTangent.Of(x / p.LogitSoftCap) : x;
+    public static float Cap(ref ScoreParameters p, float x) =>
+        p.LogitSoftCap > 0f ? p.LogitSoftCap * HyperbolicTangent.Of(x / p.LogitSoftCap) : x;
 
     /// <summary>What linear bias and bias add to a capped score of a visible key.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

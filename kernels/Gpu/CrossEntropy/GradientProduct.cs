@@ -39,8 +39,8 @@ internal static class GradientProduct
     /// <summary>The kernel; one group for each tile of columns of each tile of the target's rows.</summary>
     public static void CrossEntropyGradientProduct<T, TStorage>(Parameters<T> p) where T : unmanaged where TStorage : struct, IStorage<T>
     {
-        ArrayView<Float4> operands = SharedMemory.Allocate<Float4>(2 * OperandQuads); // of gradients, then of rows
-        ArrayView<long> offsets = SharedMemory.Allocate<long>(Size);                // of the rows that the next tile multiplies; −1: not there
+        ArrayView<Float4> operands = SharedMemory.Allocate<Float4>(2 * OperandQuads); // gradients, then rows
+        ArrayView<long> offsets = SharedMemory.Allocate<long>(Size);                // of the rows to multiply next; −1: not there
         ArrayView<int> targetRows = SharedMemory.Allocate<int>(Size);               // −1: not there
         int thread = Group.IdxX, x = thread & 7, y = thread >> 3, count = p.Logits.Loss.Count[0];
         int owner = Grid.IdxX / p.ColumnTiles, column0 = Grid.IdxX % p.ColumnTiles * Size;

@@ -43,7 +43,7 @@ internal struct LogitTile
         ClassWeights = SharedMemory.Allocate<float>(Size),
     };
 
-    /// <summary>Sets row <paramref name="slot"/> of the tile to the <paramref name="index"/>-th counted position, which it returns, or −1.</summary>
+    /// <summary>Makes the <paramref name="index"/>-th counted position a row of the tile; returns it, or −1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly int SetRow<T>(ref LogitParameters<T> p, int slot, int index, int count) where T : unmanaged
     {
@@ -58,7 +58,7 @@ internal struct LogitTile
         return position;
     }
 
-    /// <summary>Sets column <paramref name="slot"/> of the tile to the class at place <paramref name="index"/>, if that is below <paramref name="end"/>.</summary>
+    /// <summary>Makes the class at place <paramref name="index"/>, if that is below the end, a column of the tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly void SetClass<T>(ref LogitParameters<T> p, int slot, int index, int end) where T : unmanaged
     {
@@ -131,7 +131,7 @@ internal struct LogitTile
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int At(int row, int column) => 4 * (column * RowQuads + ((row >> 2) ^ ((column >> 2) & 7))) + (row & 3);
 
-    /// <summary>The position whose product lies <paramref name="place"/> floats after the first of its class: the inverse of <see cref="At"/>.</summary>
+    /// <summary>The row whose product lies so many floats after the first of its column: the inverse of <see cref="At"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int RowAt(int place, int column) => 4 * ((place >> 2) ^ ((column >> 2) & 7)) + (place & 3);
 

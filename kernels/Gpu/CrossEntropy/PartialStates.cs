@@ -8,7 +8,7 @@ namespace KernelEngine.Kernels.Gpu.CrossEntropy;
 /// The online softmax over a part of the vocabulary (Wijmans et al. 2024, arXiv:2411.09009, section 4.2). For the logits a of each
 /// counted position
 /// <code>
-/// m = max a     Σ exp(a − m)     a_label (−∞ elsewhere)     Σ w · a     Σ exp(a − m) · (a − m)     the class of m, the lowest of equal ones
+/// m = max a     Σ exp(a − m)     a_label (−∞ elsewhere)     Σ w · a     Σ exp(a − m) · (a − m)     the lowest class of m
 /// </code>
 /// One group has 64 positions and goes through the tiles of 64 classes of its part; one thread keeps the state of one position.
 /// <see cref="PositionResults"/> merges the parts. 2 · positions · vocabSize · hiddenSize FLOPs; every hidden row and classifier

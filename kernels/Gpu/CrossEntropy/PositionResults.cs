@@ -44,7 +44,8 @@ internal static class PositionResults
         {
             int target = p.Loss.Target(position), best = -1;
             bool isCounted = target != p.Loss.IgnoreIndex;
-            float max = 0f, sum = 0f, label = 0f, weighted = 0f, product = 0f, lse = 0f, logProbability = 0f, entropy = 0f, loss = 0f, z = 0f;
+            float max = 0f, sum = 0f, label = 0f, weighted = 0f, product = 0f;
+            float lse = 0f, logProbability = 0f, entropy = 0f, loss = 0f, z = 0f;
             if (isCounted)
             {
                 max = float.NegativeInfinity;

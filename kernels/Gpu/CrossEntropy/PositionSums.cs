@@ -21,7 +21,8 @@ internal static class PositionSums
         int thread = Group.IdxX;
         long stretch = ((long)p.Positions + GroupReduce.Threads - 1) / GroupReduce.Threads;
         long last = (thread + 1) * stretch;
-        int first = (int)(thread * stretch < p.Positions ? thread * stretch : p.Positions), end = (int)(last < p.Positions ? last : p.Positions);
+        int first = (int)(thread * stretch < p.Positions ? thread * stretch : p.Positions);
+        int end = (int)(last < p.Positions ? last : p.Positions);
         int count = 0;
         float weighted = 0f, total = 0f, classes = 0f;
         for (int k = first; k < end; k++)

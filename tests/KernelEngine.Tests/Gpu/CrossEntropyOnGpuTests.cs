@@ -20,7 +20,8 @@ public sealed class CrossEntropyOnGpuTests(string name)
         var problem = ProblemText.Parse<CrossEntropyBackwardProblem>(text);
         CrossEntropyLoss loss = problem.Forward.Loss;
         int[] targets = ReadTargets(loss);
-        int[] counted = [.. Enumerable.Range(0, loss.Positions).Where(k => targets[loss.TargetRow(k)] != loss.IgnoreIndex).Select(loss.HiddenRow)];
+        int[] counted = [.. Enumerable.Range(0, loss.Positions)
+            .Where(k => targets[loss.TargetRow(k)] != loss.IgnoreIndex).Select(loss.HiddenRow)];
         Assume.That(counted, Has.Length.InRange(1, loss.Rows - 1));
         Action<int, Tensor> poison = (index, tensor) =>
         {
@@ -42,7 +43,8 @@ public sealed class CrossEntropyOnGpuTests(string name)
         double[][] wrong = Run(problem.Forward, change), right = Run(problem.Forward, (index, tensor) => SetTarget(index, tensor, 2, 0));
         foreach (int output in new[] { CrossEntropyProblem.LossOutput, CrossEntropyProblem.LogProbability })
             OnlyRowIsNaN(wrong[output], right[output], 2, 1);
-        AreEqual(wrong, right, CrossEntropyProblem.Lse, CrossEntropyProblem.Entropy, CrossEntropyProblem.BestClass, CrossEntropyProblem.MeanLogit);
+        AreEqual(wrong, right, CrossEntropyProblem.Lse, CrossEntropyProblem.Entropy,
+            CrossEntropyProblem.BestClass, CrossEntropyProblem.MeanLogit);
         double[][] wrongGradients = Run(problem, change), rightGradients = Run(problem, (index, tensor) => SetTarget(index, tensor, 2, 0));
         OnlyRowIsNaN(wrongGradients[CrossEntropyBackwardProblem.GradHidden], rightGradients[CrossEntropyBackwardProblem.GradHidden], 2, 5);
     }
@@ -64,7 +66,8 @@ public sealed class CrossEntropyOnGpuTests(string name)
             if (index == CrossEntropyProblem.Hidden)
                 Edit(tensor, (i, old) => i / 3 == 1 ? value * (i % 2 * 2 - 1) : old);
         };
-        double[][] spoilt = Run(problem.Forward with { LogitSoftCap = 0 }, change), right = Run(problem.Forward with { LogitSoftCap = 0 }, labels);
+        CrossEntropyProblem uncapped = problem.Forward with { LogitSoftCap = 0 };
+        double[][] spoilt = Run(uncapped, change), right = Run(uncapped, labels);
         OnlyRowIsNaN(spoilt[CrossEntropyProblem.LossOutput], right[CrossEntropyProblem.LossOutput], 1, 1);
         OnlyRowIsNaN(spoilt[CrossEntropyProblem.Lse], right[CrossEntropyProblem.Lse], 1, 1);
         if (!float.IsNaN(value))
@@ -108,11 +111,17 @@ public sealed class CrossEntropyOnGpuTests(string name)
     {
         // Of three tiles of classes one is likely, and holds all labels.
         var exact = ProblemText.Parse<CrossEntropyBackwardProblem>("n=5 v=192 d=3 bias");
-        CrossEntropyBackwardProblem filtered = exact with { FilterEpsilon = 1e-6f, IsHiddenFull = isHiddenFull, IsClassifierFull = isClassifierFull };
+        CrossEntropyBackwardProblem filtered = exact with
+        {
+            FilterEpsilon = 1e-6f,
+            IsHiddenFull = isHiddenFull,
+            IsClassifierFull = isClassifierFull,
+        };
         Action<int, Tensor> change = (index, tensor) => MakeLikely(exact.Forward.Loss, index, tensor, v => v / 64 == 1);
         double[][] all = Run(exact, change), kept = Run(filtered, change);
         AreEqual(kept, all, CrossEntropyBackwardProblem.GradBias);
-        double[] classifier = kept[CrossEntropyBackwardProblem.GradClassifier], allClassifier = all[CrossEntropyBackwardProblem.GradClassifier];
+        double[] classifier = kept[CrossEntropyBackwardProblem.GradClassifier];
+        double[] allClassifier = all[CrossEntropyBackwardProblem.GradClassifier];
         Assert.That(allClassifier, Has.None.Zero);
         for (int i = 0; i < classifier.Length; i++)
             Assert.That(classifier[i], Is.EqualTo(isClassifierFull || i / 3 / 64 == 1 ? allClassifier[i] : 0), $"gradClassifier[{i}]");
@@ -149,7 +158,8 @@ public sealed class CrossEntropyOnGpuTests(string name)
         Run(KernelEngine.CrossEntropy.BackwardOperation, problem, change, isWanted);
 
     // The outputs of a call with random operands that a test changes; those not wanted are not there.
-    private double[][] Run<TProblem>(Operation<TProblem> operation, in TProblem problem, Action<int, Tensor>? change, Func<int, bool>? isWanted)
+    private double[][] Run<TProblem>(
+        Operation<TProblem> operation, in TProblem problem, Action<int, Tensor>? change, Func<int, bool>? isWanted)
         where TProblem : struct, IProblem<TProblem>
     {
         var tensors = new Tensor?[problem.OperandCount];
@@ -158,7 +168,8 @@ public sealed class CrossEntropyOnGpuTests(string name)
             for (int i = 0; i < tensors.Length; i++)
             {
                 Operand operand = problem.GetOperand(i);
-                if (operand.Role == OperandRole.Absent || (operand is { IsOptional: true, Role: OperandRole.Output } && isWanted?.Invoke(i) == false))
+                bool mayBeLeftOut = operand is { IsOptional: true, Role: OperandRole.Output };
+                if (operand.Role == OperandRole.Absent || (mayBeLeftOut && isWanted?.Invoke(i) == false))
                     continue;
                 tensors[i] = RandomTensors.Create(Device, operand, i + 1, canary: 0x7F);
                 change?.Invoke(i, tensors[i]!);
@@ -176,7 +187,8 @@ public sealed class CrossEntropyOnGpuTests(string name)
         }
     }
 
-    private static void EachAlone<TProblem>(in TProblem problem, Func<Func<int, bool>?, double[][]> run) where TProblem : struct, IProblem<TProblem>
+    private static void EachAlone<TProblem>(in TProblem problem, Func<Func<int, bool>?, double[][]> run)
+        where TProblem : struct, IProblem<TProblem>
     {
         double[][] all = run(null);
         for (int i = 0; i < all.Length; i++)

@@ -13,8 +13,8 @@ internal static class CrossEntropyArguments
 {
     /// <summary>The code that every call begins with.</summary>
     public static readonly GpuEntry<LossParameters> PositionSums = new(
-        Kernels.Gpu.CrossEntropy.PositionSums.CrossEntropyPositionSums, GroupReduce.Threads, Kernels.Gpu.CrossEntropy.PositionSums.SharedBytes,
-        hasQuadLoads: false);
+        Kernels.Gpu.CrossEntropy.PositionSums.CrossEntropyPositionSums, GroupReduce.Threads,
+        Kernels.Gpu.CrossEntropy.PositionSums.SharedBytes, hasQuadLoads: false);
 
     /// <summary>The code that makes results of states.</summary>
     public static readonly GpuEntry<PositionResults.Parameters> Results = new(
@@ -122,7 +122,8 @@ internal static class CrossEntropyArguments
     public static void LaunchResults(in PositionResults.Parameters parameters, GpuDevice device)
     {
         device.Launch(Results, (parameters.Loss.Positions + PositionResults.Threads - 1L) / PositionResults.Threads, parameters);
-        bool hasTotal = parameters.HasAccuracy != 0 || (parameters.Loss.IsReduced != 0 && (parameters.HasLoss != 0 || parameters.HasZLoss != 0));
+        bool hasTotal = parameters.HasAccuracy != 0
+            || (parameters.Loss.IsReduced != 0 && (parameters.HasLoss != 0 || parameters.HasZLoss != 0));
         device.Launch(Totals, hasTotal ? 1 : 0, parameters);
     }
 

@@ -23,14 +23,16 @@ internal sealed class CrossEntropyBackwardTiled(int tilesOfUnit = 32)
         [new Instance<float, Float32Storage>(), new Instance<ushort, Float16Storage>(), new Instance<ushort, BFloat16Storage>()];
 
     /// <inheritdoc/>
-    public override IReadOnlyList<GpuEntry> Entries => [CrossEntropyArguments.PositionSums, .. _instances.SelectMany(i => i.Entries), _gradBias, _clear];
+    public override IReadOnlyList<GpuEntry> Entries =>
+        [CrossEntropyArguments.PositionSums, .. _instances.SelectMany(i => i.Entries), _gradBias, _clear];
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in CrossEntropyBackwardProblem problem, GpuDevice device) =>
         new Plan(problem, tilesOfUnit, device).WorkspaceBytes;
 
     /// <inheritdoc/>
-    public override void Launch(in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         GpuView gradHidden = operands[CrossEntropyBackwardProblem.GradHidden], gradBias = operands[CrossEntropyBackwardProblem.GradBias];
         if (!gradHidden.IsPresent && !operands[CrossEntropyBackwardProblem.GradClassifier].IsPresent && !gradBias.IsPresent)
@@ -128,8 +130,8 @@ internal sealed class CrossEntropyBackwardTiled(int tilesOfUnit = 32)
         public abstract IEnumerable<GpuEntry> Entries { get; }
 
         public abstract void Launch(
-            in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, in LossParameters loss, in Plan plan, int place, int end,
-            ArrayView<byte> workspace, GpuDevice device);
+            in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, in LossParameters loss, in Plan plan, int place,
+            int end, ArrayView<byte> workspace, GpuDevice device);
     }
 
     private sealed class Instance<T, TStorage> : Instance where T : unmanaged where TStorage : struct, IStorage<T>
@@ -142,8 +144,8 @@ internal sealed class CrossEntropyBackwardTiled(int tilesOfUnit = 32)
         public override IEnumerable<GpuEntry> Entries => [_logits, _product];
 
         public override void Launch(
-            in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, in LossParameters loss, in Plan plan, int place, int end,
-            ArrayView<byte> workspace, GpuDevice device)
+            in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, in LossParameters loss, in Plan plan, int place,
+            int end, ArrayView<byte> workspace, GpuDevice device)
         {
             GpuView gradHidden = operands[CrossEntropyBackwardProblem.GradHidden];
             GpuView gradClassifier = operands[CrossEntropyBackwardProblem.GradClassifier];
@@ -151,7 +153,8 @@ internal sealed class CrossEntropyBackwardTiled(int tilesOfUnit = 32)
                 problem.Forward, operands, operands[CrossEntropyBackwardProblem.Order], loss);
             ArrayView<float> gradients = workspace.SubView(plan.Gradients).Cast<float>();
             ArrayView<int> isKept = workspace.SubView(plan.IsKept).Cast<int>();
-            long classTiles = CrossEntropyArguments.Tiles(end - place), columnTiles = CrossEntropyArguments.Tiles(problem.Forward.HiddenSize);
+            long classTiles = CrossEntropyArguments.Tiles(end - place);
+            long columnTiles = CrossEntropyArguments.Tiles(problem.Forward.HiddenSize);
             device.Launch(_logits, classTiles * plan.RowTiles, new LogitGradients.Parameters<T>
             {
                 Logits = logits,

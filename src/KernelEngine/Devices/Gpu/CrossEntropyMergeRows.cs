@@ -8,13 +8,15 @@ namespace KernelEngine;
 internal sealed class CrossEntropyMergeRows() : GpuKernel<CrossEntropyMergeProblem>("cross-entropy-merge/ilgpu-rows")
 {
     /// <inheritdoc/>
-    public override IReadOnlyList<GpuEntry> Entries => [CrossEntropyArguments.PositionSums, CrossEntropyArguments.Results, CrossEntropyArguments.Totals];
+    public override IReadOnlyList<GpuEntry> Entries =>
+        [CrossEntropyArguments.PositionSums, CrossEntropyArguments.Results, CrossEntropyArguments.Totals];
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in CrossEntropyMergeProblem problem, GpuDevice device) => Layout(problem.Loss, out _);
 
     /// <inheritdoc/>
-    public override void Launch(in CrossEntropyMergeProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in CrossEntropyMergeProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         GpuView states = operands[CrossEntropyMergeProblem.States], bestClasses = operands[CrossEntropyMergeProblem.BestClasses];
         Layout(problem.Loss, out long positionLosses);

@@ -20,7 +20,10 @@ internal sealed class CrossEntropyTiled() : GpuKernel<CrossEntropyProblem>("cros
 
     /// <inheritdoc/>
     public override IReadOnlyList<GpuEntry> Entries =>
-        [.. _instances.SelectMany(i => i.Entries), CrossEntropyArguments.PositionSums, CrossEntropyArguments.Results, CrossEntropyArguments.Totals];
+    [
+        CrossEntropyArguments.PositionSums, .. _instances.SelectMany(i => i.Entries), CrossEntropyArguments.Results,
+        CrossEntropyArguments.Totals,
+    ];
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in CrossEntropyProblem problem, GpuDevice device) => new Plan(problem, device).WorkspaceBytes;

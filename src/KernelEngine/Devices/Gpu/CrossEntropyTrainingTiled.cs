@@ -3,7 +3,7 @@ using ILGPU.Runtime;
 
 namespace KernelEngine;
 
-/// <summary>Loss and gradients: <see cref="CrossEntropyTiled"/>, then <see cref="CrossEntropyBackwardTiled"/>, with every logit computed twice.</summary>
+/// <summary>Loss and gradients: <see cref="CrossEntropyTiled"/>, then <see cref="CrossEntropyBackwardTiled"/>: every logit is computed twice.</summary>
 internal sealed class CrossEntropyTrainingTiled() : GpuKernel<CrossEntropyTrainingProblem>("cross-entropy-training/ilgpu-tiled")
 {
     private readonly CrossEntropyTiled _forward = new();
@@ -17,13 +17,17 @@ internal sealed class CrossEntropyTrainingTiled() : GpuKernel<CrossEntropyTraini
         + Math.Max(_forward.GetWorkspaceBytes(problem.Forward, device), _backward.GetWorkspaceBytes(problem.Backward, device));
 
     /// <inheritdoc/>
-    public override void Launch(in CrossEntropyTrainingProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in CrossEntropyTrainingProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         GpuViews forward = default, backward = default;
         operands[..CrossEntropyProblem.Count].CopyTo(forward);
         // The backward pass needs the log-sum-exp, also where the caller does not.
         if (!forward[CrossEntropyProblem.Lse].IsPresent)
-            forward[CrossEntropyProblem.Lse] = new GpuView(workspace, 0, DataType.Float32, TensorLayout.Contiguous(problem.Forward.Loss.Positions));
+        {
+            var layout = TensorLayout.Contiguous(problem.Forward.Loss.Positions);
+            forward[CrossEntropyProblem.Lse] = new GpuView(workspace, 0, DataType.Float32, layout);
+        }
         operands[..CrossEntropyProblem.InputCount].CopyTo(backward);
         backward[CrossEntropyBackwardProblem.Lse] = forward[CrossEntropyProblem.Lse];
         backward[CrossEntropyBackwardProblem.GradHidden] = operands[CrossEntropyTrainingProblem.GradHidden];

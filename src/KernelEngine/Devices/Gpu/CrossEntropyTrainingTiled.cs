@@ -3,7 +3,7 @@ using ILGPU.Runtime;
 
 namespace KernelEngine;
 
-/// <summary>Loss and gradients: <see cref="CrossEntropyTiled"/>, then <see cref="CrossEntropyBackwardTiled"/>: every logit is computed twice.</summary>
+/// <summary>Launches <see cref="CrossEntropyTiled"/>, then <see cref="CrossEntropyBackwardTiled"/>: logits are computed twice.</summary>
 internal sealed class CrossEntropyTrainingTiled() : GpuKernel<CrossEntropyTrainingProblem>("cross-entropy-training/ilgpu-tiled")
 {
     private readonly CrossEntropyTiled _forward = new();

@@ -1,7 +1,8 @@
 namespace KernelEngine.Cli;
 
 /// <summary>Reads the documents of a UTF-8 file in pieces, in memory that does not grow with them.</summary>
-internal sealed class DocumentReader(Stream stream, string name, DocumentSeparator separator, int bufferBytes = DocumentReader.DefaultBuffer)
+internal sealed class DocumentReader(
+    Stream stream, string name, DocumentSeparator separator, int bufferBytes = DocumentReader.DefaultBuffer)
 {
     private const int DefaultBuffer = 1 << 14;
 

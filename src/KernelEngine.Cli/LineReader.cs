@@ -84,7 +84,8 @@ internal sealed class LineReader(Stream stream, string name, int bufferBytes)
         if (status == OperationStatus.InvalidData)
         {
             _error = string.Create(
-                CultureInfo.InvariantCulture, $"'{name}' is not UTF-8: byte 0x{bytes[used]:X2} at offset {_decoded + used} begins no character.");
+                CultureInfo.InvariantCulture,
+                $"'{name}' is not UTF-8: byte 0x{bytes[used]:X2} at offset {_decoded + used} begins no character.");
             _isAtEnd = false; // the error comes first
         }
         if (_decoded == 0 && written > 0 && _chars[_end] == ByteOrderMark)

@@ -25,8 +25,11 @@ internal static class RunReport
     private static void WriteDevice(TextWriter writer, Device device)
     {
         writer.WriteLine($"device   {device.Name}: {device.Description}");
-        foreach ((Kernel kernel, long count) in device.Launches.OrderByDescending(pair => pair.Value).ThenBy(pair => pair.Key.Name, StringComparer.Ordinal))
+        foreach ((Kernel kernel, long count) in device.Launches
+            .OrderByDescending(pair => pair.Value).ThenBy(pair => pair.Key.Name, StringComparer.Ordinal))
+        {
             writer.WriteLine($"kernel   {kernel.Name} x {count}");
+        }
     }
 
     private static string FormatRate(long tokens, TimeSpan time) => string.Create(

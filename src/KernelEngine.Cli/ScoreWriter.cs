@@ -40,7 +40,7 @@ internal sealed class ScoreWriter
         if (_isJson)
             _terminal.WriteLine((_documents > 0 ? "," : "") + Json.ToLine(ToJson(document)));
         else
-            WriteColumns(document, document.Line is { } line ? string.Create(CultureInfo.InvariantCulture, $"{document.Name}:{line}") : document.Name);
+            WriteColumns(document, document.Line is { } line ? $"{document.Name}:{Format(line)}" : document.Name);
         _documents++;
     }
 
@@ -48,9 +48,9 @@ internal sealed class ScoreWriter
     {
         var total = new ScoredDocument("total", null, _total, _againstTotal);
         if (_isJson)
-            _terminal.WriteLine($"],\"count\":{_documents.ToString(CultureInfo.InvariantCulture)},\"total\":{Json.ToLine(ToJson(total))}}}");
+            _terminal.WriteLine($"],\"count\":{Format(_documents)},\"total\":{Json.ToLine(ToJson(total))}}}");
         else
-            WriteColumns(total, string.Create(CultureInfo.InvariantCulture, $"total of {_documents} document{(_documents == 1 ? "" : "s")}"));
+            WriteColumns(total, $"total of {Format(_documents)} document{(_documents == 1 ? "" : "s")}");
     }
 
     private void WriteColumns(ScoredDocument document, string name)
@@ -60,7 +60,7 @@ internal sealed class ScoreWriter
             ? Columns(Format(against.NatsPerToken, "0.00000"), Format(document.Difference!.Value, "0.00000"))
             : "";
         _terminal.WriteLine(Columns(
-            score.Tokens.ToString(CultureInfo.InvariantCulture), Format(score.Nats, "0.000"), Format(score.NatsPerToken, "0.00000"),
+            Format(score.Tokens), Format(score.Nats, "0.000"), Format(score.NatsPerToken, "0.00000"),
             Format(score.Perplexity, "0.000"), Format(score.BitsPerByte, "0.00000")) + second + "  " + name);
     }
 
@@ -87,6 +87,8 @@ internal sealed class ScoreWriter
 
     // What is a mean of nothing is left out; a NaN that a model computed is shown.
     private static double? Present(double value, TextScore score) => score.Tokens > 0 ? value : null;
+
+    private static string Format(long value) => value.ToString(CultureInfo.InvariantCulture);
 
     private static string Format(double value, string format) =>
         double.IsFinite(value) ? value.ToString(format, CultureInfo.InvariantCulture) : "–";

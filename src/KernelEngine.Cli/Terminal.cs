@@ -29,7 +29,9 @@ internal sealed class Terminal(TextWriter output, TextWriter error, bool hasInte
 
     public void Write(Table table) => _outputConsole.Write(table);
 
-    /// <summary>Writes one line of results. Above a progress bar on the same screen it must go through the console that draws the bar.</summary>
+    /// <summary>
+    /// Writes one line of results. Above a progress bar on the same screen it must go through the console that draws the bar.
+    /// </summary>
     public void WriteLine(string line)
     {
         if (_hasBar && hasInteractiveOutput)

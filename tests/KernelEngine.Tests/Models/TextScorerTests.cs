@@ -129,7 +129,8 @@ public sealed class TextScorerTests
     {
         using LoadedModel model = ModelFixture.Load("cpu", Stories);
         Assert.That(
-            () => new TextScorer(model, stride), Throws.TypeOf<ArgumentOutOfRangeException>().With.Message.Contains("1 to the model's 512"));
+            () => new TextScorer(model, stride),
+            Throws.TypeOf<ArgumentOutOfRangeException>().With.Message.Contains("1 to the model's 512"));
     }
 
     // The same weights with fewer positions, so that short texts take several windows.

@@ -97,7 +97,7 @@ internal sealed class Terminal(TextWriter output, TextWriter error, bool hasInte
             Out = new AnsiConsoleOutput(writer),
             Ansi = isInteractive ? AnsiSupport.Detect : AnsiSupport.No,
             ColorSystem = isInteractive ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
-            Interactive = isInteractive ? InteractionSupport.Detect : InteractionSupport.No,
+            Interactive = isInteractive ? InteractionSupport.Yes : InteractionSupport.No,
         });
         if (!isInteractive)
             console.Profile.Width = UnwrappedWidth;

@@ -91,9 +91,12 @@ internal sealed class Report
             || comparison.Rows.Find(row => !row.IsSameProblem) is not { Seconds.Count: > 0 } filtered)
             return;
         Spread time = Spread.Of(filtered.Seconds.Zip(comparison.Rows[0].Seconds, (with, without) => with / without));
-        string peer = comparison.BestPeer is { } best
-            ? $" The best peer's time, without a filter, / with it: {Number(Spread.Of(best.Seconds.Zip(filtered.Seconds, (p, f) => p / f)).Median)}."
-            : "";
+        string peer = "";
+        if (comparison.BestPeer is { } best)
+        {
+            Spread ratio = Spread.Of(best.Seconds.Zip(filtered.Seconds, (without, with) => without / with));
+            peer = $" The best peer's time, without a filter, / with it: {Number(ratio.Median)} ({Range(ratio, 1)}).";
+        }
         Line();
         Line($"Time with the filter / without: {Number(time.Median)} ({Range(time, 1)}).{peer}");
     }

@@ -11,8 +11,10 @@ namespace KernelEngine.Benchmarks.Memory;
 /// </summary>
 internal static class MemoryChild
 {
-    /// <summary>The implementations that are measured.</summary>
-    public static IReadOnlyList<string> Peers { get; } = [EnginePeer.RowName, "Torch"];
+    /// <summary>The implementations that are measured on a problem.</summary>
+    public static IReadOnlyList<string> PeersOf(Case problem) => problem.OperationName == CrossEntropy.BackwardOperation.Name
+        ? [EnginePeer.RowName, EngineOnePassPeer.RowName, "Torch"]
+        : [EnginePeer.RowName, "Torch"];
 
     /// <summary>In the parent: starts the child and reads its line.</summary>
     public static MemoryRow Measure(string problem, string peer, int threads)
@@ -40,7 +42,12 @@ internal static class MemoryChild
     public static void Run(Case problem, string name, int threads)
     {
         using Device device = DeviceList.Open("cpu", threads);
-        Peer peer = name == EnginePeer.RowName ? new EnginePeer(device) : new TorchPeer(threads);
+        Peer peer = name switch
+        {
+            EnginePeer.RowName => new EnginePeer(device),
+            EngineOnePassPeer.RowName => new EngineOnePassPeer(device),
+            _ => new TorchPeer(threads),
+        };
         try
         {
             using Workload workload = problem.CreateWorkload();
@@ -48,7 +55,7 @@ internal static class MemoryChild
             using (Contender warmUp = peer.Create(small)) // compiles, loads and starts what a first call does
                 warmUp.Run();
             using Contender contender = peer.Create(workload);
-            long growth = PeakMemory.Measure(contender.Run), results = peer is EnginePeer ? 0 : workload.LibraryResultBytes;
+            long growth = PeakMemory.Measure(contender.Run), results = peer is TorchPeer ? workload.LibraryResultBytes : 0;
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
                 $"{growth}\t{results}\t{workload.UnfusedBytes}\t{contender.Note}"));
         }

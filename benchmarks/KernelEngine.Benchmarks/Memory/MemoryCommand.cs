@@ -46,7 +46,7 @@ internal static class MemoryCommand
         foreach (string problem in Problems.Where(options.Includes))
         {
             Console.Error.WriteLine(problem);
-            foreach (string peer in MemoryChild.Peers)
+            foreach (string peer in MemoryChild.PeersOf(Case.Parse(problem)))
                 rows.Add(MemoryChild.Measure(problem, peer, options.Threads));
         }
         File.WriteAllText(file, Format(header, rows));

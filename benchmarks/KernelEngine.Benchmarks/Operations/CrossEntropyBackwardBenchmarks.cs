@@ -10,8 +10,14 @@ public class CrossEntropyBackwardBenchmarks : OperationBenchmarks
 
     public override string OperationName => "cross-entropy-backward";
 
+    [GlobalSetup(Target = nameof(OnePass))]
+    public void SetUpOnePass() => SetUp(static (device, _) => new EngineOnePassPeer(device));
+
     [GlobalSetup(Target = nameof(Filtered))]
     public void SetUpFiltered() => SetUp(static (device, _) => new EngineFilterPeer(device));
+
+    [Benchmark(Description = EngineOnePassPeer.RowName)]
+    public void OnePass() => RunContender();
 
     [Benchmark(Description = "KernelEngine, filter 2^-12")]
     public void Filtered() => RunContender();

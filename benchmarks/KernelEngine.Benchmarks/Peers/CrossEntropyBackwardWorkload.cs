@@ -9,6 +9,7 @@ namespace KernelEngine.Benchmarks.Peers;
 public sealed class CrossEntropyBackwardWorkload : Workload
 {
     private const float Filter = 1f / 4096;
+    private const int OnePassMebibytes = 256;
 
     private readonly CrossEntropyWorkload _forward;
     private readonly HostBuffer _results, _gradHidden, _gradClassifier;
@@ -66,6 +67,26 @@ public sealed class CrossEntropyBackwardWorkload : Workload
         ? CreateEngine(device, Sizes with { FilterEpsilon = Filter }, isPlain: false)
         : throw new NotSupportedException("the problem has a filter of its own");
 
+    /// <summary>The engine's operation for a whole step, with memory in which it keeps logits instead of computing them twice.</summary>
+    public Contender CreateOnePass(Device device)
+    {
+        if (Sizes != new CrossEntropyBackwardProblem(Sizes.Forward))
+            throw new NotSupportedException("the operation for a whole step has no filter, and no gradient but the loss's own");
+        var sizes = new CrossEntropyTrainingProblem(Sizes.Forward, OnePassMebibytes);
+        Tensor?[] tensors = [.. CreateForward(device), null, null, null];
+        (tensors[CrossEntropyTrainingProblem.GradHidden], tensors[CrossEntropyTrainingProblem.GradClassifier]) = CreateGradients(device);
+        TensorView[] operands = ViewsOf(tensors);
+        Operation<CrossEntropyTrainingProblem> operation = CrossEntropy.TrainingOperation;
+        Kernel<CrossEntropyTrainingProblem> kernel = operation.Select(device.Kind, sizes);
+        return new Contender(
+            () => device.Run(operation, sizes, operands, kernel), ReadResults, $"`{kernel.Name}` with {OnePassMebibytes} MiB",
+            [.. tensors.OfType<Tensor>()])
+        {
+            Problem = sizes,
+            StorageType = StorageType,
+        };
+    }
+
     public override IReadOnlyList<string> Explain(Device device)
     {
         if (!IsPlain)
@@ -115,33 +136,25 @@ public sealed class CrossEntropyBackwardWorkload : Workload
 
     private Contender CreateEngine(Device device, CrossEntropyBackwardProblem sizes, bool isPlain)
     {
-        CrossEntropyProblem p = sizes.Forward;
-        Tensor?[] forwardTensors = _forward.CreateInputs(device);
-        forwardTensors[CrossEntropyProblem.LossOutput] = Wrap(device, _results, p.GetOperand(CrossEntropyProblem.LossOutput).Shape);
-        forwardTensors[CrossEntropyProblem.Lse] =
-            Wrap(device, _results, p.GetOperand(CrossEntropyProblem.Lse).Shape, p.Loss.LossCount);
+        Tensor?[] forwardTensors = CreateForward(device);
         var tensors = new Tensor?[sizes.OperandCount];
-        tensors[CrossEntropyBackwardProblem.GradHidden] =
-            Wrap(device, _gradHidden, sizes.GetOperand(CrossEntropyBackwardProblem.GradHidden).Shape);
-        tensors[CrossEntropyBackwardProblem.GradClassifier] =
-            Wrap(device, _gradClassifier, sizes.GetOperand(CrossEntropyBackwardProblem.GradClassifier).Shape);
+        (tensors[CrossEntropyBackwardProblem.GradHidden], tensors[CrossEntropyBackwardProblem.GradClassifier]) = CreateGradients(device);
         for (int i = CrossEntropyBackwardProblem.Lse + 1; i < sizes.OperandCount; i++)
         {
             if (sizes.GetOperand(i) is { Role: OperandRole.Input, IsOptional: false } operand)
                 tensors[i] = RandomTensors.Create(device, operand, i);
         }
-        TensorView[] forwardOperands = [.. forwardTensors.Select(tensor => tensor?.View ?? default)];
-        TensorView[] operands = [.. tensors.Select(tensor => tensor?.View ?? default)];
+        TensorView[] forwardOperands = ViewsOf(forwardTensors), operands = ViewsOf(tensors);
         forwardOperands.AsSpan(0, CrossEntropyProblem.InputCount).CopyTo(operands);
         operands[CrossEntropyBackwardProblem.Lse] = forwardOperands[CrossEntropyProblem.Lse];
 
         Operation<CrossEntropyProblem> forward = CrossEntropy.ForwardOperation;
         Operation<CrossEntropyBackwardProblem> backward = CrossEntropy.BackwardOperation;
-        Kernel<CrossEntropyProblem> forwardKernel = isPlain ? forward.Plain : forward.Select(device.Kind, p);
+        Kernel<CrossEntropyProblem> forwardKernel = isPlain ? forward.Plain : forward.Select(device.Kind, sizes.Forward);
         Kernel<CrossEntropyBackwardProblem> backwardKernel = isPlain ? backward.Plain : backward.Select(device.Kind, sizes);
         void Run()
         {
-            device.Run(forward, p, forwardOperands, forwardKernel);
+            device.Run(forward, sizes.Forward, forwardOperands, forwardKernel);
             device.Run(backward, sizes, operands, backwardKernel);
         }
         return new Contender(
@@ -152,6 +165,22 @@ public sealed class CrossEntropyBackwardWorkload : Workload
             StorageType = StorageType,
         };
     }
+
+    // Inputs, and what the forward pass writes.
+    private Tensor?[] CreateForward(Device device)
+    {
+        CrossEntropyProblem p = Sizes.Forward;
+        Tensor?[] tensors = _forward.CreateInputs(device);
+        tensors[CrossEntropyProblem.LossOutput] = Wrap(device, _results, p.GetOperand(CrossEntropyProblem.LossOutput).Shape);
+        tensors[CrossEntropyProblem.Lse] = Wrap(device, _results, p.GetOperand(CrossEntropyProblem.Lse).Shape, p.Loss.LossCount);
+        return tensors;
+    }
+
+    private (Tensor Hidden, Tensor Classifier) CreateGradients(Device device) => (
+        Wrap(device, _gradHidden, Sizes.GetOperand(CrossEntropyBackwardProblem.GradHidden).Shape),
+        Wrap(device, _gradClassifier, Sizes.GetOperand(CrossEntropyBackwardProblem.GradClassifier).Shape));
+
+    private static TensorView[] ViewsOf(Tensor?[] tensors) => [.. tensors.Select(tensor => tensor?.View ?? default)];
 
     private float[] ReadResults()
     {

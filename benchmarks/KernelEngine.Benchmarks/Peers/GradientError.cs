@@ -29,5 +29,6 @@ internal readonly record struct GradientError(double Total, double GreatestRow, 
 
     /// <summary>One clause, with the bound that the definition of the filter gives on a row.</summary>
     public string Format(double bound) => string.Create(CultureInfo.InvariantCulture,
-        $"{100 * Total:G2} % of the norm, in one row at most {GreatestRow:0.0e+0} (bound {bound:0.0e+0}; greatest row {GreatestExactRow:0.0e+0})");
+        $"{100 * Total:G2} % of the norm, in one row at most {GreatestRow:0.0e+0} ")
+        + string.Create(CultureInfo.InvariantCulture, $"(bound {bound:0.0e+0}; greatest row {GreatestExactRow:0.0e+0})");
 }

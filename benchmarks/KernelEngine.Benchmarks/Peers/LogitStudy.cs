@@ -11,8 +11,12 @@ internal sealed class LogitStudy
 {
     private const int BlockRows = 384; // whole tiles of 96 and of 128 rows
 
+    // The finest that skips anything, the engine's cells on the processor with AVX-512, and the tiles of the paper.
+    private static readonly (int Rows, int Classes)[] Tiles = [(96, 1), (96, 6), (128, 128)];
+
     private readonly float _epsilon;
-    private double _unlikely, _small, _kept96, _kept128;
+    private readonly double[] _kept = new double[Tiles.Length];
+    private double _unlikely, _small;
 
     private LogitStudy(float epsilon) => _epsilon = epsilon;
 
@@ -43,22 +47,23 @@ internal sealed class LogitStudy
                 double small = study.ReplaceByGradient(block.AsSpan(i * classes, classes), (int)targets[begin + i], smallOfClass);
                 smallOfRow = Math.Max(smallOfRow, small);
             }
-            study._kept96 += study.CountKept(block, count, classes, 96, 1);
-            study._kept128 += study.CountKept(block, count, classes, 128, 128);
+            for (int i = 0; i < Tiles.Length; i++)
+                study._kept[i] += study.CountKept(block, count, classes, Tiles[i]);
         }
         double entries = (double)rows * classes;
         study._unlikely /= entries;
         study._small /= rows;
-        study._kept96 /= Math.Ceiling(rows / 96.0) * classes;
-        study._kept128 /= Math.Ceiling(rows / 128.0) * Math.Ceiling(classes / 128.0);
+        for (int i = 0; i < Tiles.Length; i++)
+            study._kept[i] /= Math.Ceiling((double)rows / Tiles[i].Rows) * Math.Ceiling((double)classes / Tiles[i].Classes);
         study.HiddenBound = smallOfRow / rows * GreatestNorm(workload.Classifier.ToSingles(), size);
         study.ClassifierBound = smallOfClass.Max() / rows * GreatestNorm(hidden, size);
         return study;
     }
 
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
-        $"Logits: {100 * _unlikely:F2} % of the probabilities are below 2^{Math.Log2(_epsilon):F0}, {100 * _small:F1} % of their sum. "
-        + $"A filter of that size keeps {100 * _kept96:F1} % of the tiles of 96 rows and 1 class, and {100 * _kept128:F1} % of those of 128 and 128.");
+        $"Logits: {100 * _unlikely:F2} % of the probabilities are below 2^{Math.Log2(_epsilon):F0}, {100 * _small:F1} % of their sum. ")
+        + "A filter of that size keeps, of tiles of rows x classes, " + string.Join(", ", Tiles.Select((tile, i) =>
+            string.Create(CultureInfo.InvariantCulture, $"{100 * _kept[i]:F1} % of {tile.Rows} x {tile.Classes}"))) + ".";
 
     // Returns the sum of the |g| that are small, which it also adds to that of each class.
     private double ReplaceByGradient(Span<float> logits, int target, double[] smallOfClass)
@@ -83,21 +88,21 @@ internal sealed class LogitStudy
         return small;
     }
 
-    private long CountKept(ReadOnlySpan<float> gradients, int rows, int classes, int tileRows, int tileClasses)
+    private long CountKept(ReadOnlySpan<float> gradients, int rows, int classes, (int Rows, int Classes) tile)
     {
         long kept = 0;
         var greatest = new float[classes];
-        for (int begin = 0; begin < rows; begin += tileRows)
+        for (int begin = 0; begin < rows; begin += tile.Rows)
         {
             Array.Clear(greatest);
-            for (int i = begin; i < Math.Min(begin + tileRows, rows); i++)
+            for (int i = begin; i < Math.Min(begin + tile.Rows, rows); i++)
             {
                 for (int v = 0; v < classes; v++)
                     greatest[v] = Math.Max(greatest[v], gradients[i * classes + v]);
             }
-            for (int v = 0; v < classes; v += tileClasses)
+            for (int v = 0; v < classes; v += tile.Classes)
             {
-                if (greatest.AsSpan(v, Math.Min(tileClasses, classes - v)).ContainsAnyInRange(_epsilon, float.MaxValue))
+                if (greatest.AsSpan(v, Math.Min(tile.Classes, classes - v)).ContainsAnyInRange(_epsilon, float.MaxValue))
                     kept++;
             }
         }

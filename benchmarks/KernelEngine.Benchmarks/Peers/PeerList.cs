@@ -20,8 +20,9 @@ internal static class PeerList
         ],
         CrossEntropyBackwardWorkload =>
         [
-            new EnginePeer(device), new EngineFilterPeer(device), new EngineStoragePeer(device, DataType.BFloat16),
-            new TorchPeer(threads), new TorchStoragePeer(threads, DataType.BFloat16), new NaivePeer(device),
+            new EnginePeer(device), new EngineOnePassPeer(device), new EngineFilterPeer(device),
+            new EngineStoragePeer(device, DataType.BFloat16), new TorchPeer(threads),
+            new TorchStoragePeer(threads, DataType.BFloat16), new NaivePeer(device),
         ],
         AttentionBackwardWorkload =>
         [

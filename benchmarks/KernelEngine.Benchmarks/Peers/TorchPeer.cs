@@ -2,7 +2,9 @@ using TorchSharp;
 
 namespace KernelEngine.Benchmarks.Peers;
 
-/// <summary>libtorch on the processor: <c>scaled_dot_product_attention</c>, <c>cross_entropy</c>, their gradients, and <c>matmul</c>.</summary>
+/// <summary>
+/// libtorch on the processor: <c>scaled_dot_product_attention</c>, <c>cross_entropy</c>, their gradients, and <c>matmul</c>.
+/// </summary>
 public sealed class TorchPeer(int threads) : Peer("Torch")
 {
     public override Contender Create(Workload workload)

@@ -88,9 +88,9 @@ internal static class PlotCommand
         {
             string text = $"{problem.OperationName} {problem.ProblemText}";
             Console.Error.WriteLine($"memory: {text}");
-            rows.AddRange(MemoryChild.Peers.Select(peer => MemoryChild.Measure(text, peer, options.Compare.Threads)));
+            rows.AddRange(MemoryChild.PeersOf(problem).Select(peer => MemoryChild.Measure(text, peer, options.Compare.Threads)));
         }
-        IEnumerable<ChartLine> lines = MemoryChild.Peers.Select(peer => new ChartLine(peer, [.. options.Sizes
+        IEnumerable<ChartLine> lines = MemoryChild.PeersOf(cases[0]).Select(peer => new ChartLine(peer, [.. options.Sizes
             .Zip(rows.Where(row => row.Name == peer), (size, row) => ((double)size, row.Beyond))
             .Where(point => point.Beyond is not null)
             .Select(point => (point.Item1, point.Beyond!.Value / Mebibyte))]));

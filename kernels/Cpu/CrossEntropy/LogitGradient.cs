@@ -52,8 +52,9 @@ internal static unsafe class LogitGradient<TSimd, TVector>
         float* logits, int count, in CrossEntropyRowGradient<float> row, float* weights, float softCap, float inverseTemperature, float* largest, float measure)
     {
         TVector lse = TSimd.Broadcast(row.Lse), log2E = TSimd.Broadcast(Log2E), scale = TSimd.Broadcast(row.Scale), one = TSimd.Broadcast(1f);
-        TVector entropyScale = TSimd.Broadcast(-row.EntropyScale), smoothing = TSimd.Broadcast(-row.Smoothing), least = TSimd.Broadcast(float.MinValue);
+        TVector entropyScale = TSimd.Broadcast(-row.EntropyScale), smoothing = TSimd.Broadcast(-row.Smoothing), least = TSimd.Broadcast(-1e30f);
         TVector inward = TSimd.Broadcast(softCap > 0 ? 1f / softCap : 0f), factor = TSimd.Broadcast(inverseTemperature), m = TSimd.Broadcast(measure);
+        // Where p is 0, a factor of −∞ would make a NaN of it.
         bool hasEntropy = row.EntropyScale != 0f;
         for (int i = 0; i < count; i += TSimd.Width)
         {

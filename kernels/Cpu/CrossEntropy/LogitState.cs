@@ -69,15 +69,21 @@ internal static unsafe class LogitState<TSimd, TVector>
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
     private static void SumExpAndProduct(float* logits, int count, float max, ref float sum, ref float product)
     {
-        // −∞ would make 0 · −∞ of what is nothing; the second operand is the result where it is a NaN.
-        TVector m = TSimd.Broadcast(max), log2E = TSimd.Broadcast(Log2E), least = TSimd.Broadcast(float.MinValue), sums = TSimd.Zero, products = TSimd.Zero;
+        // −∞ would make 0 · −∞ of what is nothing; the second operand is the result where it is a NaN. The sums run as in SumExp,
+        // so that a loss has the same bits with and without entropies.
+        TVector m = TSimd.Broadcast(max), log2E = TSimd.Broadcast(Log2E), least = TSimd.Broadcast(float.MinValue);
+        TVector sum0 = TSimd.Zero, sum1 = TSimd.Zero, products = TSimd.Zero;
+        int whole = count / (2 * TSimd.Width) * 2 * TSimd.Width;
         for (int i = 0; i < count; i += TSimd.Width)
         {
             TVector fall = TSimd.Subtract(TSimd.Load(logits + i), m), e = TSimd.Exp2(TSimd.Multiply(fall, log2E));
-            sums = TSimd.Add(sums, e);
+            if (i < whole && i / TSimd.Width % 2 == 1)
+                sum1 = TSimd.Add(sum1, e);
+            else
+                sum0 = TSimd.Add(sum0, e);
             products = TSimd.MultiplyAdd(e, TSimd.Max(least, fall), products);
         }
-        sum += TSimd.Sum(sums);
+        sum += TSimd.Sum(TSimd.Add(sum0, sum1));
         product += TSimd.Sum(products);
     }
 

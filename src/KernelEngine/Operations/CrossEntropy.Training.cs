@@ -22,7 +22,8 @@ public static partial class CrossEntropy
         new KeptLogitsTraining<Simd128, Vector128<float>>(),
         Twice<Simd512, Vector512<float>>(),
         Twice<Simd256, Vector256<float>>(),
-        Twice<Simd128, Vector128<float>>())
+        Twice<Simd128, Vector128<float>>(),
+        new CrossEntropyTrainingTiled())
     {
         Examples =
         [

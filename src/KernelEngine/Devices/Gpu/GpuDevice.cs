@@ -179,10 +179,4 @@ public sealed class GpuDevice : Device
 
     private static string Describe(Accelerator accelerator) =>
         $"{accelerator.Name.Trim()}, {accelerator.NumMultiprocessors} compute unit{(accelerator.NumMultiprocessors == 1 ? "" : "s")}";
-
-    [InlineArray(32)]
-    private struct GpuViews
-    {
-        private GpuView _element;
-    }
 }

@@ -12,9 +12,9 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// </code>
 /// Five products and no more: each pair of blocks is visited once. p and dS stay in the second-level cache; dV and dK are
 /// summed there too and written when their block is done; dQ is a buffer of floats for all rows.
-/// Parallel scheme: a task is one (sequence, key/value head) with all query heads of its group. Tasks that do not come out
-/// even are shared: each thread takes some query blocks, dealt so that causal work is even, and the threads' dK and dV are
-/// added in the order of the threads. No atomics: the same bits for the same number of threads.
+/// Parallel scheme: a task is one (sequence, key/value head) with all query heads of its group. Threads claim tasks as they
+/// become free; those that do not come out even are shared: each thread takes some query blocks, dealt so that causal work is
+/// even, and the threads' dK and dV are added in the order of the threads. The same bits for the same number of threads.
 /// Workspace per thread: group · queryLength · (2 · headDim + valueHeadDim) and kvLength · (2 · headDim + valueHeadDim)
 /// floats, kvLength · (headDim + valueHeadDim) more where tasks are shared, and the bias's gradient where the bias repeats.
 /// Cost: rows · visible keys · (6 · headDim + 4 · valueHeadDim) FLOPs.
@@ -164,6 +164,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
         public float* Workspace;
         public Phase Phase;
         public long Task; // the shared one; whole ones come before it
+        public long ClaimedTasks;
 
         public void Execute(int worker, int workers)
         {
@@ -173,7 +174,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
                 case Phase.WholeTasks:
                     new Span<float>(workspace + Plan.Slopes, checked((int)(Plan.Floats - Plan.Slopes))).Clear();
                     Clear(workspace + Plan.Bias, Plan.Slopes - Plan.Bias);
-                    for (long task = worker; task < Task; task += workers)
+                    for (long task = NextTask(worker - workers, workers); task < Task; task = NextTask(task, workers))
                         RunTask(task, 0, 1, workspace);
                     break;
                 case Phase.SharedTask:
@@ -189,6 +190,12 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
                     break;
             }
         }
+
+        // Threads claim whole tasks as they become free, so that a slow core does less; but for gradients that each thread sums
+        // over its tasks, whose bits would tell which thread did which.
+        private long NextTask(long task, int workers) => GradSinks.IsPresent || (GradBias.IsPresent && !Plan.IsBiasOwnedByRow)
+            ? task + workers
+            : Interlocked.Increment(ref ClaimedTasks) - 1;
 
         private readonly bool NeedsGradScores => GradQuery.IsPresent || GradKey.IsPresent || GradBias.IsPresent || GradSlopes.IsPresent;
 

@@ -478,8 +478,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                 return;
             float* scores = scratch.Scores + (long)row0 * ScoreStride;
             Score<TSource, TCareful>(
-                scratch.Queries + (long)row0 * Plan.QueryWidth, rows, scratch.Keys + low, high - low, Problem.HeadDim, Plan.QueryWidth, row0 == 0,
-                scores + low);
+                scratch.Queries + (long)row0 * Plan.QueryWidth, rows, scratch.Keys + low, high - low, Problem.HeadDim, Plan.QueryWidth,
+                asks: row0 == 0, scores + low);
             bool hasScales = Problem.KvType == DataType.Int8, hasTransform = Problem.HasScoreTransform;
             bool mayHide = Problem.BiasShape != 0 || Problem.MaskShape != 0 || Problem.MaskBlock > 0 || Problem.Has(AttentionOperands.SlotBias);
             float* maxima = state + (long)Plan.Rows * Plan.ValueWidth, totals = maxima + Plan.Rows;
@@ -560,7 +560,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             if (isPartial || low >= high)
                 low = high = 0;
             else
-                AddValues<TSource, TCareful>(weights + low, rows, values + low, high - low, row0 == 0, sums);
+                AddValues<TSource, TCareful>(weights + low, rows, values + low, high - low, asks: row0 == 0, sums);
             for (int i = 0; i < rows; i++, weights += ScoreStride, sums += Plan.ValueWidth)
             {
                 if (keys[i].Low >= keys[i].High)
@@ -578,7 +578,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         }
 
         // As AddValues, of the keys of the block that are not hidden, drawn together.
-        private readonly void AddSeen<TSource, TCareful>(in RowKeys keys, float* weights, int rows, byte** values, float* sums, in Scratch scratch)
+        private readonly void AddSeen<TSource, TCareful>(
+            in RowKeys keys, float* weights, int rows, byte** values, float* sums, in Scratch scratch)
             where TSource : struct, ISource<TVector>
             where TCareful : struct, ISource<TVector>
         {
@@ -616,7 +617,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             where TSource : struct, ISource<TVector>
             where TCareful : struct, ISource<TVector>
         {
-            int w = TSimd.Width, size = Problem.ValueHeadDim, width = Plan.ValueWidth, column = 0, bytesAhead = asks ? size * TSource.Size : 0;
+            int w = TSimd.Width, size = Problem.ValueHeadDim, width = Plan.ValueWidth;
+            int column = 0, bytesAhead = asks ? size * TSource.Size : 0;
             if (rows <= 2)
             {
                 for (; column <= size - 8 * w; column += 8 * w, bytesAhead = 0)
@@ -625,7 +627,10 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             for (; column <= size - 4 * w; column += 4 * w, bytesAhead = 0)
                 AddRows<TSource, TCareful, Counts.Four>(weights, rows, values, count, column, bytesAhead, sums + column, width);
             for (; column < size; column += w, bytesAhead = 0)
-                AddRows<TSource, TCareful, Counts.One>(weights, rows, values, count, Math.Min(column, size - w), bytesAhead, sums + column, width);
+            {
+                AddRows<TSource, TCareful, Counts.One>(
+                    weights, rows, values, count, Math.Min(column, size - w), bytesAhead, sums + column, width);
+            }
         }
 
         private static void AddRows<TSource, TCareful, TCount>(
@@ -664,7 +669,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         }
 
         // scores[r, j] = q_r · k_j. A quad of three is done as one of four: the fourth query row is 0.
-        private static void Score<TSource, TCareful>(float* q, int rows, byte** keys, int count, int size, int width, bool asks, float* scores)
+        private static void Score<TSource, TCareful>(
+            float* q, int rows, byte** keys, int count, int size, int width, bool asks, float* scores)
             where TSource : struct, ISource<TVector>
             where TCareful : struct, ISource<TVector>
         {
@@ -674,7 +680,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                 ScoreRows<TCareful>(q, rows, keys, count, size, width, 0, scores);
         }
 
-        private static bool ScoreRows<TSource>(float* q, int rows, byte** keys, int count, int size, int width, int bytesAhead, float* scores)
+        private static bool ScoreRows<TSource>(
+            float* q, int rows, byte** keys, int count, int size, int width, int bytesAhead, float* scores)
             where TSource : struct, ISource<TVector> => rows switch
             {
                 1 => ScoreOne<TSource>(q, keys, count, size, width, bytesAhead, scores),
@@ -698,7 +705,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             int w = TSimd.Width;
             long last = size - w;
             float* q1 = q + width, q2 = q1 + width, q3 = q2 + width;
-            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            TVector seen = TSimd.Zero;
             for (int j = 0; j < count; j += 2)
             {
                 byte* k = keys[j], l = keys[Math.Min(j + 1, count - 1)];
@@ -709,8 +716,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                 for (long c = 0; c < width; c += w)
                 {
                     long at = Smaller(c, last);
-                    seen = TSource.Watch(TSource.Watch(seen, k, at), l, at);
-                    TVector a = TSource.Load(k, at), b = TSource.Load(l, at), x = TSimd.Load(q + c);
+                    TVector a = Load<TSource>(k, at, ref seen), b = Load<TSource>(l, at, ref seen), x = TSimd.Load(q + c);
                     s0 = TSimd.MultiplyAdd(x, a, s0);
                     t0 = TSimd.MultiplyAdd(x, b, t0);
                     x = TSimd.Load(q1 + c);
@@ -735,7 +741,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             int w = TSimd.Width;
             long last = size - w;
             float* q1 = q + width;
-            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            TVector seen = TSimd.Zero;
             for (int j = 0; j < count; j += 2)
             {
                 byte* k = keys[j], l = keys[Math.Min(j + 1, count - 1)];
@@ -745,8 +751,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                 for (long c = 0; c < width; c += w)
                 {
                     long at = Smaller(c, last);
-                    seen = TSource.Watch(TSource.Watch(seen, k, at), l, at);
-                    TVector a = TSource.Load(k, at), b = TSource.Load(l, at), x = TSimd.Load(q + c);
+                    TVector a = Load<TSource>(k, at, ref seen), b = Load<TSource>(l, at, ref seen), x = TSimd.Load(q + c);
                     s0 = TSimd.MultiplyAdd(x, a, s0);
                     t0 = TSimd.MultiplyAdd(x, b, t0);
                     x = TSimd.Load(q1 + c);
@@ -762,7 +767,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         private static bool ScoreOne<TSource>(float* q, byte** keys, int count, int size, int width, int bytesAhead, float* scores)
             where TSource : struct, ISource<TVector>
         {
-            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            TVector seen = TSimd.Zero;
             for (int j = 0; j < count; j += 4)
             {
                 for (int i = 0; i < 4; i++)
@@ -778,7 +783,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
 
         // Lanes of q · k. One chain of sums a key: those of the keys around it fill the waits.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static TVector Dot<TSource>(float* q, byte* key, int size, int width, ref Vector256<ushort> seen)
+        private static TVector Dot<TSource>(float* q, byte* key, int size, int width, ref TVector seen)
             where TSource : struct, ISource<TVector>
         {
             long last = size - TSimd.Width;
@@ -786,8 +791,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             for (long c = 0; c < width; c += TSimd.Width)
             {
                 long at = Smaller(c, last);
-                seen = TSource.Watch(seen, key, at);
-                sum = TSimd.MultiplyAdd(TSimd.Load(q + c), TSource.Load(key, at), sum);
+                sum = TSimd.MultiplyAdd(TSimd.Load(q + c), Load<TSource>(key, at, ref seen), sum);
             }
             return sum;
         }
@@ -843,37 +847,33 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                 (a4, a5, a6, a7) = (TSimd.Load(o + 4 * w), TSimd.Load(o + 5 * w), TSimd.Load(o + 6 * w), TSimd.Load(o + 7 * w));
                 (b4, b5, b6, b7) = (TSimd.Load(o1 + 4 * w), TSimd.Load(o1 + 5 * w), TSimd.Load(o1 + 6 * w), TSimd.Load(o1 + 7 * w));
             }
-            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            TVector seen = TSimd.Zero;
             for (int j = 0; j < count; j++)
             {
                 byte* values = rows[j];
                 Ask(rows[j + Ahead], bytesAhead);
                 TVector x = TSimd.Broadcast(p[j]), y = x;
                 if (TRowCount.Value > 1) y = TSimd.Broadcast(p[ScoreStride + j]);
-                seen = TSource.Watch(seen, values, column);
-                TVector v = TSource.Load(values, column);
+                TVector v = Load<TSource>(values, column, ref seen);
                 AddTo<TRowCount>(x, y, v, ref a0, ref b0);
                 if (TCount.Value > 1)
                 {
-                    seen = TSource.Watch(TSource.Watch(TSource.Watch(seen, values, column + w), values, column + 2 * w), values, column + 3 * w);
-                    v = TSource.Load(values, column + w);
+                    v = Load<TSource>(values, column + w, ref seen);
                     AddTo<TRowCount>(x, y, v, ref a1, ref b1);
-                    v = TSource.Load(values, column + 2 * w);
+                    v = Load<TSource>(values, column + 2 * w, ref seen);
                     AddTo<TRowCount>(x, y, v, ref a2, ref b2);
-                    v = TSource.Load(values, column + 3 * w);
+                    v = Load<TSource>(values, column + 3 * w, ref seen);
                     AddTo<TRowCount>(x, y, v, ref a3, ref b3);
                 }
                 if (TCount.Value > 4)
                 {
-                    seen = TSource.Watch(TSource.Watch(seen, values, column + 4 * w), values, column + 5 * w);
-                    seen = TSource.Watch(TSource.Watch(seen, values, column + 6 * w), values, column + 7 * w);
-                    v = TSource.Load(values, column + 4 * w);
+                    v = Load<TSource>(values, column + 4 * w, ref seen);
                     AddTo<TRowCount>(x, y, v, ref a4, ref b4);
-                    v = TSource.Load(values, column + 5 * w);
+                    v = Load<TSource>(values, column + 5 * w, ref seen);
                     AddTo<TRowCount>(x, y, v, ref a5, ref b5);
-                    v = TSource.Load(values, column + 6 * w);
+                    v = Load<TSource>(values, column + 6 * w, ref seen);
                     AddTo<TRowCount>(x, y, v, ref a6, ref b6);
-                    v = TSource.Load(values, column + 7 * w);
+                    v = Load<TSource>(values, column + 7 * w, ref seen);
                     AddTo<TRowCount>(x, y, v, ref a7, ref b7);
                 }
             }
@@ -887,6 +887,14 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             if (TRowCount.Value > 1 && TCount.Value > 4)
                 StoreFour<TCount>(o1 + 4 * w, b4, b5, b6, b7);
             return true;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static TVector Load<TSource>(byte* row, long index, ref TVector seen) where TSource : struct, ISource<TVector>
+        {
+            TVector loaded = TSource.Load(row, index);
+            seen = TSource.Watch(seen, loaded);
+            return loaded;
         }
 
         // Adds v times each row's weight to that row's sum.
@@ -915,32 +923,30 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                 (c1, c2, c3) = (TSimd.Load(o2 + w), TSimd.Load(o2 + 2 * w), TSimd.Load(o2 + 3 * w));
                 (d1, d2, d3) = (TSimd.Load(o3 + w), TSimd.Load(o3 + 2 * w), TSimd.Load(o3 + 3 * w));
             }
-            Vector256<ushort> seen = Vector256<ushort>.Zero;
+            TVector seen = TSimd.Zero;
             for (int j = 0; j < count; j++)
             {
                 byte* values = rows[j];
                 TVector x = TSimd.Broadcast(p[j]), y = TSimd.Broadcast(p1[j]), z = TSimd.Broadcast(p2[j]), u = TSimd.Broadcast(p3[j]);
                 Ask(rows[j + Ahead], bytesAhead);
-                seen = TSource.Watch(seen, values, column);
-                TVector v = TSource.Load(values, column);
+                TVector v = Load<TSource>(values, column, ref seen);
                 a0 = TSimd.MultiplyAdd(x, v, a0);
                 b0 = TSimd.MultiplyAdd(y, v, b0);
                 c0 = TSimd.MultiplyAdd(z, v, c0);
                 d0 = TSimd.MultiplyAdd(u, v, d0);
                 if (TCount.Value > 1)
                 {
-                    seen = TSource.Watch(TSource.Watch(TSource.Watch(seen, values, column + w), values, column + 2 * w), values, column + 3 * w);
-                    v = TSource.Load(values, column + w);
+                    v = Load<TSource>(values, column + w, ref seen);
                     a1 = TSimd.MultiplyAdd(x, v, a1);
                     b1 = TSimd.MultiplyAdd(y, v, b1);
                     c1 = TSimd.MultiplyAdd(z, v, c1);
                     d1 = TSimd.MultiplyAdd(u, v, d1);
-                    v = TSource.Load(values, column + 2 * w);
+                    v = Load<TSource>(values, column + 2 * w, ref seen);
                     a2 = TSimd.MultiplyAdd(x, v, a2);
                     b2 = TSimd.MultiplyAdd(y, v, b2);
                     c2 = TSimd.MultiplyAdd(z, v, c2);
                     d2 = TSimd.MultiplyAdd(u, v, d2);
-                    v = TSource.Load(values, column + 3 * w);
+                    v = Load<TSource>(values, column + 3 * w, ref seen);
                     a3 = TSimd.MultiplyAdd(x, v, a3);
                     b3 = TSimd.MultiplyAdd(y, v, b3);
                     c3 = TSimd.MultiplyAdd(z, v, c3);

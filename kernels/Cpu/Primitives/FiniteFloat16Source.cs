@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 
 namespace KernelEngine.Kernels.Cpu.Primitives;
 
@@ -19,23 +18,10 @@ internal readonly unsafe struct FiniteFloat16Source<TSimd, TVector> : ISource<TV
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float LoadOne(byte* row, long index) => (float)((Half*)row)[index];
 
-    // Adding one to an exponent of all ones, and to no other, carries into the sign bit.
+    // Infinities and NaNs come out as 65536 and more.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<ushort> Watch(Vector256<ushort> seen, byte* row, long index)
-    {
-        ushort* values = (ushort*)row + index;
-        Vector256<ushort> bits = TSimd.Width == 16 ? Vector256.Load(values)
-            : TSimd.Width == 8 ? Vector128.Load(values).ToVector256Unsafe()
-            : Vector128.CreateScalar(*(ulong*)values).AsUInt16().ToVector256Unsafe();
-        return seen | ((bits + Vector256.Create((ushort)0x0400)) ^ bits);
-    }
+    public static TVector Watch(TVector seen, TVector loaded) => TSimd.MaxMagnitude(seen, loaded);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool IsTrusted(Vector256<ushort> seen)
-    {
-        ulong signs = TSimd.Width == 16
-            ? Vector256.ExtractMostSignificantBits(seen)
-            : Vector128.ExtractMostSignificantBits(seen.GetLower()) & ((1u << TSimd.Width) - 1);
-        return signs == 0;
-    }
+    public static bool IsTrusted(TVector seen) => TSimd.MaxAcross(seen) < 65536f;
 }

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 
 namespace KernelEngine.Kernels.Cpu.Primitives;
 
@@ -17,8 +16,8 @@ internal readonly unsafe struct Float16Source<TSimd, TVector> : ISource<TVector>
     public static float LoadOne(byte* row, long index) => (float)((Half*)row)[index];
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<ushort> Watch(Vector256<ushort> seen, byte* row, long index) => seen;
+    public static TVector Watch(TVector seen, TVector loaded) => seen;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool IsTrusted(Vector256<ushort> seen) => true;
+    public static bool IsTrusted(TVector seen) => true;
 }

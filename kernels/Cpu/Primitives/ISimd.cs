@@ -97,6 +97,9 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     /// <summary>The magnitude of each lane.</summary>
     static abstract TVector Abs(TVector value);
 
+    /// <summary>The larger magnitude of each pair of lanes, none of them NaN.</summary>
+    static abstract TVector MaxMagnitude(TVector a, TVector b);
+
     /// <summary>The magnitude of the first with the sign of the second.</summary>
     static abstract TVector CopySign(TVector magnitude, TVector sign);
 

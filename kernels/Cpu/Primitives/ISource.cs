@@ -1,5 +1,3 @@
-using System.Runtime.Intrinsics;
-
 namespace KernelEngine.Kernels.Cpu.Primitives;
 
 /// <summary>How stored elements become float32 lanes; a streaming loop compiles once for each implementation.</summary>
@@ -15,11 +13,11 @@ internal unsafe interface ISource<TVector> where TVector : unmanaged
     static abstract float LoadOne(byte* row, long index);
 
     /// <summary>
-    /// Notes in <paramref name="seen"/>, zero at first, elements that <see cref="Load"/> gets wrong. Sources that get all right
+    /// Notes in <paramref name="seen"/>, zero at first, elements that <see cref="Load"/> got wrong. Sources that get all right
     /// note nothing.
     /// </summary>
-    static abstract Vector256<ushort> Watch(Vector256<ushort> seen, byte* row, long index);
+    static abstract TVector Watch(TVector seen, TVector loaded);
 
-    /// <summary>Whether <see cref="Load"/> was right for all elements that went into <paramref name="seen"/>.</summary>
-    static abstract bool IsTrusted(Vector256<ushort> seen);
+    /// <summary>Whether <see cref="Load"/> was right for all that went into <paramref name="seen"/>.</summary>
+    static abstract bool IsTrusted(TVector seen);
 }

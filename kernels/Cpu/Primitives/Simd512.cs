@@ -135,11 +135,9 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Exp2(Vector512<float> value)
     {
-        // 2^x = 2^n · 2^f with n = round(x), f in [-1/2, 1/2]: a degree-6 polynomial for 2^f and one instruction that adds n
-        // to the exponent and rounds to zero below the subnormals.
-        Vector512<float> x = Avx512F.Max(Vector512.Create(-200f), value); // gives the second when one is NaN
-        Vector512<float> n = Avx512F.RoundScale(x, 0x08);
-        Vector512<float> f = x - n;
+        // 2^x = 2^n · 2^f with n = round(x), f in [-1/2, 1/2]: one instruction for f, which is 0 where x is infinite, a degree-6
+        // polynomial for 2^f, and one instruction that adds n to the exponent and rounds to zero below the subnormals.
+        Vector512<float> f = Avx512DQ.Reduce(value, 0x08);
         Vector512<float> p = Vector512.Create(Exp2Polynomial.C6);
         p = Avx512F.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.C5));
         p = Avx512F.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.C4));
@@ -147,7 +145,7 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
         p = Avx512F.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.C2));
         p = Avx512F.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.C1));
         p = Avx512F.FusedMultiplyAdd(p, f, Vector512<float>.One);
-        return Avx512F.Scale(p, n);
+        return Avx512F.Scale(p, value - f);
     }
 
     /// <inheritdoc/>
@@ -164,6 +162,10 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Abs(Vector512<float> value) => Vector512.Abs(value);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> MaxMagnitude(Vector512<float> a, Vector512<float> b) => Avx512DQ.Range(a, b, 0x0B);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

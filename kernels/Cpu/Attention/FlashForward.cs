@@ -4,7 +4,7 @@ using KernelEngine.Kernels.Cpu.Primitives;
 namespace KernelEngine.Kernels.Cpu.Attention;
 
 /// <summary>
-/// Fused attention for many query rows (Dao 2023, arXiv:2307.08691): for a block of 96 query rows and one block of 512 keys
+/// Fused attention for many query rows (Dao 2023, arXiv:2307.08691): for a block of 192 query rows and one block of 512 keys
 /// after another,
 /// <code>
 /// s = transform((scale · log2 e · q) · kᵀ)     m' = max(m, rowmax s)      p = 2^(s − m')
@@ -18,14 +18,14 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// its query rows see into tile panels, once for all of the group. Threads claim whole tasks as they become free; the last
 /// ones, one a thread, are claimed query block by query block, and a thread that is done helps the others. Each row is
 /// computed by one thread in the order of the keys, so that the bits depend neither on timing nor on the number of threads.
-/// Workspace per thread: kvLength · (headDim + valueHeadDim) floats of panels, and 96 · (headDim + valueHeadDim).
+/// Workspace per thread: kvLength · (headDim + valueHeadDim) floats of panels, and 192 · (headDim + valueHeadDim).
 /// Cost: 2 · rows · visible keys · (headDim + valueHeadDim) FLOPs; reads each key and value once per task.
 /// </summary>
 public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionProblem>($"attention-forward/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    private const int BlockM = 96;
+    private const int BlockM = 192; // for each, keys and values come from the third-level cache: 96 rows took 7 % longer at 128 elements
     private const int BlockN = 512;
     private const int TileRows = MatrixTile<TSimd, TVector>.Rows;
     private const int LineBytes = 64;

@@ -4,7 +4,7 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 
 /// <summary>
 /// The loss of a linear classifier without its logits (Wijmans et al. 2024, arXiv:2411.09009, algorithm 2): for one block of classes
-/// after another and, within it, one block of 96 positions after another, logits a = (hidden · classifierᵀ + bias) / temperature, capped,
+/// after another and, within it, one block of 192 positions after another, logits a = (hidden · classifierᵀ + bias) / temperature, capped,
 /// go into a tile in the second-level cache, and from there into the state of each position:
 /// <code>
 /// m' = max(m, max a)      s = s · e^(m − m') + Σ e^(a − m')      and where wanted Σ w · a, Σ e^(a − m') · (a − m'), argmax, a_label
@@ -12,7 +12,7 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 /// Parallel scheme: threads own ranges of the vocabulary and their states are merged at the end in the order of the classes; with
 /// few classes they own ranges of positions instead. Positions whose label is ignored take no part. The same bits on each run with
 /// the same number of threads.
-/// Workspace per thread: hiddenSize · classes of a block floats of panels, at most 4 MiB, 96 · (hiddenSize + classes of a block)
+/// Workspace per thread: hiddenSize · classes of a block floats of panels, at most 4 MiB, 192 · (hiddenSize + classes of a block)
 /// floats, and 24 bytes a position. Cost: 2 · positions · vocabSize · hiddenSize FLOPs; reads the classifier once.
 /// </summary>
 public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEntropyProblem>($"cross-entropy-forward/cpu-{TSimd.Name}")
@@ -20,7 +20,7 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
     where TVector : unmanaged
 {
     private const int BlockRows = LogitTile<TSimd, TVector>.BlockRows;
-    private const int MaxBlockClasses = 1024;
+    private const int MaxBlockClasses = 512;
     private const int MaxPanelFloats = 1 << 20;
 
     /// <inheritdoc/>

@@ -9,9 +9,9 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 /// kernel adds both with atomics; here threads work on one block together in turns: they claim blocks of positions for the logits and
 /// gradHidden, then classes for gradClassifier, so that each sum is one thread's, in a fixed order. The same bits on each run with
 /// the same number of threads.
-/// With a filter, a cell of up to 96 positions by 6 classes in which every |dx| is below ε times its label's factor takes no part
+/// With a filter, a cell of up to 192 positions by 6 classes in which every |dx| is below ε times its label's factor takes no part
 /// in the products; the sums of the bias take all.
-/// Workspace for all threads: 3 · hiddenSize · classes of a block, positions of a range · (hiddenSize + classes of a block), 96 ·
+/// Workspace for all threads: 3 · hiddenSize · classes of a block, positions of a range · (hiddenSize + classes of a block), 192 ·
 /// hiddenSize floats a thread (together less than 8 MiB a thread), 24 bytes a position, 4 a class with an order, and gradHidden in float32 where it is narrow.
 /// Cost: 6 · positions · vocabSize · hiddenSize FLOPs.
 /// </summary>

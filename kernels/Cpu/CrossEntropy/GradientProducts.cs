@@ -16,7 +16,7 @@ internal unsafe struct GradientProducts<TSimd, TVector>
     where TVector : unmanaged
 {
     /// <summary>Classes of one piece of the second product: whole tiles and whole vectors.</summary>
-    public const int UnitClasses = 48;
+    public const int UnitClasses = 96;
 
     /// <summary>Neighbouring classes that a filter keeps or leaves out together: the rows of a tile of the second product.</summary>
     public const int CellClasses = TransposedMatrixTile<TSimd, TVector>.Rows;

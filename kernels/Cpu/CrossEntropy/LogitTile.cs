@@ -5,7 +5,7 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 
 /// <summary>
 /// Logits of some positions and some rows of the classifier, a[position, class], on <see cref="MatrixTile{TSimd, TVector}"/>: the
-/// classifier's rows as panels [hiddenSize, tile columns], the hidden rows widened and side by side. A block of 96 hidden rows
+/// classifier's rows as panels [hiddenSize, tile columns], the hidden rows widened and side by side. A block of 192 hidden rows
 /// by 512 elements stays in the second-level cache while every panel passes it.
 /// </summary>
 internal static unsafe class LogitTile<TSimd, TVector>
@@ -13,7 +13,7 @@ internal static unsafe class LogitTile<TSimd, TVector>
     where TVector : unmanaged
 {
     /// <summary>Positions of a block.</summary>
-    public const int BlockRows = 96;
+    public const int BlockRows = 192;
 
     private const int BlockDepth = 512;
     private const int PaddedDepth = BlockDepth + 16; // rows a whole number of pages apart would share a few cache sets

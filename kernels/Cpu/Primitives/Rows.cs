@@ -8,6 +8,8 @@ internal static unsafe class Rows<TSimd, TVector>
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
+    private const int TransposeDepth = 64; // by 64 columns: 16 KiB
+
     /// <summary>Widens <paramref name="count"/> stored elements to float32.</summary>
     public static void Widen(void* source, DataType type, long count, float* target)
     {
@@ -73,6 +75,13 @@ internal static unsafe class Rows<TSimd, TVector>
     /// <param name="panel">Target, <paramref name="depth"/> · <paramref name="width"/> floats.</param>
     /// <param name="width">Width of the panel.</param>
     public static void Transpose(float* source, long stride, int rows, long depth, float* panel, int width)
+    {
+        // A slice of the panel stays in the first-level cache while every group of rows writes its part of each line.
+        for (long k0 = 0; k0 < depth; k0 += TransposeDepth)
+            TransposeSlice(source + k0, stride, rows, Math.Min(TransposeDepth, depth - k0), panel + k0 * width, width);
+    }
+
+    private static void TransposeSlice(float* source, long stride, int rows, long depth, float* panel, int width)
     {
         int n = 0;
         for (; n <= rows - 4; n += 4)

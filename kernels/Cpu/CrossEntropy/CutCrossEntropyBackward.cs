@@ -9,8 +9,8 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 /// kernel adds both with atomics; here threads work on one block together in turns: they claim blocks of positions for the logits and
 /// gradHidden, then classes for gradClassifier, so that each sum is one thread's, in a fixed order. The same bits on each run with
 /// the same number of threads.
-/// With a filter, a cell of up to 192 positions by 6 classes in which every |dx| is below ε times its label's factor takes no part
-/// in the products; the sums of the bias take all.
+/// With a filter, the classes for which, in a block of up to 192 positions, every |dx| is below ε times its label's factor take no part
+/// in the block's products: the others are gathered, so that what is left out need not lie together. The sums of the bias take all.
 /// Workspace for all threads: 3 · hiddenSize · classes of a block, positions of a range · (hiddenSize + classes of a block), 192 ·
 /// hiddenSize floats a thread (together less than 8 MiB a thread), 24 bytes a position, 4 a class with an order, and gradHidden in float32 where it is narrow.
 /// Cost: 6 · positions · vocabSize · hiddenSize FLOPs.
@@ -20,7 +20,6 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
     where TVector : unmanaged
 {
     private const int BlockRows = LogitTile<TSimd, TVector>.BlockRows;
-    private const int CellClasses = GradientProducts<TSimd, TVector>.CellClasses;
     private const int UnitClasses = GradientProducts<TSimd, TVector>.UnitClasses;
     private const int ClassStep = 192; // whole panels and whole units
     private const int MaxBlockClasses = 384;
@@ -100,8 +99,8 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
     {
         public readonly int BlockClasses, BlockPositions, GradientStride;
         public readonly bool HasHiddenSums;
-        public readonly long RowGradients, TransposedPanels, ClassPanels, HiddenPanels, ClassSums, BiasSums, Bias, Weights, Gradients, Kept, Places, HiddenSums, ThreadBegin;
-        public readonly long Scratch, Largest, ThreadBytes;
+        public readonly long RowGradients, TransposedPanels, ClassPanels, HiddenPanels, ClassSums, BiasSums, Bias, Weights, Gradients, Compact, Kept, Places, HiddenSums, ThreadBegin;
+        public readonly long Scratch, Largest, Gather, ThreadBytes;
 
         public Plan(in CrossEntropyBackwardProblem backward, int threads)
         {
@@ -111,6 +110,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             BlockClasses = (int)Math.Clamp(classSteps, 1, Math.Max(1, ((long)problem.VocabSize + ClassStep - 1) / ClassStep)) * ClassStep;
             GradientStride = BlockClasses + 16; // rows do not share cache sets
             BlockPositions = (int)Math.Clamp(threads * PositionFloats / (width + GradientStride) / BlockRows * BlockRows, BlockRows, Math.Max(BlockRows, positions));
+            bool hasFilter = backward.FilterEpsilon > 0;
             HasHiddenSums = backward.GetOperand(CrossEntropyBackwardProblem.GradHidden).Type != DataType.Float32;
             long at = 0;
             _ = Take(ref at, sizeof(int) * (long)positions);
@@ -123,13 +123,15 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             Bias = Take(ref at, BlockClasses * sizeof(float));
             Weights = Take(ref at, BlockClasses * sizeof(float));
             Gradients = Take(ref at, (long)BlockPositions * GradientStride * sizeof(float));
-            Kept = Take(ref at, (long)Blocks(BlockPositions, threads) * BlockClasses / CellClasses);
+            Compact = Take(ref at, hasFilter ? (long)BlockPositions * GradientStride * sizeof(float) : 0);
+            Kept = Take(ref at, hasFilter ? (long)Blocks(BlockPositions, threads) * (BlockClasses + 1) * sizeof(int) : 0);
             Places = Take(ref at, backward.HasOrder ? sizeof(int) * (long)problem.VocabSize : 0);
             HiddenSums = Take(ref at, HasHiddenSums ? (long)positions * width * sizeof(float) : 0);
             ThreadBegin = at;
             at = BlockRows * (long)LogitTile<TSimd, TVector>.HiddenStride(problem.HiddenSize) * sizeof(float); // the hidden rows come first
             Scratch = Take(ref at, Math.Max(width, LogitTile<TSimd, TVector>.PackFloats) * (long)sizeof(float));
             Largest = Take(ref at, BlockClasses * sizeof(float));
+            Gather = Take(ref at, hasFilter ? GradientProducts<TSimd, TVector>.GatherFloats(BlockClasses) * (long)sizeof(float) : 0);
             ThreadBytes = at;
         }
 
@@ -222,7 +224,10 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             return ((int)Math.Min(tiles * block / blocks * TileRows, Rows), (int)Math.Min(tiles * (block + 1) / blocks * TileRows, Rows));
         }
 
-        private readonly byte* KeptOf(int block) => Workspace + Plan.Kept + (long)block * (Plan.BlockClasses / CellClasses);
+        private readonly float* Compact => (float*)(Workspace + Plan.Compact);
+
+        // How many classes a filter keeps for a block of positions, and which, in their order.
+        private readonly int* KeptOf(int block) => (int*)(Workspace + Plan.Kept) + (long)block * (Plan.BlockClasses + 1);
 
         private readonly void PackClasses(int first, int count, float* scratch)
         {
@@ -259,29 +264,42 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                 ToGradients(First + first + r, dx + (long)r * Plan.GradientStride, HasFilter ? largest : null);
                 isFinite &= float.IsFinite(RowGradients[First + first + r].Lse);
             }
-            Span<(int Begin, int End)> runs = stackalloc (int, int)[MaxBlockClasses / CellClasses];
-            int count = Problem.IsHiddenFull || !HasFilter ? AllIn(runs) : 0;
+            int* kept = KeptOf(block) + 1;
+            float* compact = Compact + (long)first * Plan.GradientStride;
             if (HasFilter)
             {
-                MarkKept(largest, KeptOf(block), all: !isFinite); // a NaN must not be left out
-                count = Problem.IsHiddenFull ? count : FindRuns(KeptOf(block), runs);
+                kept[-1] = FindKept(largest, kept, all: !isFinite); // a NaN must not be left out
+                for (int r = 0; r < rows; r++)
+                    Gather(dx + (long)r * Plan.GradientStride, kept, kept[-1], compact + (long)r * Plan.GradientStride);
             }
-            if (Products.GradHidden.IsPresent)
-                Products.AddHidden(First + first, rows, dx, Plan.GradientStride, runs[..count]);
+            if (!Products.GradHidden.IsPresent)
+                return;
+            if (HasFilter && !Problem.IsHiddenFull)
+                Products.AddHidden(First + first, rows, compact, Plan.GradientStride, kept[-1], kept, (float*)(own + Plan.Gather));
+            else
+                Products.AddHidden(First + first, rows, dx, Plan.GradientStride, Classes);
         }
 
         private readonly void RunClasses(int class0, int classes, int blocks)
         {
             if (First == 0)
                 Products.ClearClassifier(class0, classes);
-            bool isFiltered = HasFilter && !Problem.IsClassifierFull;
-            // Two blocks at once where nothing is left out: the sums are loaded and stored half as often.
-            int step = isFiltered ? 1 : 2;
-            for (int block = 0; block < blocks; block += step)
+            for (int block = 0; block < blocks; block++)
             {
-                int first = RowsOf(block, blocks).First, last = RowsOf(Math.Min(block + step, blocks) - 1, blocks).Last;
-                Products.AddClassifier(
-                    class0, classes, Gradients + (long)first * Plan.GradientStride, Plan.GradientStride, first, last - first, isFiltered ? KeptOf(block) : null);
+                (int first, int last) = RowsOf(block, blocks);
+                if (first == last)
+                    continue; // nothing was kept or left out there
+                float* dx = Gradients + (long)first * Plan.GradientStride + class0;
+                Products.AddBias(class0, classes, dx, Plan.GradientStride, last - first);
+                if (!HasFilter || Problem.IsClassifierFull)
+                {
+                    Products.AddClassifier(class0, classes, dx, Plan.GradientStride, first, last - first);
+                    continue;
+                }
+                int* kept = KeptOf(block) + 1;
+                var all = new ReadOnlySpan<int>(kept, kept[-1]);
+                int begin = CountBelow(all, class0), end = CountBelow(all, class0 + classes);
+                Products.AddKept(kept + begin, end - begin, Compact + (long)first * Plan.GradientStride + begin, Plan.GradientStride, first, last - first);
             }
             if (First + Rows >= Counted)
                 Products.WriteClassifier(Class0, class0, classes);
@@ -305,36 +323,28 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             return place >= 0 && place < Classes ? place : -1;
         }
 
-        private readonly int AllIn(Span<(int Begin, int End)> runs)
+        private readonly int FindKept(float* largest, int* kept, bool all)
         {
-            runs[0] = (0, Classes);
-            return 1;
-        }
-
-        private readonly void MarkKept(float* largest, byte* kept, bool all)
-        {
-            for (int n = 0; n < Classes; n += CellClasses)
+            int count = 0;
+            for (int n = 0; n < Classes; n++)
             {
-                bool isKept = all;
-                for (int i = n; i < Math.Min(n + CellClasses, Classes); i++)
-                    isKept |= largest[i] >= Problem.FilterEpsilon;
-                kept[n / CellClasses] = isKept ? (byte)1 : (byte)0;
-            }
-        }
-
-        private readonly int FindRuns(byte* kept, Span<(int Begin, int End)> runs)
-        {
-            int count = 0, cells = (Classes + CellClasses - 1) / CellClasses;
-            for (int cell = 0; cell < cells; cell++)
-            {
-                if (kept[cell] == 0)
-                    continue;
-                int begin = cell;
-                while (cell < cells && kept[cell] != 0)
-                    cell++;
-                runs[count++] = (begin * CellClasses, Math.Min(cell * CellClasses, Classes));
+                if (all || largest[n] >= Problem.FilterEpsilon)
+                    kept[count++] = n;
             }
             return count;
+        }
+
+        private static void Gather(float* row, int* kept, int count, float* target)
+        {
+            for (int n = 0; n < count; n++)
+                target[n] = row[kept[n]];
+        }
+
+        // How many of rising numbers are below a bound.
+        private static int CountBelow(ReadOnlySpan<int> numbers, int bound)
+        {
+            int place = numbers.BinarySearch(bound);
+            return place < 0 ? ~place : place;
         }
     }
 }

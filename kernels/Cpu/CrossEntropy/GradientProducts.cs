@@ -18,10 +18,8 @@ internal unsafe struct GradientProducts<TSimd, TVector>
     /// <summary>Classes of one piece of the second product: whole tiles and whole vectors.</summary>
     public const int UnitClasses = 96;
 
-    /// <summary>Neighbouring classes that a filter keeps or leaves out together: the rows of a tile of the second product.</summary>
-    public const int CellClasses = TransposedMatrixTile<TSimd, TVector>.Rows;
-
     private const int TileRows = MatrixTile<TSimd, TVector>.Rows;
+    private const int ClassRows = TransposedMatrixTile<TSimd, TVector>.Rows;
 
     public CrossEntropyCall Call;
     public RawView Order, GradHidden, GradClassifier, GradBias;
@@ -86,13 +84,18 @@ internal unsafe struct GradientProducts<TSimd, TVector>
         }
     }
 
-    /// <summary>Adds the first product of some positions and runs of classes.</summary>
+    /// <summary>Floats of the scratch memory that <see cref="AddHidden"/> needs where a filter leaves classes out.</summary>
+    public static int GatherFloats(int blockClasses) => blockClasses * Columns;
+
+    /// <summary>Adds the first product of some positions and classes of the block.</summary>
     /// <param name="first">The first position, among those that count.</param>
     /// <param name="rows">How many.</param>
     /// <param name="gradients">dx, a row a position.</param>
     /// <param name="stride">Floats between rows of it.</param>
-    /// <param name="runs">Where runs of classes begin and end.</param>
-    public readonly void AddHidden(int first, int rows, float* gradients, long stride, ReadOnlySpan<(int Begin, int End)> runs)
+    /// <param name="classes">How many classes a row of dx has.</param>
+    /// <param name="kept">Which classes of the block they are; null for the first ones.</param>
+    /// <param name="scratch">Room to gather their panel rows.</param>
+    public readonly void AddHidden(int first, int rows, float* gradients, long stride, int classes, int* kept = null, float* scratch = null)
     {
         float* edge = stackalloc float[TileRows * Columns];
         int width = Width, size = Call.Problem.HiddenSize;
@@ -100,57 +103,84 @@ internal unsafe struct GradientProducts<TSimd, TVector>
         {
             int panelWidth = MatrixTile<TSimd, TVector>.PanelWidth(width, column);
             float* panel = ClassPanels + (long)column * BlockClasses;
+            if (kept != null)
+            {
+                for (int n = 0; n < classes; n++)
+                    Copy(panel + (long)kept[n] * panelWidth, panelWidth, scratch + (long)n * panelWidth);
+                panel = scratch;
+            }
             for (int r = 0; r < rows; r += TileRows)
             {
                 int tileRows = Math.Min(TileRows, rows - r);
-                bool isDirect = FindTarget(first + r, tileRows, out float* target, out long targetStride)
-                    && (HiddenSums != null || column + panelWidth <= size);
-                foreach ((int begin, int end) in runs)
+                float* a = gradients + r * stride;
+                if (FindTarget(first + r, tileRows, out float* target, out long targetStride) && (HiddenSums != null || column + panelWidth <= size))
                 {
-                    float* a = gradients + r * stride + begin;
-                    if (isDirect)
-                    {
-                        MatrixTile<TSimd, TVector>.Multiply(
-                            a, stride, tileRows, panel + (long)begin * panelWidth, panelWidth, end - begin, target + column, targetStride, accumulate: true);
-                        continue;
-                    }
-                    MatrixTile<TSimd, TVector>.Multiply(
-                        a, stride, tileRows, panel + (long)begin * panelWidth, panelWidth, end - begin, edge, Columns, accumulate: false);
-                    for (int i = 0; i < tileRows; i++)
-                        Add(edge + i * Columns, Math.Min(panelWidth, size - column), (float*)GradHidden.Address(HiddenRow(first + r + i)) + column);
+                    MatrixTile<TSimd, TVector>.Multiply(a, stride, tileRows, panel, panelWidth, classes, target + column, targetStride, accumulate: true);
+                    continue;
                 }
+                MatrixTile<TSimd, TVector>.Multiply(a, stride, tileRows, panel, panelWidth, classes, edge, Columns, accumulate: false);
+                for (int i = 0; i < tileRows; i++)
+                    Add(edge + i * Columns, Math.Min(panelWidth, size - column), (float*)GradHidden.Address(HiddenRow(first + r + i)) + column);
             }
         }
     }
 
-    /// <summary>Adds the second product, and the gradient of the bias, of some classes of the block and some positions.</summary>
+    /// <summary>Adds the second product of some classes of the block and some positions.</summary>
     /// <param name="class0">The first class, within the block.</param>
     /// <param name="classes">How many, at most <see cref="UnitClasses"/>.</param>
-    /// <param name="gradients">dx, a row a position, of which the first has place <paramref name="row0"/>.</param>
+    /// <param name="gradients">dx of these classes, a row a position, of which the first has place <paramref name="row0"/>.</param>
     /// <param name="stride">Floats between rows of it.</param>
     /// <param name="row0">The first position, among those at hand.</param>
     /// <param name="rows">How many.</param>
-    /// <param name="kept">Whether each cell of the block of classes takes part; null for all.</param>
-    public readonly void AddClassifier(int class0, int classes, float* gradients, long stride, int row0, int rows, byte* kept)
+    public readonly void AddClassifier(int class0, int classes, float* gradients, long stride, int row0, int rows)
     {
         int width = Width;
         for (int column = 0; GradClassifier.IsPresent && column < width; column += Columns)
         {
             int panelWidth = MatrixTile<TSimd, TVector>.PanelWidth(width, column);
             float* panel = HiddenPanels + (long)column * BlockPositions + (long)row0 * panelWidth;
-            for (int n = class0; n < class0 + classes; n += CellClasses)
+            for (int n = 0; n < classes; n += ClassRows)
             {
-                if (kept != null && kept[n / CellClasses] == 0)
-                    continue;
                 TransposedMatrixTile<TSimd, TVector>.MultiplyAdd(
-                    gradients + n, stride, Math.Min(CellClasses, class0 + classes - n), panel, panelWidth, panelWidth, rows,
-                    ClassSums + (long)n * width + column, width);
+                    gradients + n, stride, Math.Min(ClassRows, classes - n), panel, panelWidth, panelWidth, rows,
+                    ClassSums + (long)(class0 + n) * width + column, width);
             }
         }
+    }
+
+    /// <summary>As <see cref="AddClassifier"/>, for classes that do not lie side by side in the block.</summary>
+    /// <param name="kept">Which classes of the block they are.</param>
+    /// <param name="classes">How many.</param>
+    /// <param name="gradients">dx of these classes, side by side.</param>
+    /// <param name="stride">Floats between rows of it.</param>
+    /// <param name="row0">The first position, among those at hand.</param>
+    /// <param name="rows">How many.</param>
+    public readonly void AddKept(int* kept, int classes, float* gradients, long stride, int row0, int rows)
+    {
+        float* tile = stackalloc float[ClassRows * Columns];
+        int width = Width;
+        for (int column = 0; GradClassifier.IsPresent && column < width; column += Columns)
+        {
+            int panelWidth = MatrixTile<TSimd, TVector>.PanelWidth(width, column);
+            float* panel = HiddenPanels + (long)column * BlockPositions + (long)row0 * panelWidth;
+            for (int n = 0; n < classes; n += ClassRows)
+            {
+                int count = Math.Min(ClassRows, classes - n);
+                new Span<float>(tile, ClassRows * Columns).Clear();
+                TransposedMatrixTile<TSimd, TVector>.MultiplyAdd(gradients + n, stride, count, panel, panelWidth, panelWidth, rows, tile, Columns);
+                for (int i = 0; i < count; i++)
+                    Add(tile + i * Columns, panelWidth, ClassSums + (long)kept[n + i] * width + column);
+            }
+        }
+    }
+
+    /// <summary>Adds the gradient of the bias of some classes of the block: whole vectors of dx are read.</summary>
+    public readonly void AddBias(int class0, int classes, float* gradients, long stride, int rows)
+    {
         for (int r = 0; GradBias.IsPresent && r < rows; r++)
         {
-            for (int n = class0; n < class0 + classes; n += TSimd.Width)
-                TSimd.Store(TSimd.Add(TSimd.Load(BiasSums + n), TSimd.Load(gradients + r * stride + n)), BiasSums + n);
+            for (int n = 0; n < classes; n += TSimd.Width)
+                TSimd.Store(TSimd.Add(TSimd.Load(BiasSums + class0 + n), TSimd.Load(gradients + r * stride + n)), BiasSums + class0 + n);
         }
     }
 
@@ -217,10 +247,14 @@ internal unsafe struct GradientProducts<TSimd, TVector>
         for (int column = 0; column < width; column += Columns)
         {
             int panelWidth = MatrixTile<TSimd, TVector>.PanelWidth(width, column);
-            float* target = panels + (long)column * panelRows + (long)place * panelWidth;
-            for (int c = 0; c < panelWidth; c += TSimd.Width)
-                TSimd.Store(TSimd.Load(row + column + c), target + c);
+            Copy(row + column, panelWidth, panels + (long)column * panelRows + (long)place * panelWidth);
         }
+    }
+
+    private static void Copy(float* row, int width, float* target)
+    {
+        for (int c = 0; c < width; c += TSimd.Width)
+            TSimd.Store(TSimd.Load(row + c), target + c);
     }
 
     private static void Add(float* row, int count, float* target)

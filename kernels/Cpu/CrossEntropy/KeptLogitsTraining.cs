@@ -316,7 +316,6 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
         // Claims blocks of positions first, then units of classes.
         private void MultiplyClaims(int classes, int blocks)
         {
-            Span<(int Begin, int End)> all = [(0, classes)];
             int units = (classes + UnitClasses - 1) / UnitClasses;
             for (int claim = Claim(); claim < blocks + units; claim = Claim())
             {
@@ -327,7 +326,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                 }
                 else if (Products.GradHidden.IsPresent && RowsOf(claim, blocks) is var (first, last) && first < last)
                 {
-                    Products.AddHidden(First + first, last - first, LogitsOf(first) + Class0, Plan.LogitStride, all);
+                    Products.AddHidden(First + first, last - first, LogitsOf(first) + Class0, Plan.LogitStride, classes);
                 }
             }
         }
@@ -343,7 +342,9 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             for (int block = 0; block < blocks; block++)
             {
                 (int first, int last) = RowsOf(block, blocks);
-                Products.AddClassifier(class0, classes, LogitsOf(first) + Class0, Plan.LogitStride, first, last - first, null);
+                float* dx = LogitsOf(first) + Class0 + class0;
+                Products.AddClassifier(class0, classes, dx, Plan.LogitStride, first, last - first);
+                Products.AddBias(class0, classes, dx, Plan.LogitStride, last - first);
             }
             if (First + Rows >= Counted || !Plan.KeepsClassSums)
                 Products.WriteClassifier(Class0, class0, classes);

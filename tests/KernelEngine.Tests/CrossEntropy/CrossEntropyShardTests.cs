@@ -1,5 +1,5 @@
-using static KernelEngine.Tests.CrossEntropy.CrossEntropyData;
 using static KernelEngine.CrossEntropyProblem;
+using static KernelEngine.Tests.CrossEntropy.CrossEntropyData;
 
 namespace KernelEngine.Tests.CrossEntropy;
 

@@ -12,7 +12,7 @@ internal sealed class RandomCrossEntropy(int seed) : RandomDraw(seed)
     public static IReadOnlyList<string> Operations { get; } =
     [
         "cross-entropy-forward", "cross-entropy-backward", "cross-entropy-forward", "cross-entropy-backward", "cross-entropy-forward",
-        "cross-entropy-backward", "cross-entropy-merge",
+        "cross-entropy-backward", "cross-entropy-merge", "cross-entropy-training", "cross-entropy-training",
     ];
 
     /// <summary>The text form of a problem without error.</summary>
@@ -20,6 +20,7 @@ internal sealed class RandomCrossEntropy(int seed) : RandomDraw(seed)
     {
         "cross-entropy-forward" => Valid(Classify),
         "cross-entropy-backward" => Valid(Differentiate),
+        "cross-entropy-training" => Valid(() => new CrossEntropyTrainingProblem(Classify(), Pick(0, 1, 4))),
         "cross-entropy-merge" => Valid(() => new CrossEntropyMergeProblem(Lose(), From(1, 9))),
         _ => throw new ArgumentOutOfRangeException(nameof(operation)),
     };

@@ -44,6 +44,7 @@ public sealed class CrossEntropyMemoryTests
         from threads in (int[])[1, 2, 16]
         select ($"n={rows} v={classes} d={hiddenSize}", threads);
 
-    private static IEnumerable<CpuKernel<TProblem>> SimdKernels<TProblem>(Operation<TProblem> operation) where TProblem : struct, IProblem<TProblem> =>
+    private static IEnumerable<CpuKernel<TProblem>> SimdKernels<TProblem>(Operation<TProblem> operation)
+        where TProblem : struct, IProblem<TProblem> =>
         operation.Kernels.OfType<CpuKernel<TProblem>>().Where(kernel => kernel != operation.Reference && kernel.WhyUnavailable is null);
 }

@@ -77,9 +77,11 @@ public sealed class CrossEntropyProcessTests
 
         public Tensor BestClass { get; } = Tensor.Allocate(device, DataType.Int32, problem.Forward.Loss.Positions);
 
-        public Tensor GradHidden { get; } = Tensor.Allocate(device, DataType.Float32, problem.Forward.Loss.Rows, problem.Forward.HiddenSize);
+        public Tensor GradHidden { get; } =
+            Tensor.Allocate(device, DataType.Float32, problem.Forward.Loss.Rows, problem.Forward.HiddenSize);
 
-        public Tensor GradClassifier { get; } = Tensor.Allocate(device, DataType.Float32, problem.Forward.VocabSize, problem.Forward.HiddenSize);
+        public Tensor GradClassifier { get; } =
+            Tensor.Allocate(device, DataType.Float32, problem.Forward.VocabSize, problem.Forward.HiddenSize);
 
         public Tensor GradBias { get; } = Tensor.Allocate(device, DataType.Float32, problem.Forward.VocabSize);
 

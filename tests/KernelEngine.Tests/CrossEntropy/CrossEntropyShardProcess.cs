@@ -16,7 +16,8 @@ internal static class CrossEntropyShardProcess
     /// <summary>Starts a rank as a child process.</summary>
     public static Process Start(string folder, string problem, int rank, int ranks)
     {
-        var start = new ProcessStartInfo(Environment.ProcessPath is { } path && Path.GetFileNameWithoutExtension(path) == "dotnet" ? path : "dotnet")
+        string? path = Environment.ProcessPath;
+        var start = new ProcessStartInfo(Path.GetFileNameWithoutExtension(path) == "dotnet" ? path! : "dotnet")
         {
             ArgumentList = { typeof(Program).Assembly.Location, Name, folder, problem, Text(rank), Text(ranks) },
             RedirectStandardError = true,

@@ -29,11 +29,13 @@ public sealed class CrossEntropyTrainingPropertyTests(CrossEntropyTarget<CrossEn
         CrossEntropyBackwardProblem backward = problem.Backward;
         RunForward(backward, inputs);
         Operation<CrossEntropyBackwardProblem> operation = KernelEngine.CrossEntropy.BackwardOperation;
-        double[]?[] expected = new CrossEntropyTarget<CrossEntropyBackwardProblem>(operation, operation.Reference, "reference").Run(backward, inputs);
+        var reference = new CrossEntropyTarget<CrossEntropyBackwardProblem>(operation, operation.Reference, "reference");
+        double[]?[] expected = reference.Run(backward, inputs);
         for (int i = 0; i < 3; i++)
         {
             double[]? gradient = expected[CrossEntropyBackwardProblem.GradHidden + i];
-            Assert.That(outputs[CrossEntropyTrainingProblem.GradHidden + i], Is.EqualTo(gradient).Within(Rounding * Largest(gradient ?? [])), $"gradient {i}");
+            double[]? actual = outputs[CrossEntropyTrainingProblem.GradHidden + i];
+            Assert.That(actual, Is.EqualTo(gradient).Within(Rounding * Largest(gradient ?? [])), $"gradient {i}");
         }
     }
 

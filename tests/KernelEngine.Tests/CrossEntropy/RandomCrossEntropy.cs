@@ -56,7 +56,8 @@ internal sealed class RandomCrossEntropy(int seed) : RandomDraw(seed)
     private CrossEntropyLoss Lose()
     {
         int length = Pick(From(0, 5), From(1, 40), From(1, 40), From(60, 140), From(190, 270)), sequences = Chance(30) ? From(1, 5) : 0;
-        return new CrossEntropyLoss(length * Math.Max(1, sequences), Pick(From(1, 5), From(1, 70), From(1, 70), From(100, 140), From(250, 270), From(500, 530)))
+        int classes = Pick(From(1, 5), From(1, 70), From(1, 70), From(100, 140), From(250, 270), From(500, 530));
+        return new CrossEntropyLoss(length * Math.Max(1, sequences), classes)
         {
             SequenceLength = sequences == 0 ? 0 : length,
             Shift = Chance(25) ? From(1, 3) : 0,
@@ -65,7 +66,7 @@ internal sealed class RandomCrossEntropy(int seed) : RandomDraw(seed)
             ZLoss = Chance(25) ? 0.1f * Uniform() : 0,
             HasClassWeights = Chance(20),
             HasTokenWeights = Chance(20),
-            Reduction = Pick(CrossEntropyReduction.Mean, CrossEntropyReduction.Sum, CrossEntropyReduction.None, CrossEntropyReduction.Divisor),
+            Reduction = (CrossEntropyReduction)From(0, 3),
             IsEmptyNaN = Chance(10),
         };
     }

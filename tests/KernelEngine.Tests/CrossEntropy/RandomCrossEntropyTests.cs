@@ -5,7 +5,7 @@ public sealed class RandomCrossEntropyTests()
 {
     [Test]
     public void EveryOptionIsDrawn() => CheckDraws(
-        "cross-entropy-backward", "bias", "biastype=", "softcap=", "temperature=", "shard=", "first=", "seq=", "shift=", "ignore=", "smoothing=", "zloss=",
-        "classweights", "tokenweights", "sum", "none", "divisor", "nanempty", "gradlse", "gradentropy", "filter=", "fullhidden", "fullclassifier", "order",
-        "bf16", "f16");
+        "cross-entropy-backward", "bias", "biastype=", "softcap=", "temperature=", "shard=", "first=", "seq=", "shift=", "ignore=",
+        "smoothing=", "zloss=", "classweights", "tokenweights", "sum", "none", "divisor", "nanempty", "gradlse", "gradentropy", "filter=",
+        "fullhidden", "fullclassifier", "order", "bf16", "f16");
 }

@@ -9,8 +9,9 @@ namespace KernelEngine;
 /// dx_v ← dx_v · (1 − (a_v / softCap)²) / temperature
 /// gradHidden = Σ_v dx_v · classifier_v      gradClassifier_v = Σ dx_v · hidden      gradBias_v = Σ dx_v
 /// </code>
-/// Sums are float32, whatever the storage. With a filter ε, entries with |dx / k| below ε in a whole tile may be left out of the
-/// gradients of hidden rows and classifier (never of the bias); without one the gradients are exact. Of a shard, the gradient of
+/// Sums are float32, whatever the storage. With a filter ε, a tile in which every |dx|, before cap and temperature, is below
+/// ε · k · (1 − α) · w_y of its position (|p − [v = y]| below ε, where there is neither smoothing nor z) may be left out of the
+/// gradients of hidden rows and classifier, never of the bias; without one the gradients are exact. Of a shard, the gradient of
 /// hidden rows is one addend and always f32.
 /// Text form: that of the problem, and <c>gradlse gradentropy filter=0.0002 fullhidden fullclassifier order</c>.
 /// </summary>

@@ -24,7 +24,7 @@ public readonly record struct CrossEntropyProblem(CrossEntropyLoss Loss, int Hid
     /// <summary>Index of the classifier, [shardSize, hiddenSize]: a row a class.</summary>
     public const int Classifier = 1;
 
-    /// <summary>Index of the bias, [shardSize]; −∞ takes a class out.</summary>
+    /// <summary>Index of the bias, [shardSize]; −∞ takes a class out where no soft cap makes a finite logit of it.</summary>
     public const int Bias = 2;
 
     /// <summary>Index of the labels, i32 [rows].</summary>

@@ -9,7 +9,7 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 /// kernel adds both with atomics; here threads work on one block together in turns: they claim blocks of positions for the logits and
 /// gradHidden, then classes for gradClassifier, so that each sum is one thread's, in a fixed order. The same bits on each run with
 /// the same number of threads.
-/// With a filter, the classes for which, in a block of up to 192 positions, every |dx| is below ε times its label's factor take no part
+/// With a filter, the classes for which, in a block of up to 96 positions, every |dx| is below ε times its label's factor take no part
 /// in the block's products: the others are gathered, so that what is left out need not lie together. The sums of the bias take all.
 /// Workspace for all threads: 3 · hiddenSize · classes of a block, positions of a range · (hiddenSize + classes of a block), 192 ·
 /// hiddenSize floats a thread (together less than 8 MiB a thread), 24 bytes a position, 4 a class with an order, and gradHidden in float32 where it is narrow.
@@ -21,6 +21,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
 {
     private const int BlockRows = LogitTile<TSimd, TVector>.BlockRows;
     private const int UnitClasses = GradientProducts<TSimd, TVector>.UnitClasses;
+    private const int FilteredRows = 96; // of a block where a filter leaves out classes: finer blocks leave out more
     private const int ClassStep = 192; // whole panels and whole units
     private const int MaxBlockClasses = 384;
     private const long ClassFloats = 1_200_000; // a thread, for three of a block's classes
@@ -124,7 +125,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             Weights = Take(ref at, BlockClasses * sizeof(float));
             Gradients = Take(ref at, (long)BlockPositions * GradientStride * sizeof(float));
             Compact = Take(ref at, hasFilter ? (long)BlockPositions * GradientStride * sizeof(float) : 0);
-            Kept = Take(ref at, hasFilter ? (long)Blocks(BlockPositions, threads) * (BlockClasses + 1) * sizeof(int) : 0);
+            Kept = Take(ref at, hasFilter ? (long)new PositionBlocks(BlockPositions, FilteredRows, threads).Count * (BlockClasses + 1) * sizeof(int) : 0);
             Places = Take(ref at, backward.HasOrder ? sizeof(int) * (long)problem.VocabSize : 0);
             HiddenSums = Take(ref at, HasHiddenSums ? (long)positions * width * sizeof(float) : 0);
             ThreadBegin = at;
@@ -134,9 +135,6 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             Gather = Take(ref at, hasFilter ? GradientProducts<TSimd, TVector>.GatherFloats(BlockClasses) * (long)sizeof(float) : 0);
             ThreadBytes = at;
         }
-
-        // Blocks of positions that a range is cut into: the same number for each thread.
-        public static int Blocks(int rows, int threads) => (int)(((long)rows + (long)BlockRows * threads - 1) / ((long)BlockRows * threads)) * threads;
 
         private static long Take(ref long at, long bytes)
         {
@@ -190,7 +188,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
         public void Execute(int worker, int workers)
         {
             byte* own = Workspace + Plan.ThreadBegin + worker * Plan.ThreadBytes;
-            int blocks = Plan.Blocks(Rows, workers);
+            var blocks = new PositionBlocks(Rows, HasFilter ? FilteredRows : BlockRows, workers);
             switch (_phase)
             {
                 case Phase.Clear:
@@ -201,8 +199,8 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                         PackClasses(n, Math.Min(Columns, Classes - n), (float*)(own + Plan.Scratch));
                     break;
                 case Phase.Positions:
-                    for (int block = Claim(); block < blocks; block = Claim())
-                        RunPositions(block, blocks, own);
+                    for (int block = Claim(); block < blocks.Count; block = Claim())
+                        RunPositions(block, blocks[block], own);
                     break;
                 case Phase.Classes:
                     for (int class0 = Claim() * UnitClasses; class0 < Classes; class0 = Claim() * UnitClasses)
@@ -215,14 +213,6 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
         }
 
         private int Claim() => Interlocked.Increment(ref _claimed) - 1;
-
-        // Rows of the range that a block takes: whole tiles.
-        private readonly (int First, int Last) RowsOf(int block, int blocks)
-        {
-            const int TileRows = MatrixTile<TSimd, TVector>.Rows;
-            long tiles = ((long)Rows + TileRows - 1) / TileRows;
-            return ((int)Math.Min(tiles * block / blocks * TileRows, Rows), (int)Math.Min(tiles * (block + 1) / blocks * TileRows, Rows));
-        }
 
         private readonly float* Compact => (float*)(Workspace + Plan.Compact);
 
@@ -244,9 +234,9 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                 weights[n] = 0f;
         }
 
-        private readonly void RunPositions(int block, int blocks, byte* own)
+        private readonly void RunPositions(int block, (int First, int Last) range, byte* own)
         {
-            (int first, int last) = RowsOf(block, blocks);
+            (int first, int last) = range;
             int rows = last - first, hiddenSize = Problem.Forward.HiddenSize;
             if (rows == 0)
                 return;
@@ -280,13 +270,13 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                 Products.AddHidden(First + first, rows, dx, Plan.GradientStride, Classes);
         }
 
-        private readonly void RunClasses(int class0, int classes, int blocks)
+        private readonly void RunClasses(int class0, int classes, PositionBlocks blocks)
         {
             if (First == 0)
                 Products.ClearClassifier(class0, classes);
-            for (int block = 0; block < blocks; block++)
+            for (int block = 0; block < blocks.Count; block++)
             {
-                (int first, int last) = RowsOf(block, blocks);
+                (int first, int last) = blocks[block];
                 if (first == last)
                     continue; // nothing was kept or left out there
                 float* dx = Gradients + (long)first * Plan.GradientStride + class0;

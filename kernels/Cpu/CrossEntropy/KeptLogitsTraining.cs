@@ -250,7 +250,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                         Products.PackClasses(Class0, n, Math.Min(Columns, classes - n), (float*)(own + Plan.Scratch));
                     break;
                 case Phase.Products:
-                    MultiplyClaims(classes, Blocks(workers));
+                    MultiplyClaims(classes, new PositionBlocks(Rows, BlockRows, workers));
                     break;
                 default:
                     Products.WriteHidden(Counted, worker, workers);
@@ -260,16 +260,6 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
         }
 
         private int Claim() => Interlocked.Increment(ref _claimed) - 1;
-
-        private readonly int Blocks(int workers) => (int)(((long)Rows + (long)BlockRows * workers - 1) / ((long)BlockRows * workers)) * workers;
-
-        // Rows of the range that a block takes: whole tiles.
-        private readonly (int First, int Last) RowsOf(int block, int blocks)
-        {
-            const int TileRows = MatrixTile<TSimd, TVector>.Rows;
-            long tiles = ((long)Rows + TileRows - 1) / TileRows;
-            return ((int)Math.Min(tiles * block / blocks * TileRows, Rows), (int)Math.Min(tiles * (block + 1) / blocks * TileRows, Rows));
-        }
 
         private readonly void LoadHidden(int row, int count)
         {
@@ -314,24 +304,24 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
         }
 
         // Claims blocks of positions first, then units of classes.
-        private void MultiplyClaims(int classes, int blocks)
+        private void MultiplyClaims(int classes, PositionBlocks blocks)
         {
             int units = (classes + UnitClasses - 1) / UnitClasses;
-            for (int claim = Claim(); claim < blocks + units; claim = Claim())
+            for (int claim = Claim(); claim < blocks.Count + units; claim = Claim())
             {
-                if (claim >= blocks)
+                if (claim >= blocks.Count)
                 {
-                    int class0 = (claim - blocks) * UnitClasses;
+                    int class0 = (claim - blocks.Count) * UnitClasses;
                     AddClassifier(class0, Math.Min(UnitClasses, classes - class0), blocks);
                 }
-                else if (Products.GradHidden.IsPresent && RowsOf(claim, blocks) is var (first, last) && first < last)
+                else if (Products.GradHidden.IsPresent && blocks[claim] is var (first, last) && first < last)
                 {
                     Products.AddHidden(First + first, last - first, LogitsOf(first) + Class0, Plan.LogitStride, classes);
                 }
             }
         }
 
-        private readonly void AddClassifier(int class0, int classes, int blocks)
+        private readonly void AddClassifier(int class0, int classes, PositionBlocks blocks)
         {
             if (!Products.GradClassifier.IsPresent && !Products.GradBias.IsPresent)
                 return;
@@ -339,9 +329,9 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                 Products.ClearClassifier(class0, classes);
             else if (!Plan.KeepsClassSums)
                 Products.ReadClassifier(Class0, class0, classes);
-            for (int block = 0; block < blocks; block++)
+            for (int block = 0; block < blocks.Count; block++)
             {
-                (int first, int last) = RowsOf(block, blocks);
+                (int first, int last) = blocks[block];
                 float* dx = LogitsOf(first) + Class0 + class0;
                 Products.AddClassifier(class0, classes, dx, Plan.LogitStride, first, last - first);
                 Products.AddBias(class0, classes, dx, Plan.LogitStride, last - first);

@@ -4,7 +4,7 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 
 /// <summary>
 /// The loss of a linear classifier without its logits (Wijmans et al. 2024, arXiv:2411.09009, algorithm 2): for one block of classes
-/// after another and, within it, one block of 192 positions after another, logits a = (hidden · classifierᵀ + bias) / temperature, capped,
+/// after another and, within it, one block of up to 192 positions after another, logits a = (hidden · classifierᵀ + bias) / temperature, capped,
 /// go into a tile in the second-level cache, and from there into the state of each position:
 /// <code>
 /// m' = max(m, max a)      s = s · e^(m − m') + Σ e^(a − m')      and where wanted Σ w · a, Σ e^(a − m') · (a − m'), argmax, a_label
@@ -19,7 +19,6 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    private const int BlockRows = LogitTile<TSimd, TVector>.BlockRows;
     private const int MaxBlockClasses = 512;
     private const int MaxPanelFloats = 1 << 20;
 
@@ -67,7 +66,7 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
     // Where buffers lie in the workspace, in bytes: what threads share, then each thread's own.
     private readonly struct Plan
     {
-        public readonly int BlockClasses, Parts, LogitStride;
+        public readonly int BlockClasses, BlockRows, Parts, LogitStride;
         public readonly long States, ThreadBegin, ThreadBytes, Hidden, Logits, Bias, Weights, Sums, Scratch;
 
         public Plan(in CrossEntropyProblem problem, int threads)
@@ -75,6 +74,7 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
             long panels = ((long)problem.VocabSize + Columns - 1) / Columns;
             Parts = panels >= 2 * threads ? threads : 1;
             BlockClasses = (int)Math.Clamp(MaxPanelFloats / Math.Max(1, problem.HiddenSize) / Columns, 1, Math.Min(MaxBlockClasses / Columns, Math.Max(1, panels))) * Columns;
+            BlockRows = LogitTile<TSimd, TVector>.RowsFor(problem.HiddenSize);
             LogitStride = BlockClasses + 16; // rows do not share cache sets
             States = Aligned(sizeof(int) * (long)problem.Loss.Positions);
             ThreadBegin = Aligned(checked(States + (long)Parts * problem.Loss.Positions * sizeof(CrossEntropyState<float>)));
@@ -147,9 +147,9 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
                 weights[n] = n < count ? Call.ClassWeight(class0 + n) : 0f;
             if (MeanLogit.IsPresent)
                 new Span<float>(sums, padded).Clear();
-            for (int i0 = first; i0 < last; i0 += BlockRows)
+            for (int i0 = first; i0 < last; i0 += Plan.BlockRows)
             {
-                int rows = Math.Min(BlockRows, last - i0);
+                int rows = Math.Min(Plan.BlockRows, last - i0);
                 LogitTile<TSimd, TVector>.LoadHidden(Call, Positions + i0, rows, hidden);
                 LogitTile<TSimd, TVector>.Multiply(hidden, rows, Call.Problem.HiddenSize, panels, count, logits, Plan.LogitStride);
                 for (int r = 0; r < rows; r++)

@@ -19,7 +19,6 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    private const int BlockRows = LogitTile<TSimd, TVector>.BlockRows;
     private const int UnitClasses = GradientProducts<TSimd, TVector>.UnitClasses;
     private const int FilteredRows = 96; // of a block where a filter leaves out classes: finer blocks leave out more
     private const int ClassStep = 192; // whole panels and whole units
@@ -98,7 +97,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
     // Where buffers lie in the workspace, in bytes: what threads share, then each thread's own.
     private readonly struct Plan
     {
-        public readonly int BlockClasses, BlockPositions, GradientStride;
+        public readonly int BlockClasses, BlockRows, BlockPositions, GradientStride;
         public readonly bool HasHiddenSums;
         public readonly long RowGradients, TransposedPanels, ClassPanels, HiddenPanels, ClassSums, BiasSums, Bias, Weights, Gradients, Compact, Kept, Places, HiddenSums, ThreadBegin;
         public readonly long Scratch, Largest, Gather, ThreadBytes;
@@ -109,9 +108,11 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             int width = LogitTile<TSimd, TVector>.Padded(problem.HiddenSize), positions = problem.Loss.Positions;
             long classSteps = Math.Min(MaxBlockClasses, threads * ClassFloats / (3L * Math.Max(1, width))) / ClassStep;
             BlockClasses = (int)Math.Clamp(classSteps, 1, Math.Max(1, ((long)problem.VocabSize + ClassStep - 1) / ClassStep)) * ClassStep;
+            bool hasFilter = backward.FilterEpsilon > 0;
+            BlockRows = LogitTile<TSimd, TVector>.RowsFor(problem.HiddenSize);
+            BlockRows = hasFilter ? Math.Min(BlockRows, FilteredRows) : BlockRows;
             GradientStride = BlockClasses + 16; // rows do not share cache sets
             BlockPositions = (int)Math.Clamp(threads * PositionFloats / (width + GradientStride) / BlockRows * BlockRows, BlockRows, Math.Max(BlockRows, positions));
-            bool hasFilter = backward.FilterEpsilon > 0;
             HasHiddenSums = backward.GetOperand(CrossEntropyBackwardProblem.GradHidden).Type != DataType.Float32;
             long at = 0;
             _ = Take(ref at, sizeof(int) * (long)positions);
@@ -125,7 +126,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             Weights = Take(ref at, BlockClasses * sizeof(float));
             Gradients = Take(ref at, (long)BlockPositions * GradientStride * sizeof(float));
             Compact = Take(ref at, hasFilter ? (long)BlockPositions * GradientStride * sizeof(float) : 0);
-            Kept = Take(ref at, hasFilter ? (long)new PositionBlocks(BlockPositions, FilteredRows, threads).Count * (BlockClasses + 1) * sizeof(int) : 0);
+            Kept = Take(ref at, hasFilter ? (long)new PositionBlocks(BlockPositions, BlockRows, threads).Count * (BlockClasses + 1) * sizeof(int) : 0);
             Places = Take(ref at, backward.HasOrder ? sizeof(int) * (long)problem.VocabSize : 0);
             HiddenSums = Take(ref at, HasHiddenSums ? (long)positions * width * sizeof(float) : 0);
             ThreadBegin = at;
@@ -188,7 +189,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
         public void Execute(int worker, int workers)
         {
             byte* own = Workspace + Plan.ThreadBegin + worker * Plan.ThreadBytes;
-            var blocks = new PositionBlocks(Rows, HasFilter ? FilteredRows : BlockRows, workers);
+            var blocks = new PositionBlocks(Rows, Plan.BlockRows, workers);
             switch (_phase)
             {
                 case Phase.Clear:

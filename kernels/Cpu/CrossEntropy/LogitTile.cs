@@ -12,9 +12,11 @@ internal static unsafe class LogitTile<TSimd, TVector>
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    /// <summary>Positions of a block.</summary>
+    /// <summary>Positions of a block at the most.</summary>
     public const int BlockRows = 192;
 
+    private const int FewestRows = 48;
+    private const int MaxHiddenFloats = 3 << 18; // 3 MiB
     private const int BlockDepth = 512;
     private const int PaddedDepth = BlockDepth + 16; // rows a whole number of pages apart would share a few cache sets
 
@@ -26,6 +28,13 @@ internal static unsafe class LogitTile<TSimd, TVector>
 
     /// <summary>Floats from one widened hidden row to the next: an odd number of cache lines.</summary>
     public static int HiddenStride(int hiddenSize) => ((hiddenSize + 15) / 16 | 1) * 16;
+
+    /// <summary>Positions of a block whose widened hidden rows take no more than 3 MiB: whole tiles.</summary>
+    public static int RowsFor(int hiddenSize)
+    {
+        const int TileRows = MatrixTile<TSimd, TVector>.Rows;
+        return Math.Clamp(MaxHiddenFloats / HiddenStride(hiddenSize) / TileRows * TileRows, FewestRows, BlockRows);
+    }
 
     /// <summary>The whole vectors that hold <paramref name="count"/> floats.</summary>
     public static int Padded(int count) => (count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;

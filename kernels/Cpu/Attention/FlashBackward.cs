@@ -535,7 +535,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
             if (shape[3] == 1)
                 *target += Sum(gradScores, block.Keys);
             else
-                Add(gradScores, block.Keys, target + block.Key0);
+                Rows<TSimd, TVector>.Add(gradScores, block.Keys, target + block.Key0);
         }
 
         private readonly void WriteQueries(in AttentionSequence sequence, int head, int groupHead, int block, float* workspace)
@@ -595,7 +595,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
                 for (int other = 1; other < workers; other++)
                 {
                     for (long j = 0; j < shape[3]; j += BlockN)
-                        Add(sums + other * Plan.Floats + j, (int)Math.Min(BlockN, shape[3] - j), sums + j);
+                        Rows<TSimd, TVector>.Add(sums + other * Plan.Floats + j, (int)Math.Min(BlockN, shape[3] - j), sums + j);
                 }
                 Rows<TSimd, TVector>.Narrow(
                     sums, shape[3], GradBias.Address(row / shape[2] / shape[1], row / shape[2] % shape[1], row % shape[2]), GradBias.Type);
@@ -755,14 +755,5 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
     {
         for (long c = 0; c < count; c += TSimd.Width)
             TSimd.Store(TSimd.Add(TSimd.Load(target + c), TSimd.Load(rows + c)), target + c);
-    }
-
-    private static void Add(float* row, int count, float* target)
-    {
-        int c = 0;
-        for (; c <= count - TSimd.Width; c += TSimd.Width)
-            TSimd.Store(TSimd.Add(TSimd.Load(target + c), TSimd.Load(row + c)), target + c);
-        for (; c < count; c++)
-            target[c] += row[c];
     }
 }

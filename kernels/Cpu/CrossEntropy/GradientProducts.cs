@@ -120,7 +120,7 @@ internal unsafe struct GradientProducts<TSimd, TVector>
                 }
                 MatrixTile<TSimd, TVector>.Multiply(a, stride, tileRows, panel, panelWidth, classes, edge, Columns, accumulate: false);
                 for (int i = 0; i < tileRows; i++)
-                    Add(edge + i * Columns, Math.Min(panelWidth, size - column), (float*)GradHidden.Address(HiddenRow(first + r + i)) + column);
+                    Rows<TSimd, TVector>.Add(edge + i * Columns, Math.Min(panelWidth, size - column), (float*)GradHidden.Address(HiddenRow(first + r + i)) + column);
             }
         }
     }
@@ -169,7 +169,7 @@ internal unsafe struct GradientProducts<TSimd, TVector>
                 new Span<float>(tile, ClassRows * Columns).Clear();
                 TransposedMatrixTile<TSimd, TVector>.MultiplyAdd(gradients + n, stride, count, panel, panelWidth, panelWidth, rows, tile, Columns);
                 for (int i = 0; i < count; i++)
-                    Add(tile + i * Columns, panelWidth, ClassSums + (long)kept[n + i] * width + column);
+                    Rows<TSimd, TVector>.Add(tile + i * Columns, panelWidth, ClassSums + (long)kept[n + i] * width + column);
             }
         }
     }
@@ -255,14 +255,5 @@ internal unsafe struct GradientProducts<TSimd, TVector>
     {
         for (int c = 0; c < width; c += TSimd.Width)
             TSimd.Store(TSimd.Load(row + c), target + c);
-    }
-
-    private static void Add(float* row, int count, float* target)
-    {
-        int c = 0;
-        for (; c <= count - TSimd.Width; c += TSimd.Width)
-            TSimd.Store(TSimd.Add(TSimd.Load(target + c), TSimd.Load(row + c)), target + c);
-        for (; c < count; c++)
-            target[c] += row[c];
     }
 }

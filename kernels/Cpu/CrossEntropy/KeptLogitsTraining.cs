@@ -63,7 +63,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             MeanLogit = operands[CrossEntropyProblem.MeanLogit],
             WantsProduct = operands[CrossEntropyProblem.Entropy].IsPresent,
             WantsBest = operands[CrossEntropyProblem.BestClass].IsPresent || operands[CrossEntropyProblem.Accuracy].IsPresent,
-            Divisors = new CrossEntropyGradients<double>(problem.Backward, operands[..CrossEntropyProblem.InputCount]),
+            RowGradients = new CrossEntropyGradients<double>(problem.Backward, operands[..CrossEntropyProblem.InputCount]),
         };
         body.ReadInputs();
         body.RunPhase(Phase.Clear, workers);
@@ -164,7 +164,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
         public Plan Plan;
         public byte* Workspace;
         public GradientProducts<TSimd, TVector> Products;
-        public CrossEntropyGradients<double> Divisors;
+        public CrossEntropyGradients<double> RowGradients;
         public RawView MeanLogit;
         public bool WantsProduct, WantsBest;
         public int Counted; // positions that count
@@ -299,7 +299,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                     ref state, LogitsOf(row) + class0, Math.Min(BlockClasses, Problem.VocabSize - class0), class0, label - class0,
                     hasWeights ? Weights + class0 : null, WantsProduct, WantsBest);
             }
-            CrossEntropyRowGradient<float> gradient = Divisors.Of(position, state.ToDouble().Lse).ToSingle();
+            CrossEntropyRowGradient<float> gradient = RowGradients.Of(position, state.ToDouble().Lse).ToSingle();
             LogitGradient<TSimd, TVector>.Differentiate(Problem, gradient, LogitsOf(row), Problem.VocabSize, label, Weights);
         }
 

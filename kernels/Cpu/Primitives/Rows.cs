@@ -64,6 +64,16 @@ internal static unsafe class Rows<TSimd, TVector>
         }
     }
 
+    /// <summary>target += row; nothing past <paramref name="count"/> is touched.</summary>
+    public static void Add(float* row, int count, float* target)
+    {
+        int c = 0;
+        for (; c <= count - TSimd.Width; c += TSimd.Width)
+            TSimd.Store(TSimd.Add(TSimd.Load(target + c), TSimd.Load(row + c)), target + c);
+        for (; c < count; c++)
+            target[c] += row[c];
+    }
+
     /// <summary>
     /// Transposes float32 rows into a panel: <c>panel[k, n] = rows[n, k]</c> for n below <paramref name="rows"/>, zero up to
     /// <paramref name="width"/> (a multiple of 4).

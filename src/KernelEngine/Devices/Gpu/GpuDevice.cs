@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
 
 namespace KernelEngine;
 
@@ -15,6 +16,7 @@ public sealed class GpuDevice : Device
     private readonly Accelerator _accelerator;
     private readonly Lock _gate = new();
     private readonly Dictionary<GpuEntry, Delegate> _loaded = [];
+    private readonly Dictionary<CudaEntry, CudaModule> _modules = [];
     private readonly GpuWorkspacePool _workspaces;
     private string? _compilerFailure;
 
@@ -118,6 +120,22 @@ public sealed class GpuDevice : Device
         }
     }
 
+    /// <summary>Queues one launch of code with NVIDIA's own instructions; none for 0 groups. Compiles it at its first launch.</summary>
+    internal void Launch<TParameters>(CudaEntry<TParameters> entry, long groups, in TParameters parameters) where TParameters : unmanaged
+    {
+        if (groups == 0)
+            return;
+        if (groups > int.MaxValue)
+            throw new NotSupportedException($"{entry} would need {groups} groups; a launch has at most {int.MaxValue}.");
+        lock (_gate)
+        {
+            using var binding = _accelerator.BindScoped();
+            if (!_modules.TryGetValue(entry, out CudaModule? module))
+                _modules.Add(entry, module = CudaModule.Load(PtxCompiler.Compile(entry)));
+            module.Launch((int)groups, parameters, (CudaStream)_accelerator.DefaultStream);
+        }
+    }
+
     private protected override void Launch<TProblem>(Kernel<TProblem> kernel, in TProblem problem, ReadOnlySpan<TensorView> operands)
     {
         var gpuKernel = (GpuKernel<TProblem>)kernel;
@@ -141,6 +159,12 @@ public sealed class GpuDevice : Device
         {
             _workspaces.Dispose();
             _loaded.Clear();
+            using (_accelerator.BindScoped())
+            {
+                foreach (CudaModule module in _modules.Values)
+                    module.Dispose();
+            }
+            _modules.Clear();
             _accelerator.Dispose(); // takes the memory of tensors that are still alive with it
             _context.Dispose();
             AllocatedBytes = 0;

@@ -184,7 +184,7 @@ public sealed class GpuDevice : Device
                 $"{entry} needs {entry.SharedBytes} bytes of shared memory; {Description} has {_accelerator.MaxSharedMemoryPerGroup}.");
         }
         if (_compilerFailure is not null)
-            throw new InvalidOperationException($"Device '{Name}' must be opened anew because a compilation failed: {_compilerFailure}");
+            throw new KernelCompilationException($"Device '{Name}' must be opened anew because a compilation failed: {_compilerFailure}");
         try
         {
             using var binding = _accelerator.BindScoped();
@@ -197,7 +197,7 @@ public sealed class GpuDevice : Device
             while (cause.InnerException is not null)
                 cause = cause.InnerException;
             _compilerFailure = $"{entry} on {Description}: {cause.Message}";
-            throw new InvalidOperationException($"Could not compile {_compilerFailure}", e);
+            throw new KernelCompilationException($"Could not compile {_compilerFailure}", e);
         }
     }
 

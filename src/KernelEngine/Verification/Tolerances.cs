@@ -14,4 +14,19 @@ public static class Tolerances
         DataType.BFloat16 => 8e-4,
         _ => 0,
     };
+
+    /// <summary>
+    /// What two results stored in 16 bits may differ by although the numbers before rounding were equal but for the last bits of
+    /// a float32: one unit in the last place of <paramref name="value"/>. Of wider storage the tolerance covers it.
+    /// </summary>
+    public static double Rounding(DataType type, double value)
+    {
+        (int digits, int minExponent) = type switch
+        {
+            DataType.Float16 => (10, -14),
+            DataType.BFloat16 => (7, -126),
+            _ => (0, 0),
+        };
+        return digits == 0 || !double.IsFinite(value) ? 0 : Math.ScaleB(1, Math.Max(value == 0 ? minExponent : Math.ILogB(value), minExponent) - digits);
+    }
 }

@@ -129,9 +129,13 @@ public sealed class GpuDevice : Device
             throw new NotSupportedException($"{entry} would need {groups} groups; a launch has at most {int.MaxValue}.");
         lock (_gate)
         {
-            using var binding = _accelerator.BindScoped();
             if (!_modules.TryGetValue(entry, out CudaModule? module))
-                _modules.Add(entry, module = CudaModule.Load(PtxCompiler.Compile(entry)));
+            {
+                PtxKernel kernel = PtxCompiler.Compile(entry);
+                using var loading = CudaModule.Bind(_accelerator);
+                _modules.Add(entry, module = CudaModule.Load(kernel));
+            }
+            using var binding = CudaModule.Bind(_accelerator);
             module.Launch((int)groups, parameters, (CudaStream)_accelerator.DefaultStream);
         }
     }
@@ -159,10 +163,10 @@ public sealed class GpuDevice : Device
         {
             _workspaces.Dispose();
             _loaded.Clear();
-            using (_accelerator.BindScoped())
+            foreach (CudaModule module in _modules.Values)
             {
-                foreach (CudaModule module in _modules.Values)
-                    module.Dispose();
+                using var binding = CudaModule.Bind(_accelerator);
+                module.Dispose();
             }
             _modules.Clear();
             _accelerator.Dispose(); // takes the memory of tensors that are still alive with it

@@ -159,6 +159,17 @@ public sealed class CommandLineTests
     }
 
     [Test]
+    public void BenchWithoutARoofHasTimesAllTheSame()
+    {
+        var run = CommandRun.Of(
+            "bench", "linear", "m=4 n=64 k=64", "--kernel", "linear/cpu-vector128", "--device", "cpu", "--rounds", "1", "--no-roof", "--json");
+        Assert.That(run.ExitCode, Is.Zero);
+        JsonElement row = run.Json.GetProperty("results").EnumerateArray().Single();
+        Assert.That(row.GetProperty("medianMicroseconds").GetDouble(), Is.Positive);
+        Assert.That(row.TryGetProperty("roofPercent", out _), Is.False);
+    }
+
+    [Test]
     public void BenchOfAnAreaTimesItsOperationsThatHaveTheProblem()
     {
         var run = CommandRun.Of("bench", "cross-entropy", "n=3 v=40 d=16", "--device", "cpu", "--threads", "1", "--rounds", "1", "--json");

@@ -57,5 +57,8 @@ internal readonly struct GpuView(ArrayView<byte> data, long byteOffset, DataType
     }
 
     /// <summary>The first element's address on the device.</summary>
-    public unsafe long Address => (long)Data.LoadEffectiveAddressAsPtr();
+    public long Address => AddressOf(Data);
+
+    /// <summary>Where memory begins on the device.</summary>
+    public static long AddressOf(ArrayView<byte> memory) => memory.LoadEffectiveAddressAsPtr();
 }

@@ -73,6 +73,7 @@ internal static class FlashForwardWgmma
         CudaAsm.Emit("$let CONSUMERS %0", TTile.Consumers);
         CudaAsm.Emit("$let CONSUMER %0", TTile.ConsumerRegisters);
         CudaAsm.Emit("$let PRODUCER %0", TTile.ProducerRegisters);
+        CudaAsm.Emit("$let TAKES_TURNS %0", TTile.TakesTurns);
         CudaAsm.Emit("$let IS_BF16 %0", TElement.IsBFloat16);
     }
 
@@ -372,15 +373,15 @@ internal static class FlashForwardWgmma
     private const string WaitForScores = "wgmma.wait_group.sync.aligned 1;";
     private const string WaitForAll = "wgmma.wait_group.sync.aligned 0;";
 
-    // Two warp groups take turns at the tensor cores, so that one's softmax runs under the other's products.
+    // The warp groups take turns at the tensor cores, so that one's softmax runs under the others' products.
     private const string TakeTurn = """
-        $if CONSUMERS == 2
+        $if TAKES_TURNS
         barrier.cta.sync %0, 256;
         $end
         """;
 
     private const string GiveTurn = """
-        $if CONSUMERS == 2
+        $if TAKES_TURNS
         barrier.cta.arrive %0, 256;
         $end
         """;
@@ -394,10 +395,10 @@ internal static class FlashForwardWgmma
         {
             int limit0 = Registers.Pin(VisibleKeys(ref p, row) - column), limit1 = Registers.Pin(VisibleKeys(ref p, row + 8) - column);
             int masked = Registers.Pin(blocks - VisibleKeys(ref p, row0) / TTile.BlockN);
-            int myTurn = 1 + consumer, otherTurn = 2 - consumer;
+            int myTurn = 1 + consumer, nextTurn = Registers.Pin(consumer + 1 == TTile.Consumers ? 1 : 2 + consumer);
             int key0 = (blocks - 1) * TTile.BlockN;
-            if (consumer == 1)
-                CudaAsm.Emit(GiveTurn, otherTurn);
+            if (consumer == TTile.Consumers - 1)
+                CudaAsm.Emit(GiveTurn, nextTurn);
             CudaAsm.Emit(WaitForQueries);
             CudaAsm.Emit(MultiplyKeys, 0, 0);
             CudaAsm.Emit(WaitForAll);
@@ -413,7 +414,7 @@ internal static class FlashForwardWgmma
                 CudaAsm.Emit(TakeTurn, myTurn);
                 CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
                 CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
-                CudaAsm.Emit(GiveTurn, otherTurn);
+                CudaAsm.Emit(GiveTurn, nextTurn);
                 CudaAsm.Emit(WaitForScores);
                 CudaAsm.Emit(ReleaseKeys, stage);
                 CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
@@ -430,7 +431,7 @@ internal static class FlashForwardWgmma
                 CudaAsm.Emit(TakeTurn, myTurn);
                 CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
                 CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
-                CudaAsm.Emit(GiveTurn, otherTurn);
+                CudaAsm.Emit(GiveTurn, nextTurn);
                 CudaAsm.Emit(WaitForScores);
                 CudaAsm.Emit(ReleaseKeys, stage);
                 CudaAsm.Emit(Softmax);

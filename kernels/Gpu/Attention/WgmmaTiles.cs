@@ -6,6 +6,7 @@ internal readonly struct WgmmaTile64 : IWgmmaTile
     public static int HeadDim => 64;
     public static int Consumers => 3;
     public static int BlockN => 128;
+    public static int TakesTurns => 1;
     public static int ConsumerRegisters => 160;
     public static int ProducerRegisters => 32;
 }
@@ -16,6 +17,7 @@ internal readonly struct WgmmaTile128 : IWgmmaTile
     public static int HeadDim => 128;
     public static int Consumers => 2;
     public static int BlockN => 128;
+    public static int TakesTurns => 1;
     public static int ConsumerRegisters => 240;
     public static int ProducerRegisters => 24;
 }

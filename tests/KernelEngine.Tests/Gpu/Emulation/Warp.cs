@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace KernelEngine.Tests.Gpu.Emulation;
 
@@ -192,6 +193,7 @@ internal sealed class Warp
     }
 
     // Executes lanes that stand at the same place until they part, wait, or reach the place of other lanes.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private int RunGroup(uint group, int place, int next, int quantum)
     {
         while (quantum > 0)

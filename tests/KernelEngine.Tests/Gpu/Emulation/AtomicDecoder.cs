@@ -95,6 +95,8 @@ internal sealed class AtomicInstruction(StateSpace space, AddressOperand address
             int lane = BitOperations.TrailingZeroCount(rest);
             (StateSpace actual, ulong at) = StateSpaces.Specific(space, address.Of(warp.Slot(address.Slot), lane));
             Span<byte> data = StateSpaces.Bytes(warp, this, lane, actual, at, bytes, bytes);
+            if (actual == StateSpace.Shared)
+                warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + lane, at, bytes);
             for (int i = 0; i < values.Length; i++)
             {
                 Span<byte> element = data.Slice(i * elementBytes, elementBytes);

@@ -33,10 +33,8 @@ internal ref struct BankConflicts(int bytesOfLane)
 
     private readonly int Passes(int first, int lanes, int words)
     {
-        Span<uint> seen = stackalloc uint[Warp.Lanes * 8];
-        Span<int> passesOfBank = stackalloc int[Banks];
-        int count = 0;
-        int passes = 0;
+        Span<uint> wordOfBank = stackalloc uint[Banks];
+        uint taken = 0;
         for (int lane = first; lane < first + lanes; lane++)
         {
             if ((_lanes >> lane & 1) == 0)
@@ -44,13 +42,30 @@ internal ref struct BankConflicts(int bytesOfLane)
             for (int i = 0; i < words; i++)
             {
                 uint word = _addresses[lane] / WordBytes + (uint)i;
-                if (seen[..count].Contains(word))
-                    continue;
-                seen[count++] = word;
-                passes = Math.Max(passes, ++passesOfBank[(int)(word % Banks)]);
+                int bank = (int)(word % Banks);
+                if ((taken >> bank & 1) != 0 && wordOfBank[bank] != word)
+                    return PassesWithConflicts(first, lanes, words);
+                taken |= 1U << bank;
+                wordOfBank[bank] = word;
             }
         }
-        return passes;
+        return 1;
+    }
+
+    private readonly int PassesWithConflicts(int first, int lanes, int words)
+    {
+        var wordsOfBank = new HashSet<uint>[Banks];
+        for (int lane = first; lane < first + lanes; lane++)
+        {
+            if ((_lanes >> lane & 1) == 0)
+                continue;
+            for (int i = 0; i < words; i++)
+            {
+                uint word = _addresses[lane] / WordBytes + (uint)i;
+                (wordsOfBank[word % Banks] ??= []).Add(word);
+            }
+        }
+        return wordsOfBank.Max(bank => bank?.Count ?? 0);
     }
 
     [System.Runtime.CompilerServices.InlineArray(Warp.Lanes)]

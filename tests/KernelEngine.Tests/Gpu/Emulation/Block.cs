@@ -14,8 +14,12 @@ internal sealed class Block
     {
         (Launch, _warps, X, Y, Z) = (launch, warps, x, y, z);
         PtxProgram program = launch.Program;
-        Shared = new SharedMemory(program.DynamicSharedOffset + launch.DynamicSharedBytes);
+        Shared = new SharedMemory(launch, program.DynamicSharedOffset + launch.DynamicSharedBytes);
         Barriers = new BarrierSet(this);
+        MBarriers = new MBarrierSet(this);
+        BulkCopies = new BulkCopySet(this);
+        BulkStores = new BulkStoreSet(this);
+        Warpgroups = new WarpgroupLog(launch);
         _local = new byte[launch.Warps * Warp.Lanes * program.LocalBytes];
         Array.Fill(_local, byte.MaxValue);
     }
@@ -31,6 +35,14 @@ internal sealed class Block
     public SharedMemory Shared { get; }
 
     public BarrierSet Barriers { get; }
+
+    public MBarrierSet MBarriers { get; }
+
+    public BulkCopySet BulkCopies { get; }
+
+    public BulkStoreSet BulkStores { get; }
+
+    public WarpgroupLog Warpgroups { get; }
 
     public IReadOnlyList<Warp> Warps => _warps;
 
@@ -63,8 +75,10 @@ internal sealed class Block
             if (idleRounds > IdleRoundsUntilDeadlock)
                 throw Deadlock();
         }
+        BulkCopies.RequireLanded();
+        BulkStores.Finish();
     }
 
     private PtxFault Deadlock() =>
-        new($"deadlock in block ({X}, {Y}, {Z}):\n" + string.Join("\n", _warps.Select(warp => warp.Position())));
+        new($"deadlock in block ({X}, {Y}, {Z}):\n" + string.Join("\n", _warps.Select(warp => warp.Position()).Concat(MBarriers.Describe())));
 }

@@ -19,6 +19,9 @@ internal sealed class EmulatedGpu(int seed = 0)
 
     public GlobalMemory Memory { get; } = new();
 
+    /// <summary>The tensor maps by address.</summary>
+    public Dictionary<ulong, TensorMap> TensorMaps { get; } = [];
+
     /// <summary>Reserves device memory full of NaN patterns; returns its address.</summary>
     public ulong Allocate(long bytes, int alignment = 256) => Memory.Allocate(bytes, alignment);
 
@@ -43,6 +46,19 @@ internal sealed class EmulatedGpu(int seed = 0)
     {
         Span<byte> bytes = MemoryMarshal.AsBytes(destination);
         HostSpan(address, bytes.Length).CopyTo(bytes);
+    }
+
+    /// <summary>
+    /// Makes a tensor map of tiled mode and returns the address a kernel gets for it. Strides are those of dimensions 1 and up; the swizzle
+    /// is 0, 32, 64 or 128 bytes.
+    /// </summary>
+    public ulong RegisterTensorMap(
+        ulong address, int elementBytes, ReadOnlySpan<ulong> dims, ReadOnlySpan<ulong> byteStrides, ReadOnlySpan<uint> box, int swizzleBytes)
+    {
+        var map = new TensorMap(address, elementBytes, dims, byteStrides, box, swizzleBytes);
+        ulong place = Allocate(TensorMap.Bytes, TensorMap.Bytes);
+        TensorMaps.Add(place, map);
+        return place;
     }
 
     /// <summary>Executes a kernel; parameters are the bytes of its parameter block.</summary>

@@ -31,6 +31,17 @@ internal static class FlowDecoder
         return new SleepInstruction();
     }
 
+    /// <summary>Of all fences only the one before asynchronous accesses to shared memory shows.</summary>
+    public static PtxInstruction Fence(PtxStatement statement, OperandBinder binder)
+    {
+        bool isProxyFence = statement.Take("proxy") && statement.Take("async");
+        bool isForGlobalMemory = statement.Take("global");
+        MemoryDecoder.SkipOrdering(statement);
+        statement.Skip("sc", "mbarrier_init", "alias", "tensormap::generic", "shared::cta", "shared::cluster");
+        statement.Finish(0, 2);
+        return isProxyFence && !isForGlobalMemory ? new ProxyFenceInstruction() : new NoInstruction();
+    }
+
     public static PtxInstruction Nothing(PtxStatement statement, OperandBinder binder) => new NoInstruction();
 
     /// <summary>bar{.cta}.{sync, arrive, warp.sync, red.popc.u32}, barrier with the same.</summary>

@@ -31,6 +31,16 @@ internal sealed class NoInstruction : PtxInstruction
     }
 }
 
+/// <summary><c>fence.proxy.async</c>: what the thread has stored becomes visible to asynchronous readers.</summary>
+internal sealed class ProxyFenceInstruction : PtxInstruction
+{
+    public override void Execute(Warp warp, uint mask)
+    {
+        for (uint rest = mask; rest != 0; rest &= rest - 1)
+            warp.Block.Shared.Fence(warp.Index * Warp.Lanes + BitOperations.TrailingZeroCount(rest));
+    }
+}
+
 /// <summary><c>nanosleep</c>: others go first.</summary>
 internal sealed class SleepInstruction : PtxInstruction
 {

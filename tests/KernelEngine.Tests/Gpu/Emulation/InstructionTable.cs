@@ -29,7 +29,7 @@ internal static class InstructionTable
         ["atom"] = AtomicDecoder.Atomic,
         ["red"] = AtomicDecoder.Reduction,
         ["membar"] = FlowDecoder.Nothing,
-        ["fence"] = FlowDecoder.Nothing,
+        ["fence"] = FlowDecoder.Fence,
         ["prefetch"] = FlowDecoder.Nothing,
         ["prefetchu"] = FlowDecoder.Nothing,
         ["griddepcontrol"] = FlowDecoder.Nothing,
@@ -43,6 +43,9 @@ internal static class InstructionTable
         ["stmatrix"] = MatrixDecoder.Store,
         ["mma"] = MatrixDecoder.Multiply,
         ["cp"] = CopyDecoder.Copy,
+        ["mbarrier"] = MBarrierDecoder.Decode,
+        ["wgmma"] = WarpgroupDecoder.Decode,
+        ["setmaxnreg"] = WarpgroupDecoder.RegisterCount,
     };
 
     /// <summary>Decodes one instruction; what is not understood to the last modifier is an error.</summary>

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace KernelEngine.Tests.Gpu.Emulation;
 
 /// <summary>A pure function of up to three sources in one lane.</summary>
@@ -10,6 +12,7 @@ internal interface ILaneOperation
 internal sealed class LaneInstruction<TOperation>(int destination, int a, int b, int c) : PtxInstruction
     where TOperation : struct, ILaneOperation
 {
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Execute(Warp warp, uint mask)
     {
         ReadOnlySpan<ulong> left = warp.Slot(a);
@@ -34,6 +37,7 @@ internal sealed class LaneInstruction<TOperation>(int destination, int a, int b,
 internal sealed class ExtendingInstruction<TOperation>(int destination, int source, PtxType type, int registerBytes) : PtxInstruction
     where TOperation : struct, ILaneOperation
 {
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Execute(Warp warp, uint mask)
     {
         ReadOnlySpan<ulong> values = warp.Slot(source);

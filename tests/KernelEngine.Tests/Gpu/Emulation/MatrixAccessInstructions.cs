@@ -7,8 +7,8 @@ namespace KernelEngine.Tests.Gpu.Emulation;
 /// </summary>
 internal abstract class MatrixAccessInstruction(StateSpace space, AddressOperand address, int matrices, bool isTransposed) : PtxInstruction
 {
-    private const int RowBytes = 16;
-    private const int Rows = 8;
+    protected const int RowBytes = 16;
+    protected const int Rows = 8;
     private const int ElementBytes = 2;
 
     public override bool IsCollective => true;
@@ -83,6 +83,8 @@ internal sealed class MatrixStoreInstruction(StateSpace space, AddressOperand ad
                 BitConverter.TryWriteBytes(Element(rows, warp, matrix, lane, 1), (ushort)(values[lane] >> 16));
             }
         }
+        for (int lane = 0; lane < sources.Length * Rows; lane++)
+            warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + lane, rows[lane], RowBytes);
         warp.Block.Events++;
     }
 }

@@ -52,7 +52,10 @@ internal sealed class StoreInstruction(StateSpace space, AddressOperand address,
                 throw warp.Fault(this, lane, "parameters cannot be written", at);
             Span<byte> data = StateSpaces.Bytes(warp, this, lane, actual, at, bytes, bytes);
             if (actual == StateSpace.Shared)
+            {
                 conflicts.Add(lane, at);
+                warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + lane, at, bytes);
+            }
             for (int i = 0; i < sources.Length; i++)
                 Write(data[(i * _elementBytes)..], warp.Slot(sources[i])[lane], _elementBytes);
         }

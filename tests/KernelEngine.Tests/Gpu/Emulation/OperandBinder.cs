@@ -80,6 +80,13 @@ internal sealed class OperandBinder(PtxProgramBuilder builder)
         return symbol.Value;
     }
 
+    /// <summary>The slot of a register that the instruction uses by rules of its own.</summary>
+    public int Register(PtxOperand operand)
+    {
+        PtxSymbol symbol = Symbol(operand);
+        return symbol.Kind == PtxSymbolKind.Register ? symbol.Value : throw _statement.Unknown("a register was expected");
+    }
+
     /// <summary>The width in bytes of a register.</summary>
     public int Width(PtxOperand operand) => operand is PtxName { Text: "_" } ? 8 : Symbol(operand).Bytes;
 

@@ -3,16 +3,21 @@ namespace KernelEngine.Tests.Gpu.Emulation;
 /// <summary>Copies a warp's threads have started and not waited for; each thread has groups of its own.</summary>
 internal sealed class PendingCopies(Warp warp)
 {
-    private readonly List<(int Lane, int Group, ulong Destination, byte[] Data)> _copies = [];
+    private readonly List<Copy> _copies = [];
     private readonly int[] _groups = new int[Warp.Lanes];
+    private readonly int[] _started = new int[Warp.Lanes];
 
     public void Clear()
     {
         _copies.Clear();
         Array.Clear(_groups);
+        Array.Clear(_started);
     }
 
-    public void Add(int lane, ulong destination, byte[] data) => _copies.Add((lane, _groups[lane], destination, data));
+    /// <summary>How many copies a lane has started so far.</summary>
+    public int Started(int lane) => _started[lane];
+
+    public void Add(int lane, ulong destination, byte[] data) => _copies.Add(new Copy(lane, _groups[lane], _started[lane]++, destination, data));
 
     /// <summary>What the lanes have started since the last time becomes a group.</summary>
     public void Commit(uint mask)
@@ -22,18 +27,28 @@ internal sealed class PendingCopies(Warp warp)
     }
 
     /// <summary>The lanes' copies arrive, except those of their last groups; null waits for those without a group as well.</summary>
-    public void Wait(uint mask, int? groupsLeft)
+    public void Wait(uint mask, int? groupsLeft) =>
+        Land(copy => (mask >> copy.Lane & 1) != 0 && (groupsLeft is not int left || copy.Group < _groups[copy.Lane] - left));
+
+    /// <summary>The first copies of a lane arrive.</summary>
+    public void LandFirst(int lane, int count) => Land(copy => copy.Lane == lane && copy.Number < count);
+
+    private void Land(Func<Copy, bool> isDue)
     {
         int kept = 0;
         for (int i = 0; i < _copies.Count; i++)
         {
-            (int lane, int group, ulong destination, byte[] data) = _copies[i];
-            bool isDone = (mask >> lane & 1) != 0 && (groupsLeft is not int left || group < _groups[lane] - left);
-            if (isDone)
-                data.CopyTo(warp.Block.Shared.At(destination, data.Length));
-            else
-                _copies[kept++] = _copies[i];
+            Copy copy = _copies[i];
+            if (!isDue(copy))
+            {
+                _copies[kept++] = copy;
+                continue;
+            }
+            copy.Data.CopyTo(warp.Block.Shared.At(copy.Destination, copy.Data.Length));
+            warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + copy.Lane, copy.Destination, copy.Data.Length);
         }
         _copies.RemoveRange(kept, _copies.Count - kept);
     }
+
+    private readonly record struct Copy(int Lane, int Group, int Number, ulong Destination, byte[] Data);
 }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace KernelEngine.Tests.Gpu.Emulation;
 
@@ -15,6 +16,7 @@ internal sealed class Warp
     private readonly uint[] _predicateWritten;
     private readonly int[] _places = new int[Lanes];
     private readonly PtxInstruction[] _code;
+    private readonly bool _hasProducts;
     private uint _gathering;
     private uint _patient;
 
@@ -24,11 +26,13 @@ internal sealed class Warp
         Index = index;
         PtxProgram program = launch.Program;
         _code = program.Instructions;
+        _hasProducts = _code.Any(instruction => instruction is WarpgroupMultiplyInstruction);
         _registers = new ulong[program.SlotCount * Lanes];
         _written = new uint[program.SlotCount];
         _predicateWritten = new uint[program.PredicateCount];
         Predicates = new uint[program.PredicateCount];
         Copies = new PendingCopies(this);
+        Products = new PendingProducts(this);
         int present = Math.Min(Lanes, launch.BlockThreads - index * Lanes);
         Present = present == Lanes ? uint.MaxValue : (1U << present) - 1;
     }
@@ -59,6 +63,8 @@ internal sealed class Warp
     public uint PolledInVain { get; set; }
 
     public PendingCopies Copies { get; }
+
+    public PendingProducts Products { get; }
 
     /// <summary>Predicate registers, a bit for each lane.</summary>
     public uint[] Predicates { get; }
@@ -100,6 +106,9 @@ internal sealed class Warp
         return members;
     }
 
+    /// <summary>Says in which lanes a slot holds a value.</summary>
+    public void SetWritten(int slot, uint lanes) => _written[slot] = lanes;
+
     /// <summary>Faults if the slot was not written in one of the lanes.</summary>
     public void RequireWritten(PtxInstruction instruction, int slot, uint lanes)
     {
@@ -120,6 +129,7 @@ internal sealed class Warp
         Array.Fill(_registers, ulong.MaxValue);
         WhenReleased = null;
         Copies.Clear();
+        Products.Clear();
         foreach ((int slot, ulong value) in Launch.Program.Constants)
         {
             Slot(slot).Fill(value);
@@ -192,6 +202,7 @@ internal sealed class Warp
     }
 
     // Executes lanes that stand at the same place until they part, wait, or reach the place of other lanes.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private int RunGroup(uint group, int place, int next, int quantum)
     {
         while (quantum > 0)
@@ -283,6 +294,8 @@ internal sealed class Warp
 
     private void Execute(PtxInstruction instruction, uint mask)
     {
+        if (_hasProducts)
+            Products.NoteUse(instruction);
         foreach (int slot in instruction.Reads)
             RequireWritten(instruction, slot, mask);
         CheckPredicates(instruction, mask);

@@ -1,9 +1,9 @@
-using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Algorithms;
 using ILGPU.Runtime.CPU;
 using KernelEngine.Kernels.Gpu.Primitives.Ptx;
 using KernelEngine.Tests.Gpu.Emulation;
+using TensorMap = KernelEngine.Kernels.Gpu.Primitives.Ptx.TensorMap;
 
 namespace KernelEngine.Tests.Gpu;
 
@@ -38,7 +38,7 @@ internal sealed class EmulatedExecutor : ICudaExecutor
 
     public TensorMap EncodeTensorMap(
         long address, DataType type, ReadOnlySpan<ulong> sizes, ReadOnlySpan<ulong> byteStrides, ReadOnlySpan<uint> box) =>
-        throw new NotSupportedException();
+        new() { Word0 = (long)_gpu.RegisterTensorMap((ulong)address, type.SizeInBytes(), sizes, byteStrides, box, swizzleBytes: 128) };
 
     public void Dispose()
     {

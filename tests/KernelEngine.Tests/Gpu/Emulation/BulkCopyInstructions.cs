@@ -160,6 +160,13 @@ internal static class BulkWrites
     public static TensorMap Map(PtxInstruction instruction, Warp warp, int lane, AddressOperand map, int[] coordinates, out int[] at)
     {
         ulong address = map.Of(warp.Slot(map.Slot), lane);
+        // A map that was passed by value holds the address it was registered at.
+        if (StateSpaces.Specific(StateSpace.Generic, address) is (StateSpace.Parameter, var offset))
+        {
+            if (offset % 64 != 0)
+                throw warp.Fault(instruction, lane, $"the tensor map lies at byte {offset} of the parameters, which is no multiple of 64", address);
+            address = BitConverter.ToUInt64(StateSpaces.Bytes(warp, instruction, lane, StateSpace.Parameter, offset, TensorMap.Bytes, 64));
+        }
         if (!warp.Launch.Gpu.TensorMaps.TryGetValue(address, out TensorMap? tensor))
             throw warp.Fault(instruction, lane, $"there is no tensor map at 0x{address:X}", address);
         if (tensor.Rank != coordinates.Length)

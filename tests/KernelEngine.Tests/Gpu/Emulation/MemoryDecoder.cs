@@ -39,6 +39,7 @@ internal static class MemoryDecoder
             StateSpace.Shared => StateSpaces.SharedWindow,
             StateSpace.Local => StateSpaces.LocalWindow,
             StateSpace.Global => 0,
+            StateSpace.Parameter => StateSpaces.ParameterWindow,
             _ => throw statement.Unknown("no generic addresses of this space"),
         };
         return new LaneInstruction<IntegerOperations.Add<ulong>>(binder.Destination(statement.Operands[0]),

@@ -10,7 +10,8 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// them. Query rows that share a key/value head are packed, row r standing for query r / groupSize and head r mod groupSize of
 /// the group; 16 of them are a tile of mma, so that keys and values are read once for all. One group has one range of keys for
 /// one such tile, and each of its warps every Warps-th block of it: a warp copies its blocks into a ring of its own, so that it
-/// waits for no other, and keeps a state of its own (maximum, sum, output), which the group adds up at the end.
+/// waits for no other, and keeps a state of its own (maximum, sum, output), which the group adds up at the end. When
+/// there are several splits, the last group of a tile to end merges the states of all.
 /// <para>Memory answers in about 0.8 µs. 4.2 TB/s over 132 multiprocessors are 26 KB in that time; Stages − 1 of the blocks of
 /// two groups are 128 KiB, five times as much, since what arrives late must not stop what follows.</para>
 /// Shared memory: Warps · Stages · 2 · BlockN · Pitch bytes, 96 KiB for every tile. Piece c of 16 bytes of row r lies at
@@ -23,8 +24,14 @@ internal static class FlashDecodeMma
     /// <summary>Query rows of a group.</summary>
     public const int Rows = 16;
 
+    /// <summary>Most tiles whose keys may be split: each has a counter in the module's memory.</summary>
+    public const int MaxSplitTiles = 1 << 14;
+
     /// <summary>Groups that share a multiprocessor.</summary>
     public const int GroupsPerMultiprocessor = 2;
+
+    // Splits whose states a thread asks for before it adds the first.
+    private const int SplitsAtOnce = 16;
 
     /// <summary>The arguments. Strides are in elements.</summary>
     internal struct Parameters
@@ -35,8 +42,8 @@ internal static class FlashDecodeMma
         public long Lse;                  // [batchSize, numHeads, queryLength], or 0
         public long KvLengths;            // i32 [batchSize, numKvHeads], or 0
         public long PageTable;            // i32 [batchSize, numKvHeads, pages], or 0
-        public long PartialOutput;        // f32 [numSplits, batchSize, numHeads, queryLength, headDim], when there are splits
-        public long PartialLse;           // f32 [numSplits, batchSize, numHeads, queryLength], base 2
+        public long PartialOutput;        // f32 [numSplits, batchSize, numHeads, queryLength, headDim], scratch when there are splits
+        public long PartialLse;           // f32 [numSplits, batchSize, numHeads, queryLength], base 2, the same
         public long QueryBatchStride, QueryTokenStride, QueryHeadStride;
         public long KeyBatchStride, KeyTokenStride, KeyHeadStride; // of a page, a key in it and a head, when there are pages
         public long ValueBatchStride, ValueTokenStride, ValueHeadStride;
@@ -112,7 +119,17 @@ internal static class FlashDecodeMma
         for (int quad = Group.IdxX; quad < Rows * TTile.HeadDim / 4; quad += 32 * TTile.Warps)
         {
             int row = quad / (TTile.HeadDim / 4);
-            Store<TTile>(ref p, row, quad - row * (TTile.HeadDim / 4), row0, kvHead, batch, split);
+            CudaAsm.Emit(AddStates, row, quad - row * (TTile.HeadDim / 4));
+            Store<TTile>(ref p, row0 + row, quad - row * (TTile.HeadDim / 4), kvHead, batch, p.NumSplits > 1 ? split : -1);
+        }
+        if (p.NumSplits > 1)
+        {
+            int tile = (batch * p.NumKvHeads + kvHead) * p.RowBlocks + rowBlock;
+            CudaAsm.Emit("$let COUNTERS %0", MaxSplitTiles);
+            CudaAsm.Emit("$let AT_ONCE %0", SplitsAtOnce);
+            CudaAsm.Emit(CountGroup, out int isLast, tile, p.NumSplits - 1);
+            if (isLast != 0)
+                MergeSplits<TTile>(ref p, row0, kvHead, batch);
         }
     }
 
@@ -208,20 +225,16 @@ internal static class FlashDecodeMma
         CudaAsm.Emit(NextCopy);
     }
 
-    // Adds the warps' states for four columns of a row and writes them.
+    // Writes r0 .. r3, four columns of a packed row, and lse: as the state of a split, or as the result where split is −1.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TTile>(ref Parameters p, int row, int quad, int row0, int kvHead, int batch, int split)
-        where TTile : struct, IDecodeMmaTile
+    private static void Store<TTile>(ref Parameters p, int row, int quad, int kvHead, int batch, int split) where TTile : struct, IDecodeMmaTile
     {
-        CudaAsm.Emit(AddStates, row, quad);
-        int packed = row0 + row;
-        if (packed >= p.GroupSize * p.QueryLength)
+        if (row >= p.GroupSize * p.QueryLength)
             return;
-        int query = packed / p.GroupSize, head = kvHead * p.GroupSize + packed % p.GroupSize;
-        if (p.NumSplits > 1)
+        int query = row / p.GroupSize, head = kvHead * p.GroupSize + row % p.GroupSize;
+        if (split >= 0)
         {
-            long rows = (long)p.BatchSize * p.NumHeads * p.QueryLength;
-            long index = split * rows + ((long)batch * p.NumHeads + head) * p.QueryLength + query;
+            long index = split * AllRows(ref p) + ((long)batch * p.NumHeads + head) * p.QueryLength + query;
             CudaAsm.Emit(StorePartial, p.PartialOutput + 4 * (index * TTile.HeadDim + 4 * quad));
             if (quad == 0)
                 CudaAsm.Emit("st.global.f32 [%0], lse;", p.PartialLse + 4 * index);
@@ -231,6 +244,31 @@ internal static class FlashDecodeMma
             CudaAsm.Emit(StoreFinal, p.Output + 2 * (batch * p.OutputBatchStride + query * p.OutputTokenStride + head * p.OutputHeadStride + 4 * quad));
             if (quad == 0 && p.Lse != 0)
                 CudaAsm.Emit(StoreLse, p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + query));
+        }
+    }
+
+    // Query rows of all heads and sequences.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static long AllRows(ref Parameters p) => (long)p.BatchSize * p.NumHeads * p.QueryLength;
+
+    // The formula of MergePartialStates, for the rows of a tile.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MergeSplits<TTile>(ref Parameters p, int row0, int kvHead, int batch) where TTile : struct, IDecodeMmaTile
+    {
+        int rows = p.GroupSize * p.QueryLength - row0;
+        rows = rows < Rows ? rows : Rows;
+        long outputStep = 4 * AllRows(ref p) * TTile.HeadDim, lseStep = 4 * AllRows(ref p);
+        for (int at = Group.IdxX; at < rows * (TTile.HeadDim / 4); at += 32 * TTile.Warps)
+        {
+            int row = row0 + at / (TTile.HeadDim / 4), quad = at % (TTile.HeadDim / 4);
+            int query = row / p.GroupSize, head = kvHead * p.GroupSize + row % p.GroupSize;
+            long index = ((long)batch * p.NumHeads + head) * p.QueryLength + query;
+            long output = p.PartialOutput + 4 * (index * TTile.HeadDim + 4 * quad), lse = p.PartialLse + 4 * index;
+            CudaAsm.Emit(StartMerge);
+            for (int split = 0; split < p.NumSplits; split += SplitsAtOnce)
+                CudaAsm.Emit(AddSplits, output + split * outputStep, outputStep, lse + split * lseStep, lseStep, p.NumSplits - split);
+            CudaAsm.Emit(EndMerge);
+            Store<TTile>(ref p, row, quad, kvHead, batch, -1);
         }
     }
 
@@ -248,7 +286,7 @@ internal static class FlashDecodeMma
         .reg .f32 o<$(D/2)>;
         .reg .b32 w<$(N/4)>;
         .reg .f32 max<2>, sum<2>, shift<2>, rescale<2>, scale, lse;
-        .reg .f32 r<4>;
+        .reg .f32 r<4>, all, largest;
         .reg .b32 shared, ring, keyLane, valueLane, copyLane, copyRow, readAt, copyAt, begin<2>, end<2>;
         .reg .pred copies, wraps;
         mov.u32 shared, dynamicShared;
@@ -461,7 +499,7 @@ internal static class FlashDecodeMma
     // %0 row, %1 four columns. Leaves their output in r0 .. r3 and the row's log-sum-exp, base 2, in lse.
     private const string AddStates = """
         {
-        .reg .f32 most<$(WARPS)>, part<$(WARPS)>, weight, total, largest, c<4>;
+        .reg .f32 most<$(WARPS)>, part<$(WARPS)>, weight, total, c<4>;
         .reg .b32 at, statistics;
         .reg .pred none, seen;
         mad.lo.u32 at, %0, $(STATE_PITCH), shared;
@@ -517,5 +555,95 @@ internal static class FlashDecodeMma
     private const string StoreLse = """
         mul.f32 lse, lse, 0f3F317218;
         st.global.f32 [%0], lse;
+        """;
+
+    // %0 not 0 in the last group of a tile to come here, %1 the tile, %2 the number of its groups less one. A counter is 0 again
+    // when all have come. What the others wrote is visible then.
+    private const string CountGroup = """
+        {
+        .global .align 4 .b32 counters[$(COUNTERS)];
+        .reg .b64 at;
+        .reg .b32 before;
+        .reg .pred isFirst;
+        fence.acq_rel.gpu;
+        bar.sync 0;
+        mov.u32 before, %%tid.x;
+        setp.eq.u32 isFirst, before, 0;
+        mov.u64 at, counters;
+        mad.wide.u32 at, %1, 4, at;
+        @isFirst atom.acq_rel.gpu.global.inc.u32 before, [at], %2;
+        @isFirst st.shared.b32 [shared], before;
+        bar.sync 0;
+        ld.shared.b32 before, [shared];
+        setp.eq.u32 isFirst, before, %2;
+        selp.b32 %0, 1, 0, isFirst;
+        fence.acq_rel.gpu;
+        }
+        """;
+
+    private const string StartMerge = """
+        mov.f32 largest, 0fFF800000;
+        mov.f32 all, 0f00000000;
+        $for c 0 4
+        mov.f32 r$(c), 0f00000000;
+        $end
+        """;
+
+    // %0 address of four columns of a split's output, %1 bytes to the next split's, %2 and %3 the same of log-sum-exps, %4 splits left.
+    private const string AddSplits = """
+        {
+        .reg .f32 c<$(4*AT_ONCE)>, log<$(AT_ONCE)>, shift, weight;
+        .reg .b64 output, lseAt;
+        .reg .pred exists, none;
+        mov.b64 output, %0;
+        mov.b64 lseAt, %2;
+        $for i 0 AT_ONCE
+        setp.gt.s32 exists, %4, $(i);
+        mov.f32 log$(i), 0fFF800000;
+        $for c 0 4
+        mov.f32 c$(4*i+c), 0f00000000;
+        $end
+        @exists ld.global.cg.f32 log$(i), [lseAt];
+        @exists ld.global.cg.v4.f32 {$list(c,4*i,4)}, [output];
+        add.s64 output, output, %1;
+        add.s64 lseAt, lseAt, %3;
+        $end
+        mov.f32 shift, largest;
+        $for i 0 AT_ONCE
+        max.f32 largest, largest, log$(i);
+        $end
+        setp.eq.f32 none, largest, 0fFF800000;
+        mov.f32 weight, shift;
+        selp.f32 shift, 0f00000000, largest, none;
+        sub.f32 weight, weight, shift;
+        ex2.approx.ftz.f32 weight, weight;
+        mul.f32 all, all, weight;
+        $for c 0 4
+        mul.f32 r$(c), r$(c), weight;
+        $end
+        $for i 0 AT_ONCE
+        sub.f32 weight, log$(i), shift;
+        ex2.approx.ftz.f32 weight, weight;
+        add.f32 all, all, weight;
+        $for c 0 4
+        fma.rn.f32 r$(c), weight, c$(4*i+c), r$(c);
+        $end
+        $end
+        }
+        """;
+
+    private const string EndMerge = """
+        {
+        .reg .f32 inverse;
+        .reg .pred seen;
+        setp.neu.f32 seen, all, 0f00000000;
+        rcp.approx.ftz.f32 inverse, all;
+        selp.f32 inverse, inverse, 0f00000000, seen;
+        $for c 0 4
+        mul.f32 r$(c), r$(c), inverse;
+        $end
+        lg2.approx.f32 lse, all;
+        add.f32 lse, lse, largest;
+        }
         """;
 }

@@ -7,13 +7,13 @@ namespace KernelEngine;
 
 /// <summary>
 /// Launches <see cref="FlashDecodeMma"/>: attention of a few query rows over a long cache on the tensor cores of Ampere and
-/// later, and <see cref="MergePartialStates"/> when the keys were split.
+/// later.
 /// </summary>
 internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attention-decode/cuda-mma", DeviceKinds.Cuda)
 {
     // A warp's pipeline is filled and its state merged once: a split of this many keys gives each warp a few blocks. Splits of
     // ManyKeys hide both, and there may be as many of them as it takes for groups that end early to take over from others.
-    private const int MinKeysPerSplit = 256, ManyKeys = 2048, WavesOfManyKeys = 4;
+    private const int MinKeysPerSplit = 256, ManyKeys = 2048, WavesOfManyKeys = 4, MaxSplits = 128;
 
     private readonly Tile _tile64 = CreateTile<DecodeMmaTile64>();
     private readonly Tile _tile96 = CreateTile<DecodeMmaTile96>();
@@ -66,11 +66,8 @@ internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attent
         }
         Tile tile = problem.HeadDim switch { 64 => _tile64, 96 => _tile96, 128 => _tile128, _ => _tile256 };
         int splits = ChooseSplits(problem, device.ComputeUnits);
-        ArrayView<float> scratch = splits > 1 ? workspace.Cast<float>() : default;
         device.Launch(
-            problem.Type == DataType.BFloat16 ? tile.BFloat16 : tile.Float16, Groups(problem) * splits, Arguments(problem, operands, scratch, splits));
-        if (splits > 1)
-            AttentionArguments.LaunchMerge(problem, operands, scratch, splits, device);
+            problem.Type == DataType.BFloat16 ? tile.BFloat16 : tile.Float16, Groups(problem) * splits, Arguments(problem, operands, workspace, splits));
     }
 
     /// <summary>
@@ -79,8 +76,8 @@ internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attent
     internal static int ChooseSplits(in AttentionProblem problem, int multiprocessors)
     {
         long groups = Groups(problem), atOnce = (long)FlashDecodeMma.GroupsPerMultiprocessor * multiprocessors;
-        int most = Math.Min(MergePartialStates.MaxSplits, problem.KvLength / MinKeysPerSplit);
-        if (groups == 0 || most <= 1)
+        int most = Math.Min(MaxSplits, problem.KvLength / MinKeysPerSplit);
+        if (groups == 0 || groups > FlashDecodeMma.MaxSplitTiles || most <= 1)
             return 1;
         double best = 0;
         for (int splits = 1; splits <= most; splits++)
@@ -109,12 +106,12 @@ internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attent
     private static long Rows(in AttentionProblem problem) => (long)problem.BatchSize * problem.NumHeads * problem.QueryLength;
 
     private static unsafe FlashDecodeMma.Parameters Arguments(
-        in AttentionProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<float> scratch, int splits)
+        in AttentionProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, int splits)
     {
         GpuView query = operands[AttentionProblem.Query], key = operands[AttentionProblem.Key], value = operands[AttentionProblem.Value];
         GpuView output = operands[AttentionProblem.Output], lse = operands[AttentionProblem.Lse];
         GpuView lengths = operands[AttentionProblem.KvLengths], pages = operands[AttentionProblem.PageTable];
-        long partial = splits > 1 ? (long)scratch.LoadEffectiveAddressAsPtr() : 0;
+        long partial = splits > 1 ? (long)workspace.LoadEffectiveAddressAsPtr() : 0;
         return new FlashDecodeMma.Parameters
         {
             Query = query.Address,

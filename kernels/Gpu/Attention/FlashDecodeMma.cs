@@ -565,19 +565,19 @@ internal static class FlashDecodeMma
         .reg .b64 at;
         .reg .b32 before;
         .reg .pred isFirst;
-        fence.acq_rel.gpu;
-        bar.sync 0;
         mov.u32 before, %%tid.x;
         setp.eq.u32 isFirst, before, 0;
         mov.u64 at, counters;
         mad.wide.u32 at, %1, 4, at;
-        @isFirst atom.acq_rel.gpu.global.inc.u32 before, [at], %2;
+        bar.sync 0;
+        @isFirst fence.acq_rel.gpu;
+        @isFirst atom.relaxed.gpu.global.inc.u32 before, [at], %2;
+        @isFirst fence.acq_rel.gpu;
         @isFirst st.shared.b32 [shared], before;
         bar.sync 0;
         ld.shared.b32 before, [shared];
         setp.eq.u32 isFirst, before, %2;
         selp.b32 %0, 1, 0, isFirst;
-        fence.acq_rel.gpu;
         }
         """;
 

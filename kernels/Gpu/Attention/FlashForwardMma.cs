@@ -136,7 +136,7 @@ internal static class FlashForwardMma
         .reg .f32 s<$(TILES*N/2)>;
         .reg .f32 o<$(TILES*D/2)>;
         .reg .b32 w<$(TILES*N/4)>;
-        .reg .f32 max<$(ROWS)>, sum<$(ROWS)>, shift<$(ROWS)>, rescale<$(ROWS)>, scale;
+        .reg .f32 max<$(ROWS)>, sum<$(ROWS)>, shift<$(ROWS)>, scale;
         .reg .b32 shared, leftLane, keyLane, valueLane, copyLane, begin, end, keysEnd;
         .reg .pred copies;
         mov.u32 shared, dynamicShared;
@@ -154,6 +154,7 @@ internal static class FlashForwardMma
         $for r 0 ROWS
         mov.f32 max$(r), 0fFF800000;
         mov.f32 sum$(r), 0f00000000;
+        mov.f32 shift$(r), 0f00000000;
         $end
         """;
 
@@ -247,31 +248,50 @@ internal static class FlashForwardMma
         }
         """;
 
-    // Scores become weights; maxima and sums go on. A row that saw nothing yet has shift 0, so that no −∞ is subtracted from −∞.
+    // Scores become weights; maxima and sums go on. A maximum is replaced only where some row of the warp exceeds the one in use
+    // by 2^8: until then weights are up to 2^8 instead of 1, which changes no digit of the quotient, and nothing is rescaled.
+    // A row that saw nothing yet has shift 0, so that no −∞ is subtracted from −∞.
     private const string Softmax = """
         {
-        .reg .f32 most, other;
-        .reg .pred none;
+        .reg .f32 most<$(ROWS)>, other, growth, rescale;
+        .reg .pred none, grows, rescales;
+        setp.ne.b32 rescales, 0, 0;
         $for r 0 ROWS
         $let AT 4*(r/2)*(N/8)+2*(r&1)
-        max.f32 most, s$(AT), s$(AT+1);
+        max.f32 most$(r), s$(AT), s$(AT+1);
         $for j 1 N/8
         max.f32 other, s$(AT+4*j), s$(AT+4*j+1);
-        max.f32 most, most, other;
+        max.f32 most$(r), most$(r), other;
         $end
-        shfl.sync.bfly.b32 other, most, 1, 31, -1;
-        max.f32 most, most, other;
-        shfl.sync.bfly.b32 other, most, 2, 31, -1;
-        max.f32 most, most, other;
-        max.f32 most, most, max$(r);
-        mul.ftz.f32 shift$(r), most, scale;
-        setp.eq.f32 none, most, 0fFF800000;
+        shfl.sync.bfly.b32 other, most$(r), 1, 31, -1;
+        max.f32 most$(r), most$(r), other;
+        shfl.sync.bfly.b32 other, most$(r), 2, 31, -1;
+        max.f32 most$(r), most$(r), other;
+        sub.f32 growth, most$(r), max$(r);
+        mul.f32 growth, growth, scale;
+        setp.gt.or.f32 rescales, growth, 0f41000000, rescales;
+        $end
+        vote.sync.any.pred rescales, rescales, -1;
+        @!rescales bra KEPT;
+        $for r 0 ROWS
+        max.f32 most$(r), most$(r), max$(r);
+        mul.ftz.f32 shift$(r), most$(r), scale;
+        setp.eq.f32 none, most$(r), 0fFF800000;
         selp.f32 shift$(r), 0f00000000, shift$(r), none;
         neg.f32 shift$(r), shift$(r);
-        fma.rn.ftz.f32 rescale$(r), max$(r), scale, shift$(r);
-        ex2.approx.ftz.f32 rescale$(r), rescale$(r);
-        mov.f32 max$(r), most;
-        mul.ftz.f32 sum$(r), sum$(r), rescale$(r);
+        fma.rn.ftz.f32 rescale, max$(r), scale, shift$(r);
+        ex2.approx.ftz.f32 rescale, rescale;
+        mov.f32 max$(r), most$(r);
+        mul.ftz.f32 sum$(r), sum$(r), rescale;
+        $let TO 4*(r/2)*(D/8)+2*(r&1)
+        $for j 0 D/8
+        mul.ftz.f32 o$(TO+4*j), o$(TO+4*j), rescale;
+        mul.ftz.f32 o$(TO+4*j+1), o$(TO+4*j+1), rescale;
+        $end
+        $end
+        KEPT:
+        $for r 0 ROWS
+        $let AT 4*(r/2)*(N/8)+2*(r&1)
         $for j 0 N/8
         $for e 0 2
         fma.rn.ftz.f32 s$(AT+4*j+e), s$(AT+4*j+e), scale, shift$(r);
@@ -279,11 +299,6 @@ internal static class FlashForwardMma
         add.ftz.f32 sum$(r), sum$(r), s$(AT+4*j+e);
         $end
         cvt.rn.$(T)x2.f32 w$((AT+4*j)/2), s$(AT+4*j+1), s$(AT+4*j);
-        $end
-        $let TO 4*(r/2)*(D/8)+2*(r&1)
-        $for j 0 D/8
-        mul.ftz.f32 o$(TO+4*j), o$(TO+4*j), rescale$(r);
-        mul.ftz.f32 o$(TO+4*j+1), o$(TO+4*j+1), rescale$(r);
         $end
         $end
         }

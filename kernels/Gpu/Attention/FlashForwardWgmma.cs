@@ -176,7 +176,7 @@ internal static class FlashForwardWgmma
         .reg .f32 max0, max1, sum0, sum1, scale, shift0, shift1, rescale0, rescale1, new0, new1;
         .reg .b64 queries, keys, values, layoutKN;
         .reg .b32 stageAddress, limit0, limit1;
-        .reg .pred never, always, leads, hides;
+        .reg .pred never, always, leads, hides, rescales;
         setp.ne.b32 never, 0, 0;
         setp.eq.b32 always, 0, 0;
         $for i 0 D/2
@@ -185,6 +185,8 @@ internal static class FlashForwardWgmma
         mov.f32 max0, 0fFF800000;
         mov.f32 max1, 0fFF800000;
         mov.f32 sum0, 0f00000000;
+        mov.f32 shift0, 0f00000000;
+        mov.f32 shift1, 0f00000000;
         mov.f32 sum1, 0f00000000;
         mov.f32 scale, %0;
         {
@@ -285,11 +287,13 @@ internal static class FlashForwardWgmma
         $end
         """;
 
-    // Scores become weights; maxima and sums go on. A row that saw nothing yet has shift 0, so that no −∞ is subtracted from −∞.
+    // Scores become weights; maxima and sums go on. A maximum is replaced only where some row of the warp exceeds the one in use
+    // by 2^8: until then weights are up to 2^8 instead of 1, which changes no digit of the quotient, and nothing is rescaled.
+    // A row that saw nothing yet has shift 0, so that no −∞ is subtracted from −∞.
     private const string Softmax = """
         {
-        .reg .f32 other, most<4>;
-        .reg .pred none;
+        .reg .f32 other, most<4>, growth;
+        .reg .pred none, grows<2>;
         $for i 0 4
         max.f32 most$(i), s$(i), s$(4+i);
         $end
@@ -304,6 +308,14 @@ internal static class FlashForwardWgmma
         max.f32 new$(r), new$(r), other;
         shfl.sync.bfly.b32 other, new$(r), 2, 31, -1;
         max.f32 new$(r), new$(r), other;
+        sub.f32 growth, new$(r), max$(r);
+        mul.f32 growth, growth, scale;
+        setp.gt.f32 grows$(r), growth, 0f41000000;
+        $end
+        or.pred grows0, grows0, grows1;
+        vote.sync.any.pred rescales, grows0, -1;
+        @!rescales bra KEPT;
+        $for r 0 2
         max.f32 new$(r), new$(r), max$(r);
         mul.ftz.f32 shift$(r), new$(r), scale;
         setp.eq.f32 none, new$(r), 0fFF800000;
@@ -314,6 +326,7 @@ internal static class FlashForwardWgmma
         mov.f32 max$(r), new$(r);
         mul.ftz.f32 sum$(r), sum$(r), rescale$(r);
         $end
+        KEPT:
         $for j 0 N/8
         $for r 0 2
         $for e 0 2
@@ -326,7 +339,7 @@ internal static class FlashForwardWgmma
         }
         """;
 
-    // Never true, since a weight is at most 1. It keeps the assembler from computing weights behind the wait that follows.
+    // Never true: a weight is at most 2^8, and there are less than 2^31. It keeps the assembler from computing weights behind the wait that follows.
     private const string FinishWeights = """
         {
         .reg .pred impossible;
@@ -338,12 +351,16 @@ internal static class FlashForwardWgmma
         """;
 
     private const string Rescale = """
+        {
+        @!rescales bra KEPT;
         $for j 0 D/8
         $for e 0 2
         mul.ftz.f32 o$(4*j+e), o$(4*j+e), rescale0;
         mul.ftz.f32 o$(4*j+2+e), o$(4*j+2+e), rescale1;
         $end
         $end
+        KEPT:
+        }
         """;
 
     private const string PackWeights = """

@@ -16,6 +16,12 @@ public static class Tolerances
     };
 
     /// <summary>
+    /// What rounding intermediate results to <paramref name="type"/> adds to the tolerance: half a unit in the last place of a
+    /// number just above 1.
+    /// </summary>
+    public static double OfIntermediates(DataType type) => Rounding(type, 1) / 2;
+
+    /// <summary>
     /// What two results stored in 16 bits may differ by although the numbers before rounding were equal but for the last bits of
     /// a float32: one unit in the last place of <paramref name="value"/>. Of wider storage the tolerance covers it.
     /// </summary>

@@ -97,7 +97,8 @@ public static class Verifier
             Operand operand = expectation.Problem.GetOperand(i);
             double[] expected = expectation.Reference[i];
             double scale = expected.Where(double.IsFinite).Select(Math.Abs).DefaultIfEmpty(0).Max();
-            double bar = MaxError(expected, expectation.Plain[i], operand.Type).Error + Tolerances.Of(operand.Type) * Math.Max(1, scale);
+            double tolerance = Tolerances.Of(operand.Type) + (kernel.RoundsIntermediates ? Tolerances.OfIntermediates(operand.Type) : 0);
+            double bar = MaxError(expected, expectation.Plain[i], operand.Type).Error + tolerance * Math.Max(1, scale);
             (double error, int index) = MaxError(expected, actual[i], operand.Type);
             if (worstBar == 0 || error * worstBar > worstError * bar)
                 (worstError, worstBar) = (error, bar);

@@ -20,6 +20,8 @@ internal sealed class AttentionMma() : GpuKernel<AttentionProblem>("attention-fo
     public override IReadOnlyList<GpuEntry> Entries =>
         [_float16Tile64, _bfloat16Tile64, _float16Tile128, _bfloat16Tile128, _float16Tile256, _bfloat16Tile256];
 
+    public override bool RoundsIntermediates => true;
+
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm80);
 
     public override string? WhyUnsupported(in AttentionProblem problem) =>

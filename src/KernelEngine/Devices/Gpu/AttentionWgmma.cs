@@ -19,6 +19,8 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
 
     public override IReadOnlyList<GpuEntry> Entries => [_float16Tile64, _bfloat16Tile64, _float16Tile128, _bfloat16Tile128];
 
+    public override bool RoundsIntermediates => true;
+
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm90a);
 
     public override string? WhyUnsupported(in AttentionProblem problem) =>
@@ -53,9 +55,9 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
         GpuView output = operands[AttentionProblem.Output], lse = operands[AttentionProblem.Lse];
         device.Launch(entry, (long)queryBlocks * problem.NumHeads * problem.BatchSize, new FlashForwardWgmma.Parameters
         {
-            Query = Map(operands[AttentionProblem.Query], RowsOfConsumer),
-            Key = Map(operands[AttentionProblem.Key], TTile.BlockN),
-            Value = Map(operands[AttentionProblem.Value], TTile.BlockN),
+            Query = Map(device, operands[AttentionProblem.Query], RowsOfConsumer),
+            Key = Map(device, operands[AttentionProblem.Key], TTile.BlockN),
+            Value = Map(device, operands[AttentionProblem.Value], TTile.BlockN),
             Output = output.Address,
             OutputBatchStride = output.Layout.Stride(0),
             OutputTokenStride = output.Layout.Stride(1),
@@ -86,14 +88,14 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
         return true;
     }
 
-    private static TensorMap Map(GpuView view, int rows)
+    private static TensorMap Map(GpuDevice device, GpuView view, int rows)
     {
         TensorLayout layout = view.Layout;
         // Innermost first: element, head, token, sequence. The stride of a dimension of one element says nothing.
         Span<ulong> strides = stackalloc ulong[3];
         for (int i = 0; i < 3; i++)
             strides[i] = 2 * (ulong)(layout[i] > 1 ? layout.Stride(i) : layout[3]);
-        return CudaDriver.EncodeTensorMap(
+        return device.EncodeTensorMap(
             view.Address, view.Type, [(ulong)layout[3], (ulong)layout[2], (ulong)layout[1], (ulong)layout[0]],
             [strides[2], strides[1], strides[0]], [SlabColumns, 1, (uint)rows, 1]);
     }

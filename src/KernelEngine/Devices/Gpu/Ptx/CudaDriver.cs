@@ -14,22 +14,23 @@ internal static unsafe class CudaDriver
 
     private static readonly Lazy<int> s_capability = new(ReadCapability);
 
+    [ThreadStatic]
+    private static int s_emulatedCapability;
+
+    /// <summary>Lets this thread take an emulator for a device of that compute capability, or, with 0, not any more.</summary>
+    internal static void Emulate(int capability) => s_emulatedCapability = capability;
+
     /// <summary>Null where code for <paramref name="target"/> runs on the first device, else a sentence that says what is missing.</summary>
     public static string? WhyCannotRun(PtxTarget target) =>
-        s_capability.Value == 0 ? "needs an NVIDIA GPU, and there is none"
-        : target.RunsOn(s_capability.Value) ? null
-        : $"is written for {target}; the GPU has compute capability {s_capability.Value / 10}.{s_capability.Value % 10}";
+        Capability == 0 ? "needs an NVIDIA GPU, and there is none"
+        : target.RunsOn(Capability) ? null
+        : $"is written for {target}; the GPU has compute capability {Capability / 10}.{Capability % 10}";
 
     /// <summary>cuFuncSetAttribute.</summary>
     public static CudaError SetFunctionAttribute(IntPtr function, int attribute, int value) =>
         ((delegate* unmanaged<IntPtr, int, int, CudaError>)Export("cuFuncSetAttribute"))(function, attribute, value);
 
-    /// <summary>Describes a tensor of 16-bit elements to the copy engine, for boxes with rows of 128 bytes, swizzled.</summary>
-    /// <param name="address">The first element, on 16 bytes.</param>
-    /// <param name="type">What the elements are.</param>
-    /// <param name="sizes">From the innermost dimension on; all positive.</param>
-    /// <param name="byteStrides">Of the dimensions after the innermost, multiples of 16.</param>
-    /// <param name="box">What one copy moves.</param>
+    /// <inheritdoc cref="ICudaExecutor.EncodeTensorMap"/>
     public static TensorMap EncodeTensorMap(
         long address, DataType type, ReadOnlySpan<ulong> sizes, ReadOnlySpan<ulong> byteStrides, ReadOnlySpan<uint> box)
     {
@@ -50,6 +51,8 @@ internal static unsafe class CudaDriver
                 : throw new InvalidOperationException($"The driver refuses a tensor map: {error}.");
         }
     }
+
+    private static int Capability => s_emulatedCapability != 0 ? s_emulatedCapability : s_capability.Value;
 
     private static IntPtr Export(string name) => NativeLibrary.GetExport(s_library.Value, name);
 

@@ -1,9 +1,8 @@
-using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 
 namespace KernelEngine;
 
-/// <summary>A kernel in the driver. The accelerator must be bound on every call, by <see cref="Bind"/>.</summary>
+/// <summary>A kernel in the driver, whose context must be current on every call.</summary>
 internal sealed class CudaModule : IDisposable
 {
     private const int MaxDynamicSharedBytes = 8; // the attribute's number
@@ -14,18 +13,6 @@ internal sealed class CudaModule : IDisposable
     private bool _isDisposed;
 
     private CudaModule(PtxKernel kernel, IntPtr module, IntPtr function) => (_kernel, _module, _function) = (kernel, module, function);
-
-    /// <summary>
-    /// Makes the accelerator's context the thread's. ILGPU takes it for bound where it bound it before, though the driver's own
-    /// notion may have changed since: it did when another context of ILGPU had compiled in between.
-    /// </summary>
-    /// <exception cref="InvalidOperationException">The driver refuses.</exception>
-    public static ScopedAcceleratorBinding Bind(Accelerator accelerator)
-    {
-        ScopedAcceleratorBinding binding = accelerator.BindScoped();
-        CudaError error = CudaAPI.CurrentAPI.SetCurrentContext(accelerator.NativePtr);
-        return error == CudaError.CUDA_SUCCESS ? binding : throw new InvalidOperationException($"The driver does not make its context current: {error}.");
-    }
 
     /// <summary>Hands the text to the driver, which assembles it.</summary>
     /// <exception cref="InvalidOperationException">The driver refuses it; the message holds what its assembler says.</exception>
@@ -44,9 +31,9 @@ internal sealed class CudaModule : IDisposable
     }
 
     /// <summary>Queues a launch.</summary>
-    public unsafe void Launch<TParameters>(int groups, in TParameters parameters, CudaStream stream) where TParameters : unmanaged
+    public unsafe void Launch(int groups, ReadOnlySpan<byte> parameters, CudaStream stream)
     {
-        fixed (TParameters* argument = &parameters)
+        fixed (byte* argument = parameters)
         {
             void* arguments = argument;
             CudaError error = CudaAPI.CurrentAPI.LaunchKernel(

@@ -101,7 +101,7 @@ internal static class FlashGradKeyValueMma
                 if (i < 0)
                     continue;
                 CudaAsm.Emit(Multiply);
-                if (row0 < fullFrom || row0 + TTile.BlockM > fullTo)
+                if (isGradient == 0 && (row0 < fullFrom || row0 + TTile.BlockM > fullTo))
                     CudaAsm.Emit(Mask, row0);
                 CudaAsm.Emit(Transform);
                 CudaAsm.Emit(Add);

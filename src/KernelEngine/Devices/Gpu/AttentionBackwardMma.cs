@@ -1,4 +1,5 @@
 using ILGPU;
+using ILGPU.Runtime;
 using KernelEngine.Kernels.Gpu.Attention;
 using KernelEngine.Kernels.Gpu.Primitives.Ptx;
 
@@ -32,6 +33,9 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm80);
+
+    /// <inheritdoc/>
+    public override bool RoundsIntermediates => true;
 
     /// <inheritdoc/>
     public override string? WhyUnsupported(in AttentionBackwardProblem problem)

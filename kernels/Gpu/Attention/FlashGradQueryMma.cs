@@ -13,7 +13,7 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// </code>
 /// One group owns 128 query rows of one head, 32 to a warp, and loops over blocks of BlockN keys, the next of which is copied
 /// meanwhile. All of x, y, d and the sums stays in registers. Shared memory: query and gradOutput, two stages of keys and
-/// values: (256 + 4 · BlockN) · (2 · headDim + 16) bytes. 6 · rows · keys · headDim FLOPs.
+/// values, lse and δ: (256 + 4 · BlockN) · (2 · headDim + 16) + 4096 bytes. 6 · rows · keys · headDim FLOPs.
 /// Hidden keys weigh 0, so infinities and NaNs in keys and values of a block reach all its rows.
 /// </summary>
 internal static class FlashGradQueryMma
@@ -26,7 +26,7 @@ internal static class FlashGradQueryMma
 
     /// <summary>Shared memory of a group.</summary>
     public static int SharedBytes<TTile>() where TTile : struct, IBackwardMmaTile =>
-        (2 * BackwardMma.Rows + 4 * TTile.BlockN) * BackwardMma.Pitch<TTile>();
+        (2 * BackwardMma.Rows + 4 * TTile.BlockN) * BackwardMma.Pitch<TTile>() + 32 * Threads;
 
     /// <summary>The kernel; one group for each block of 128 query rows of each head of each sequence.</summary>
     public static void FlashAttentionGradQueryMma<TTile, TElement>(BackwardMma.Parameters p)
@@ -48,7 +48,7 @@ internal static class FlashGradQueryMma
         CudaAsm.Emit("$let STEP %0", step);
         CudaAsm.Emit(
             LaneAddresses, place + warpRow * pitch, MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane),
-            place, copyRow * pitch + piece * 16, p.SoftmaxScale * 1.44269504f);
+            place, copyRow * pitch + piece * 16, 16 * Group.IdxX, p.SoftmaxScale * 1.44269504f);
         int row = row0 + warpRow + MatrixLanes.ResultRow(lane), column = MatrixLanes.ResultColumn(lane);
         if (firstBlock < endBlock)
         {
@@ -83,9 +83,7 @@ internal static class FlashGradQueryMma
                 CudaAsm.Emit(Add);
             }
         }
-        CudaAsm.Emit(BackwardMma.StoreRows,
-            p.GradQuery + 2 * (batch * p.GradQueryBatchStride + row * p.GradQueryTokenStride + head * p.GradQueryHeadStride + column),
-            16 * p.GradQueryTokenStride, p.QueryLength - row, p.SoftmaxScale);
+        Store(ref p);
     }
 
     // The keys that a row sees, first .. end − 1; also for the rows past the last query of the last block.
@@ -112,8 +110,22 @@ internal static class FlashGradQueryMma
         Statistics, p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + row),
         p.Delta + 4 * (((long)batch * p.NumHeads + head) * p.QueryLength + row), p.QueryLength - row);
 
+    // Everything is computed once more from the group's index, read again: no register is kept for it through the loop.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(ref BackwardMma.Parameters p)
+    {
+        CudaAsm.Emit("mov.u32 %0, %%ctaid.x;", out int group);
+        CudaAsm.Emit("mov.u32 %0, %%tid.x;", out int thread);
+        int row = (p.Blocks - 1 - group % p.Blocks) * BackwardMma.Rows + (thread & ~31) + MatrixLanes.ResultRow(thread & 31);
+        int head = group / p.Blocks % p.NumHeads, batch = group / p.Blocks / p.NumHeads;
+        CudaAsm.Emit(BackwardMma.StoreRows,
+            p.GradQuery + 2 * (batch * p.GradQueryBatchStride + row * p.GradQueryTokenStride + head * p.GradQueryHeadStride
+                + MatrixLanes.ResultColumn(thread & 31)),
+            16 * p.GradQueryTokenStride, p.QueryLength - row, p.SoftmaxScale);
+    }
+
     // The lane's place %0 in query and gradOutput, %1 in keys and values, %2 in keys transposed; %3 the thread's place in a copy,
-    // %4 scale.
+    // %4 in lse and δ, %5 scale.
     private const string LaneAddresses = """
         $let WIDTH N
         $let STAGES 2*OWN*PITCH
@@ -121,8 +133,8 @@ internal static class FlashGradQueryMma
         .reg .f32 x<$(2*N)>;
         .reg .f32 o<$(D)>;
         .reg .b32 w<$(N/2)>;
-        .reg .f32 shift<4>, delta<4>, scale;
-        .reg .b32 shared, leftLane, rightLane, sumLane, copyLane, right, sum, stage, begin, end, last;
+        .reg .f32 scale;
+        .reg .b32 shared, leftLane, rightLane, sumLane, copyLane, statisticLane, right, sum, stage, begin, end, last;
         mov.u32 shared, dynamicShared;
         add.u32 leftLane, shared, %0;
         add.u32 rightLane, shared, %1;
@@ -130,7 +142,9 @@ internal static class FlashGradQueryMma
         add.u32 sumLane, shared, %2;
         add.u32 sumLane, sumLane, $(STAGES);
         add.u32 copyLane, shared, %3;
-        mov.f32 scale, %4;
+        add.u32 statisticLane, shared, %4;
+        add.u32 statisticLane, statisticLane, $(STAGES+2*STAGE);
+        mov.f32 scale, %5;
         mov.b32 stage, $(STAGE);
         $for i 0 D
         mov.f32 o$(i), 0f00000000;
@@ -153,9 +167,10 @@ internal static class FlashGradQueryMma
     private const string LimitsOfKeys = BackwardMma.Limits + "\nmov.b32 last, %2;";
 
     // %0 address of the lse of the thread's first row, %1 of its δ, %2 rows from there to the end. −log2 e = 0xBFB8AA3B. Rows that
-    // see nothing, whose lse is −∞, and rows past the end weigh nothing.
+    // see nothing, whose lse is −∞, and rows past the end weigh nothing. Each thread keeps its own in shared memory: registers are few.
     private const string Statistics = """
         {
+        .reg .f32 shift<4>, delta<4>;
         .reg .pred exists, none;
         $for r 0 4
         setp.gt.s32 exists, %2, $(8*r);
@@ -167,6 +182,8 @@ internal static class FlashGradQueryMma
         mul.ftz.f32 shift$(r), shift$(r), 0fBFB8AA3B;
         selp.f32 shift$(r), 0fFF800000, shift$(r), none;
         $end
+        st.shared.v4.f32 [statisticLane], {$list(shift,0,4)};
+        st.shared.v4.f32 [statisticLane+2048], {$list(delta,0,4)};
         }
         """;
 
@@ -178,6 +195,10 @@ internal static class FlashGradQueryMma
     private const string Add = "$let RIGHT sum\n$let RIGHT_AT 0\n" + BackwardMma.AddProduct;
 
     private const string Transform = """
+        {
+        .reg .f32 shift<4>, delta<4>;
+        ld.shared.v4.f32 {$list(shift,0,4)}, [statisticLane];
+        ld.shared.v4.f32 {$list(delta,0,4)}, [statisticLane+2048];
         $for j 0 N/8
         $for r 0 4
         $let AT 4*((r/2)*(N/8)+j)+2*(r&1)
@@ -190,5 +211,6 @@ internal static class FlashGradQueryMma
         cvt.rn.$(T)x2.f32 w$(AT/2), x$(N+AT+1), x$(N+AT);
         $end
         $end
+        }
         """;
 }

@@ -67,16 +67,14 @@ internal sealed class Bench(
         private readonly Operation<TProblem> _operation;
         private readonly Device _device;
         private readonly TProblem _problem;
-        private readonly Tensor?[] _tensors;
-        private readonly TensorView[] _operands;
+        private readonly OperandSet _operands;
         private readonly List<double> _seconds = [];
         private readonly int _runs;
 
         public Entry(Operation<TProblem> operation, Kernel<TProblem> kernel, Device device, TProblem problem)
         {
             (_operation, Kernel, _device, _problem) = (operation, kernel, device, problem);
-            _tensors = [.. Enumerable.Range(0, problem.OperandCount).Select(i => Create(device, problem.GetOperand(i), seed: i + 1))];
-            _operands = [.. _tensors.Select(t => t?.View ?? default)];
+            _operands = new OperandSet(device, problem);
             long memory = AllocatedBytes;
             double first = Time(1); // compiles and touches everything
             if (device is GpuDevice)
@@ -119,20 +117,13 @@ internal sealed class Bench(
                 ExtraBytes);
         }
 
-        public void Dispose()
-        {
-            foreach (Tensor? tensor in _tensors)
-                tensor?.Dispose();
-        }
-
-        private static Tensor? Create(Device device, Operand operand, int seed) =>
-            operand.Role == OperandRole.Absent ? null : RandomTensors.CreateRepeating(device, operand, seed);
+        public void Dispose() => _operands.Dispose();
 
         private double Time(int runs)
         {
             long start = Stopwatch.GetTimestamp();
             for (int i = 0; i < runs; i++)
-                _device.Run(_operation, _problem, _operands, Kernel);
+                _device.Run(_operation, _problem, _operands.Views, Kernel);
             _device.Synchronize();
             return Stopwatch.GetElapsedTime(start).TotalSeconds;
         }

@@ -1,0 +1,32 @@
+namespace KernelEngine.Cli;
+
+/// <summary>The operands of one problem on a device, with plausible numbers.</summary>
+internal sealed class OperandSet : IDisposable
+{
+    private readonly Tensor?[] _tensors;
+    private readonly TensorView[] _views;
+
+    public OperandSet(Device device, IProblem problem)
+    {
+        _tensors = new Tensor?[problem.OperandCount];
+        for (int i = 0; i < _tensors.Length; i++)
+        {
+            if (problem.GetOperand(i) is { Role: not OperandRole.Absent } operand)
+                _tensors[i] = RandomTensors.CreateRepeating(device, operand, seed: i + 1);
+        }
+        _views = [.. _tensors.Select(t => t?.View ?? default)];
+    }
+
+    /// <summary>What <see cref="Device.Run"/> takes.</summary>
+    public ReadOnlySpan<TensorView> Views => _views;
+
+    /// <summary>The memory of all of them.</summary>
+    public static long CountBytes(IProblem problem) => Enumerable.Range(0, problem.OperandCount).Select(i => problem.GetOperand(i))
+        .Where(o => o.Role != OperandRole.Absent).Sum(o => o.Shape.Count * o.Type.SizeInBytes());
+
+    public void Dispose()
+    {
+        foreach (Tensor? tensor in _tensors)
+            tensor?.Dispose();
+    }
+}

@@ -8,9 +8,6 @@ namespace KernelEngine.Cli;
 /// </summary>
 internal sealed class ProfileRun(ProfileRequest request, OpenDevices devices) : IOperationVisitor<ProfileResult>
 {
-    // No cache of a GPU is larger.
-    private const long MinBytes = 256 << 20;
-
     // Where a profiler is most wanted.
     private static readonly string[] s_preference = ["cuda", "opencl", "cpu", "reference", "simulator"];
 
@@ -19,7 +16,7 @@ internal sealed class ProfileRun(ProfileRequest request, OpenDevices devices) : 
         var problem = ProblemText.Parse<TProblem>(request.Problem);
         Kernel<TProblem> kernel = operation.Kernels.First(k => k.Name == request.Kernel);
         Device device = FindDevice(kernel);
-        int count = (int)Math.Clamp(MinBytes / Math.Max(1, OperandSet.CountBytes(problem)) + 1, 1, request.Iterations);
+        int count = OperandSet.CountForColdCache(problem, request.Iterations);
         var sets = new List<OperandSet>();
         try
         {

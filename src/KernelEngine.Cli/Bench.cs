@@ -51,10 +51,14 @@ internal sealed class Bench(
 
     private IEnumerable<Kernel<TProblem>> Kernels<TProblem>(Operation<TProblem> operation) where TProblem : struct, IProblem<TProblem>
     {
+        Kernel<TProblem>[] all = [.. operation.Kernels.Append(operation.Plain)];
         if (kernelName is null)
-            return operation.Kernels.Append(operation.Plain);
-        return operation.Kernels.Append(operation.Plain).FirstOrDefault(k => k.Name == kernelName) is { } kernel
-            ? [kernel]
+            return all;
+        Kernel<TProblem>[] kernels = Array.FindAll(all, k => k.Name == kernelName);
+        if (kernels.Length == 0)
+            kernels = Array.FindAll(all, k => k.Name.Contains(kernelName, StringComparison.Ordinal));
+        return kernels.Length > 0
+            ? kernels
             : throw new ArgumentException($"There is no {operation.Name} kernel '{kernelName}'. Known: {string.Join(", ", operation.Kernels.Select(k => k.Name))}.");
     }
 

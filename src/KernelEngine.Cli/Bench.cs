@@ -49,7 +49,7 @@ internal sealed class Bench(
         }
     }
 
-    private IEnumerable<Kernel<TProblem>> Kernels<TProblem>(Operation<TProblem> operation) where TProblem : struct, IProblem<TProblem>
+    private Kernel<TProblem>[] Kernels<TProblem>(Operation<TProblem> operation) where TProblem : struct, IProblem<TProblem>
     {
         Kernel<TProblem>[] all = [.. operation.Kernels.Append(operation.Plain)];
         if (kernelName is null)

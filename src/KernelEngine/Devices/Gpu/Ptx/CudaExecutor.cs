@@ -16,11 +16,7 @@ internal sealed class CudaExecutor(CudaAccelerator accelerator) : ICudaExecutor
     public void Launch(CudaEntry entry, int groups, ReadOnlySpan<byte> parameters)
     {
         if (!_modules.TryGetValue(entry, out CudaModule? module))
-        {
-            PtxKernel kernel = PtxCompiler.Compile(entry);
-            using var loading = Bind();
-            _modules.Add(entry, module = CudaModule.Load(kernel));
-        }
+            _modules.Add(entry, module = Load(entry));
         using var binding = Bind();
         module.Launch(groups, parameters, (CudaStream)accelerator.DefaultStream);
     }
@@ -38,6 +34,20 @@ internal sealed class CudaExecutor(CudaAccelerator accelerator) : ICudaExecutor
         foreach (CudaModule module in _modules.Values)
             module.Dispose();
         _modules.Clear();
+    }
+
+    private CudaModule Load(CudaEntry entry)
+    {
+        try
+        {
+            PtxKernel kernel = PtxCompiler.Compile(entry);
+            using var binding = Bind();
+            return CudaModule.Load(kernel);
+        }
+        catch (Exception e)
+        {
+            throw new KernelCompilationException($"Could not compile {entry}: {e.GetBaseException().Message}", e);
+        }
     }
 
     // ILGPU takes its context for bound where it bound it before, though the driver's own notion may have changed since: it did

@@ -19,8 +19,8 @@ internal sealed class EmulatedGpu(int seed = 0)
 
     public GlobalMemory Memory { get; } = new();
 
-    /// <summary>The tensor maps by address.</summary>
-    public Dictionary<ulong, TensorMap> TensorMaps { get; } = [];
+    /// <summary>The tensor maps, in order of their numbers.</summary>
+    public List<TensorMap> TensorMaps { get; } = [];
 
     /// <summary>Reserves device memory full of NaN patterns; returns its address.</summary>
     public ulong Allocate(long bytes, int alignment = 256) => Memory.Allocate(bytes, alignment);
@@ -49,16 +49,15 @@ internal sealed class EmulatedGpu(int seed = 0)
     }
 
     /// <summary>
-    /// Makes a tensor map of tiled mode and returns the address a kernel gets for it. Strides are those of dimensions 1 and up; the swizzle
-    /// is 0, 32, 64 or 128 bytes.
+    /// Makes a tensor map of tiled mode and returns the address of its 128 bytes, which a kernel may also get by value as a parameter.
+    /// Strides are those of dimensions 1 and up; the swizzle is 0, 32, 64 or 128 bytes.
     /// </summary>
     public ulong RegisterTensorMap(
         ulong address, int elementBytes, ReadOnlySpan<ulong> dims, ReadOnlySpan<ulong> byteStrides, ReadOnlySpan<uint> box, int swizzleBytes)
     {
         var map = new TensorMap(address, elementBytes, dims, byteStrides, box, swizzleBytes);
-        ulong place = Allocate(TensorMap.Bytes, TensorMap.Bytes);
-        TensorMaps.Add(place, map);
-        return place;
+        TensorMaps.Add(map);
+        return Allocate<ulong>(TensorMap.Encode(TensorMaps.Count - 1), TensorMap.Bytes);
     }
 
     /// <summary>Executes a kernel; parameters are the bytes of its parameter block.</summary>

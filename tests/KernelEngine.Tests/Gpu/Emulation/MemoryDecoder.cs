@@ -38,6 +38,7 @@ internal static class MemoryDecoder
         {
             StateSpace.Shared => StateSpaces.SharedWindow,
             StateSpace.Local => StateSpaces.LocalWindow,
+            StateSpace.Parameter => StateSpaces.ParameterWindow,
             StateSpace.Global => 0,
             _ => throw statement.Unknown("no generic addresses of this space"),
         };

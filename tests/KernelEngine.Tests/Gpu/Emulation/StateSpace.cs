@@ -19,6 +19,9 @@ internal static class StateSpaces
     /// <summary>Where generic addresses show local memory.</summary>
     public const ulong LocalWindow = 0x7E00_0000_0000;
 
+    /// <summary>Where generic addresses show parameters.</summary>
+    public const ulong ParameterWindow = 0x7D00_0000_0000;
+
     private const ulong WindowSize = 1UL << 32;
 
     /// <summary>The space a generic address points into, and the address there.</summary>
@@ -28,6 +31,8 @@ internal static class StateSpaces
             return (space, address);
         if (address - SharedWindow < WindowSize)
             return (StateSpace.Shared, address - SharedWindow);
+        if (address - ParameterWindow < WindowSize)
+            return (StateSpace.Parameter, address - ParameterWindow);
         return address - LocalWindow < WindowSize ? (StateSpace.Local, address - LocalWindow) : (StateSpace.Global, address);
     }
 

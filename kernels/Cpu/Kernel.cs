@@ -14,6 +14,12 @@ public abstract class Kernel
     /// <summary>Null when this kernel can run on this machine at all, else a sentence that names what is missing.</summary>
     public virtual string? WhyUnavailable => null;
 
+    /// <summary>
+    /// True when intermediate results, weights of attention for one, are rounded to the storage type because tensor cores
+    /// multiply nothing wider: the result may then be off by that rounding.
+    /// </summary>
+    public virtual bool RoundsIntermediates => false;
+
     /// <inheritdoc/>
     public override string ToString() => Name;
 }

@@ -12,4 +12,7 @@ internal static class ExitCodes
 
     /// <summary>A device or a file that is needed is missing or broken.</summary>
     public const int Unavailable = 3;
+
+    /// <summary>A kernel could not be compiled, or its launch failed, so that it computed nothing.</summary>
+    public const int KernelFailed = 4;
 }

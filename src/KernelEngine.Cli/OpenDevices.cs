@@ -21,10 +21,32 @@ internal sealed class OpenDevices(int threads) : IDisposable
         return device ?? throw new NotSupportedException(reason);
     }
 
+    /// <summary>Closes the device after a failure; whoever asks next gets a fresh one.</summary>
+    public void Drop(string name)
+    {
+        if (_opened.Remove(name, out (Device? Device, string? Reason) entry) && entry.Device is { } device)
+            Close(device);
+    }
+
     public void Dispose()
     {
         foreach ((Device? device, _) in _opened.Values)
-            device?.Dispose();
+        {
+            if (device is not null)
+                Close(device);
+        }
+    }
+
+    // A driver that lost its device refuses to give the memory back too. What it said first has been told.
+    private static void Close(Device device)
+    {
+        try
+        {
+            device.Dispose();
+        }
+        catch (Exception e) when (device is GpuDevice && e is not NotSupportedException)
+        {
+        }
     }
 
     private (Device? Device, string? Reason) Open(string name)

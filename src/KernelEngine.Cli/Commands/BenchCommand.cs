@@ -19,6 +19,7 @@ internal static class BenchCommand
         Option<string?> kernel = new("--kernel") { Description = "Only this kernel, without the plain computation beside it." };
         Option<int> rounds = new("--rounds") { DefaultValueFactory = _ => 7, Description = "Interleaved rounds, of which the median counts." };
         rounds.Validators.Add(result => Arguments.Require(result, result.GetValue(rounds) is >= 1 and <= 1000, "--rounds must be 1 to 1000."));
+        Option<bool> noRoof = new("--no-roof") { Description = "Do not measure the device's roof, which takes a second or more." };
         Option<int> threads = Arguments.Threads();
         Option<bool> json = Arguments.Json();
         var command = new Command("bench", """
@@ -29,7 +30,7 @@ internal static class BenchCommand
               kernel-engine bench cross-entropy "n=1024 v=49152 d=576"
               kernel-engine bench attention-decode "h=32 kv=8 q=1 k=8192 d=128 bf16" --threads 1 --json
             """)
-        { operation, problems, device, kernel, rounds, threads, json };
+        { operation, problems, device, kernel, rounds, noRoof, threads, json };
         command.SetAction(parsed =>
         {
             // Every argument is checked before the first second is spent.
@@ -39,7 +40,7 @@ internal static class BenchCommand
             string[] names = parsed.GetValue(device) is { } name
                 ? [devices.Get(name).Name]
                 : [.. DeviceList.Names.Where(n => n is not ("reference" or "simulator") && devices.TryGet(n).Device is not null)];
-            Dictionary<Device, Roof> roofs = MeasureRoofs(terminal, names.Select(devices.Get));
+            Dictionary<Device, Roof> roofs = parsed.GetValue(noRoof) ? [] : MeasureRoofs(terminal, names.Select(devices.Get));
             var rows = new List<BenchRow>();
             terminal.ForEach("bench", tasks, task => $"{task.What} {task.Problem}", task => rows.AddRange(task.What.Accept(
                 new Bench(task.Problem, names, parsed.GetValue(kernel), parsed.GetValue(rounds), devices, roofs))));

@@ -23,6 +23,8 @@ public static partial class Attention
         new FlashDecode<Simd512, Vector512<float>>(StreamedForward), // pages and i8
         new FlashDecode<Simd256, Vector256<float>>(StreamedForward),
         new FlashDecode<Simd128, Vector128<float>>(StreamedForward),
+        new AttentionWgmma(),
+        new AttentionMma(),
         new AttentionTiled(),
         new AttentionGeneral("attention-forward/ilgpu-general", isDecode: false))
     {

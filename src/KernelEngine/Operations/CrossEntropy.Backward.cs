@@ -14,6 +14,7 @@ public static partial class CrossEntropy
         new CutCrossEntropyBackward<Simd512, Vector512<float>>(),
         new CutCrossEntropyBackward<Simd256, Vector256<float>>(),
         new CutCrossEntropyBackward<Simd128, Vector128<float>>(),
+        new CrossEntropyBackwardWgmma(),
         new CrossEntropyBackwardTiled())
     {
         Examples =

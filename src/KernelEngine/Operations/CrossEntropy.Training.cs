@@ -23,7 +23,10 @@ public static partial class CrossEntropy
         Twice<Simd512, Vector512<float>>(),
         Twice<Simd256, Vector256<float>>(),
         Twice<Simd128, Vector128<float>>(),
-        new CrossEntropyTrainingTiled())
+        new CrossEntropyTwice(
+            "cross-entropy-training/cuda-wgmma", DeviceKinds.Cuda, new CrossEntropyWgmma(), new CrossEntropyBackwardWgmma()),
+        new CrossEntropyTwice(
+            "cross-entropy-training/ilgpu-tiled", DeviceKinds.Ilgpu, new CrossEntropyTiled(), new CrossEntropyBackwardTiled()))
     {
         Examples =
         [

@@ -18,6 +18,7 @@ public static partial class CrossEntropy
         new CutCrossEntropy<Simd512, Vector512<float>>(),
         new CutCrossEntropy<Simd256, Vector256<float>>(),
         new CutCrossEntropy<Simd128, Vector128<float>>(),
+        new CrossEntropyWgmma(),
         new CrossEntropyTiled())
     {
         Examples =

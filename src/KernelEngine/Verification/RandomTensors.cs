@@ -36,6 +36,27 @@ public static class RandomTensors
         return tensor;
     }
 
+    /// <summary>
+    /// The same for tensors of billions of elements, to time kernels with: inputs of more than <paramref name="period"/> elements repeat
+    /// themselves, and outputs hold zeros.
+    /// </summary>
+    public static Tensor CreateRepeating(Device device, in Operand operand, int seed, int period = 1 << 20)
+    {
+        bool repeats = operand.Values.Content is not (OperandContent.Offsets or OperandContent.DistinctIntegers);
+        if (operand.Role != OperandRole.Output && (operand.Shape.Count <= period || !repeats))
+            return Create(device, operand, seed);
+        Tensor tensor = Tensor.Allocate(device, operand.Type, Lengths(operand.Shape));
+        if (operand.Role == OperandRole.Output)
+            return tensor;
+        using Tensor part = Create(device, operand with { Shape = TensorLayout.Contiguous([period]) }, seed);
+        var bytes = new byte[(long)period * operand.Type.SizeInBytes()];
+        part.View.Storage!.Read(0, bytes);
+        long end = operand.Shape.Count * operand.Type.SizeInBytes();
+        for (long at = 0; at < end; at += bytes.Length)
+            tensor.View.Storage!.Write(at, bytes.AsSpan(0, (int)Math.Min(bytes.Length, end - at)));
+        return tensor;
+    }
+
     /// <summary>The elements of a contiguous tensor, widened to double.</summary>
     public static double[] Read(Tensor tensor)
     {

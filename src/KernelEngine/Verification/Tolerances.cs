@@ -14,4 +14,25 @@ public static class Tolerances
         DataType.BFloat16 => 8e-4,
         _ => 0,
     };
+
+    /// <summary>
+    /// What rounding intermediate results to <paramref name="type"/> adds to the tolerance: half a unit in the last place of a
+    /// number just above 1.
+    /// </summary>
+    public static double OfIntermediates(DataType type) => Rounding(type, 1) / 2;
+
+    /// <summary>
+    /// What two results stored in 16 bits may differ by although the numbers before rounding were equal but for the last bits of
+    /// a float32: one unit in the last place of <paramref name="value"/>. Of wider storage the tolerance covers it.
+    /// </summary>
+    public static double Rounding(DataType type, double value)
+    {
+        (int digits, int minExponent) = type switch
+        {
+            DataType.Float16 => (10, -14),
+            DataType.BFloat16 => (7, -126),
+            _ => (0, 0),
+        };
+        return digits == 0 || !double.IsFinite(value) ? 0 : Math.ScaleB(1, Math.Max(value == 0 ? minExponent : Math.ILogB(value), minExponent) - digits);
+    }
 }

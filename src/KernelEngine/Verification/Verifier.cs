@@ -4,8 +4,9 @@ namespace KernelEngine;
 
 /// <summary>
 /// Runs a kernel and the double-precision reference on the same random inputs and compares. The bar follows the data: the
-/// largest error of the plain float32 computation in the same storage types, plus <see cref="Tolerances"/>. Inputs and the
-/// memory around every operand must be untouched.
+/// largest error of the plain float32 computation in the same storage types, plus <see cref="Tolerances"/>. Of two stored
+/// numbers one unit in the last place may be rounding: what exceeds it is error. Inputs and the memory around every operand
+/// must be untouched.
 /// </summary>
 public static class Verifier
 {
@@ -96,8 +97,9 @@ public static class Verifier
             Operand operand = expectation.Problem.GetOperand(i);
             double[] expected = expectation.Reference[i];
             double scale = expected.Where(double.IsFinite).Select(Math.Abs).DefaultIfEmpty(0).Max();
-            double bar = MaxError(expected, expectation.Plain[i]).Error + Tolerances.Of(operand.Type) * Math.Max(1, scale);
-            (double error, int index) = MaxError(expected, actual[i]);
+            double tolerance = Tolerances.Of(operand.Type) + (kernel.RoundsIntermediates ? Tolerances.OfIntermediates(operand.Type) : 0);
+            double bar = MaxError(expected, expectation.Plain[i], operand.Type).Error + tolerance * Math.Max(1, scale);
+            (double error, int index) = MaxError(expected, actual[i], operand.Type);
             if (worstBar == 0 || error * worstBar > worstError * bar)
                 (worstError, worstBar) = (error, bar);
             if (!double.IsFinite(bar))
@@ -113,13 +115,13 @@ public static class Verifier
     }
 
     // Equal infinities and equal NaNs differ by nothing; any other meeting of a number with one of them differs by infinity.
-    private static (double Error, int Index) MaxError(double[] expected, double[] actual)
+    private static (double Error, int Index) MaxError(double[] expected, double[] actual, DataType type)
     {
         double max = 0;
         int index = 0;
         for (int i = 0; i < expected.Length; i++)
         {
-            double error = expected[i].Equals(actual[i]) ? 0 : Math.Abs(expected[i] - actual[i]);
+            double error = expected[i].Equals(actual[i]) ? 0 : Math.Max(0, Math.Abs(expected[i] - actual[i]) - Tolerances.Rounding(type, expected[i]));
             if (!double.IsFinite(error))
                 error = double.PositiveInfinity;
             if (error > max)

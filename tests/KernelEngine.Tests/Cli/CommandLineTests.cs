@@ -96,6 +96,54 @@ public sealed class CommandLineTests
     }
 
     [Test]
+    public void VerifyReadsProblemsFromAFile()
+    {
+        using var folder = new Models.TemporaryFolder();
+        string cases = Path.Combine(folder.Path, "cases.txt");
+        File.WriteAllText(cases, "# a comment\n\nlinear m=3 n=5 k=7\narg-max n=9\narg-max n=17\n");
+        var run = CommandRun.Of("verify", "--cases", cases, "--device", "cpu", "--threads", "2", "--json");
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(
+            run.Json.GetProperty("results").EnumerateArray().Select(r => r.GetProperty("problem").GetString()).Distinct(),
+            Is.EquivalentTo(["m=3 n=5 k=7", "m=1 n=9", "m=1 n=17"]));
+        run = CommandRun.Of("verify", "arg-max", "--cases", cases, "--device", "cpu", "--threads", "2", "--failures");
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(run.Output.TrimEnd().Split('\n'), Has.Length.EqualTo(1));
+        Assert.That(run.Output, Does.Match("^[1-9][0-9]* right, 0 wrong, 0 not compiled, 0 failed, "));
+    }
+
+    [TestCase("line 2", "linear m=1 n=1 k=1\nlinear m=1 n=1 k=1 z=3\n")]
+    [TestCase("line 1", "no-operation n=1\n")]
+    public void VerifySaysWhichLineOfAFileIsWrong(string hint, string text)
+    {
+        using var folder = new Models.TemporaryFolder();
+        string cases = Path.Combine(folder.Path, "cases.txt");
+        File.WriteAllText(cases, text);
+        var run = CommandRun.Of("verify", "--cases", cases);
+        Assert.That(run.ExitCode, Is.EqualTo(2));
+        Assert.That(run.Error, Does.Contain(hint));
+    }
+
+    [Test]
+    public void VerifyCountsWhatTheTimeLimitLeaves()
+    {
+        var run = CommandRun.Of("verify", "arg-max", "--device", "cpu", "--threads", "1", "--time-limit", "1e-9", "--failures");
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(run.Output, Does.Match("^0 right, .* [1-9][0-9]* skipped"));
+    }
+
+    [Test]
+    public void EveryCaseOfTheTestsIsListedForOtherMachines()
+    {
+        using var writer = new StringWriter();
+        CaseListing.Write(writer);
+        string[] lines = writer.ToString().TrimEnd().Split(Environment.NewLine);
+        Assert.That(lines.Select(line => line.Split(' ')[0]).Distinct(), Is.EquivalentTo(OperationList.All.Select(o => o.Name)));
+        foreach (string line in lines)
+            Assert.That(() => OperationList.Find(line.Split(' ')[0]).ParseProblem(line[(line.IndexOf(' ', StringComparison.Ordinal) + 1)..]), Throws.Nothing, line);
+    }
+
+    [Test]
     public void BenchTimesEachKernelAndThePlainComputation()
     {
         var run = CommandRun.Of("bench", "linear", "m=4 n=64 k=64", "--device", "cpu", "--threads", "1", "--rounds", "2", "--json");
@@ -108,6 +156,17 @@ public sealed class CommandLineTests
             Assert.That(row.GetProperty("gflops").GetDouble(), Is.EqualTo(2.0 * 4 * 64 * 64 / seconds / 1e9).Within(0.1).Percent);
             Assert.That(row.GetProperty("roofPercent").GetDouble(), Is.Positive);
         }
+    }
+
+    [Test]
+    public void BenchWithoutARoofHasTimesAllTheSame()
+    {
+        var run = CommandRun.Of(
+            "bench", "linear", "m=4 n=64 k=64", "--kernel", "linear/cpu-vector128", "--device", "cpu", "--rounds", "1", "--no-roof", "--json");
+        Assert.That(run.ExitCode, Is.Zero);
+        JsonElement row = run.Json.GetProperty("results").EnumerateArray().Single();
+        Assert.That(row.GetProperty("medianMicroseconds").GetDouble(), Is.Positive);
+        Assert.That(row.TryGetProperty("roofPercent", out _), Is.False);
     }
 
     [Test]

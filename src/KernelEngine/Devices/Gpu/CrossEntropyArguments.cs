@@ -85,6 +85,25 @@ internal static class CrossEntropyArguments
         };
     }
 
+    /// <summary>What follows the forward pass, of the backward problem's operands.</summary>
+    public static UpstreamParameters Upstream(ReadOnlySpan<GpuView> operands)
+    {
+        GpuView lse = operands[CrossEntropyBackwardProblem.Lse], entropy = operands[CrossEntropyBackwardProblem.Entropy];
+        GpuView gradLoss = operands[CrossEntropyBackwardProblem.GradLoss], gradLse = operands[CrossEntropyBackwardProblem.GradLse];
+        GpuView gradEntropy = operands[CrossEntropyBackwardProblem.GradEntropy];
+        return new UpstreamParameters
+        {
+            Lse = lse.As<float>(),
+            Entropy = AttentionArguments.Or(entropy, lse).As<float>(),
+            GradLoss = AttentionArguments.Or(gradLoss, lse).As<float>(),
+            GradLse = AttentionArguments.Or(gradLse, lse).As<float>(),
+            GradEntropy = AttentionArguments.Or(gradEntropy, lse).As<float>(),
+            HasGradLoss = gradLoss.IsPresent ? 1 : 0,
+            HasGradLse = gradLse.IsPresent ? 1 : 0,
+            HasGradEntropy = gradEntropy.IsPresent ? 1 : 0,
+        };
+    }
+
     /// <summary>Partial states and where their results go.</summary>
     public static PositionResults.Parameters ResultsOf(
         in LossParameters loss, ReadOnlySpan<GpuView> operands, ArrayView<float> positionLosses)

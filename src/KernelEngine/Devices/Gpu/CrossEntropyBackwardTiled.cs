@@ -158,7 +158,7 @@ internal sealed class CrossEntropyBackwardTiled(int tilesOfUnit = 32)
             device.Launch(_logits, classTiles * plan.RowTiles, new LogitGradients.Parameters<T>
             {
                 Logits = logits,
-                Upstream = Upstream(operands),
+                Upstream = CrossEntropyArguments.Upstream(operands),
                 Gradients = gradients,
                 IsKept = isKept,
                 RowTiles = plan.RowTiles,
@@ -201,24 +201,6 @@ internal sealed class CrossEntropyBackwardTiled(int tilesOfUnit = 32)
                 product.IsLast = 1;
                 device.Launch(_product, columnTiles * classTiles, product);
             }
-        }
-
-        private static UpstreamParameters Upstream(ReadOnlySpan<GpuView> operands)
-        {
-            GpuView lse = operands[CrossEntropyBackwardProblem.Lse], entropy = operands[CrossEntropyBackwardProblem.Entropy];
-            GpuView gradLoss = operands[CrossEntropyBackwardProblem.GradLoss], gradLse = operands[CrossEntropyBackwardProblem.GradLse];
-            GpuView gradEntropy = operands[CrossEntropyBackwardProblem.GradEntropy];
-            return new UpstreamParameters
-            {
-                Lse = lse.As<float>(),
-                Entropy = AttentionArguments.Or(entropy, lse).As<float>(),
-                GradLoss = AttentionArguments.Or(gradLoss, lse).As<float>(),
-                GradLse = AttentionArguments.Or(gradLse, lse).As<float>(),
-                GradEntropy = AttentionArguments.Or(gradEntropy, lse).As<float>(),
-                HasGradLoss = gradLoss.IsPresent ? 1 : 0,
-                HasGradLse = gradLse.IsPresent ? 1 : 0,
-                HasGradEntropy = gradEntropy.IsPresent ? 1 : 0,
-            };
         }
     }
 }

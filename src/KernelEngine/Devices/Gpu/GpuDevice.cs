@@ -1,6 +1,9 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
 
 namespace KernelEngine;
 
@@ -15,13 +18,15 @@ public sealed class GpuDevice : Device
     private readonly Accelerator _accelerator;
     private readonly Lock _gate = new();
     private readonly Dictionary<GpuEntry, Delegate> _loaded = [];
+    private readonly ICudaExecutor? _executor;
     private readonly GpuWorkspacePool _workspaces;
     private string? _compilerFailure;
 
-    internal GpuDevice(string name, DeviceKinds kind, Context context, Accelerator accelerator)
+    internal GpuDevice(string name, DeviceKinds kind, Context context, Accelerator accelerator, ICudaExecutor? executor = null)
         : base(name, kind, Describe(accelerator))
     {
         (_context, _accelerator) = (context, accelerator);
+        _executor = executor ?? (accelerator is CudaAccelerator cuda ? new CudaExecutor(cuda) : null);
         _workspaces = new GpuWorkspacePool(this);
     }
 
@@ -83,6 +88,7 @@ public sealed class GpuDevice : Device
             using var binding = _accelerator.BindScoped();
             MemoryBuffer1D<byte, Stride1D.Dense> buffer = _accelerator.Allocate1D<byte>(bytes);
             AllocatedBytes += buffer.LengthInBytes;
+            _executor?.Allocated(buffer.NativePtr, buffer.LengthInBytes);
             return buffer;
         }
     }
@@ -118,6 +124,24 @@ public sealed class GpuDevice : Device
         }
     }
 
+    /// <summary>Queues one launch of code with NVIDIA's own instructions; none for 0 groups. Compiles it at its first launch.</summary>
+    internal void Launch<TParameters>(CudaEntry<TParameters> entry, long groups, in TParameters parameters) where TParameters : unmanaged
+    {
+        if (groups == 0)
+            return;
+        if (groups > int.MaxValue)
+            throw new NotSupportedException($"{entry} would need {groups} groups; a launch has at most {int.MaxValue}.");
+        lock (_gate)
+        {
+            Executor.Launch(entry, (int)groups, MemoryMarshal.AsBytes(new ReadOnlySpan<TParameters>(in parameters)));
+        }
+    }
+
+    /// <inheritdoc cref="ICudaExecutor.EncodeTensorMap"/>
+    internal TensorMap EncodeTensorMap(
+        long address, DataType type, ReadOnlySpan<ulong> sizes, ReadOnlySpan<ulong> byteStrides, ReadOnlySpan<uint> box) =>
+        Executor.EncodeTensorMap(address, type, sizes, byteStrides, box);
+
     private protected override void Launch<TProblem>(Kernel<TProblem> kernel, in TProblem problem, ReadOnlySpan<TensorView> operands)
     {
         var gpuKernel = (GpuKernel<TProblem>)kernel;
@@ -141,6 +165,7 @@ public sealed class GpuDevice : Device
         {
             _workspaces.Dispose();
             _loaded.Clear();
+            _executor?.Dispose();
             _accelerator.Dispose(); // takes the memory of tensors that are still alive with it
             _context.Dispose();
             AllocatedBytes = 0;
@@ -160,7 +185,7 @@ public sealed class GpuDevice : Device
                 $"{entry} needs {entry.SharedBytes} bytes of shared memory; {Description} has {_accelerator.MaxSharedMemoryPerGroup}.");
         }
         if (_compilerFailure is not null)
-            throw new InvalidOperationException($"Device '{Name}' must be opened anew because a compilation failed: {_compilerFailure}");
+            throw new KernelCompilationException($"Device '{Name}' must be opened anew because a compilation failed: {_compilerFailure}");
         try
         {
             using var binding = _accelerator.BindScoped();
@@ -173,9 +198,11 @@ public sealed class GpuDevice : Device
             while (cause.InnerException is not null)
                 cause = cause.InnerException;
             _compilerFailure = $"{entry} on {Description}: {cause.Message}";
-            throw new InvalidOperationException($"Could not compile {_compilerFailure}", e);
+            throw new KernelCompilationException($"Could not compile {_compilerFailure}", e);
         }
     }
+
+    private ICudaExecutor Executor => _executor ?? throw new NotSupportedException($"Device '{Name}' does not run NVIDIA's instructions.");
 
     private static string Describe(Accelerator accelerator) =>
         $"{accelerator.Name.Trim()}, {accelerator.NumMultiprocessors} compute unit{(accelerator.NumMultiprocessors == 1 ? "" : "s")}";

@@ -23,7 +23,7 @@ internal abstract class GpuEntry(Delegate body, int threads, int sharedBytes, bo
         ? $"<{string.Join(", ", body.Method.GetGenericArguments().Where(t => !t.IsPrimitive).Select(t => t.Name))}>" : "");
 
     /// <summary>The launch bounds given to the compiler.</summary>
-    public KernelSpecialization Specialization => new(Threads, null);
+    public virtual KernelSpecialization Specialization => new(Threads, null);
 
     /// <inheritdoc/>
     public override string ToString() => Name;

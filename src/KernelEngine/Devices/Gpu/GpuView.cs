@@ -41,18 +41,24 @@ internal readonly struct GpuView(ArrayView<byte> data, long byteOffset, DataType
     };
 
     /// <summary>True when every row begins on four elements and is a multiple of four long. Storages begin on 16 bytes.</summary>
-    public bool HasQuads
+    public bool HasQuads => HasRowsOf(4);
+
+    /// <summary>True when every row begins on a multiple of so many elements and is a multiple of it long.</summary>
+    public bool HasRowsOf(int elements)
     {
-        get
+        if (byteOffset % (elements * Type.SizeInBytes()) != 0 || Layout[Layout.Rank - 1] % elements != 0)
+            return false;
+        for (int i = 0; i < Layout.Rank - 1; i++)
         {
-            if (byteOffset % (4 * Type.SizeInBytes()) != 0 || Layout[Layout.Rank - 1] % 4 != 0)
+            if (Layout[i] > 1 && Layout.Stride(i) % elements != 0)
                 return false;
-            for (int i = 0; i < Layout.Rank - 1; i++)
-            {
-                if (Layout[i] > 1 && Layout.Stride(i) % 4 != 0)
-                    return false;
-            }
-            return true;
         }
+        return true;
     }
+
+    /// <summary>The first element's address on the device.</summary>
+    public long Address => AddressOf(Data);
+
+    /// <summary>Where memory begins on the device.</summary>
+    public static long AddressOf(ArrayView<byte> memory) => memory.LoadEffectiveAddressAsPtr();
 }

@@ -160,10 +160,10 @@ internal static class BulkWrites
     public static TensorMap Map(PtxInstruction instruction, Warp warp, int lane, AddressOperand map, int[] coordinates, out int[] at)
     {
         (StateSpace space, ulong address) = StateSpaces.Specific(StateSpace.Generic, map.Of(warp.Slot(map.Slot), lane));
-        int number = TensorMap.Decode(StateSpaces.Bytes(warp, instruction, lane, space, address, TensorMap.Bytes, TensorMap.Alignment));
-        if (number < 0 || number >= warp.Launch.Gpu.TensorMaps.Count)
+        // A map holds the address it was registered at, so that a copy of it serves as well.
+        ulong registered = BitConverter.ToUInt64(StateSpaces.Bytes(warp, instruction, lane, space, address, TensorMap.Bytes, TensorMap.Alignment));
+        if (!warp.Launch.Gpu.TensorMaps.TryGetValue(registered, out TensorMap? tensor))
             throw warp.Fault(instruction, lane, $"there is no tensor map at 0x{address:X}", address);
-        TensorMap tensor = warp.Launch.Gpu.TensorMaps[number];
         if (tensor.Rank != coordinates.Length)
             throw warp.Fault(instruction, lane, $"{coordinates.Length} coordinates for a tensor of {tensor.Rank} dimensions", address);
         at = [.. coordinates.Select(slot => (int)warp.Slot(slot)[lane])];

@@ -19,8 +19,8 @@ internal sealed class EmulatedGpu(int seed = 0)
 
     public GlobalMemory Memory { get; } = new();
 
-    /// <summary>The tensor maps, in order of their numbers.</summary>
-    public List<TensorMap> TensorMaps { get; } = [];
+    /// <summary>The tensor maps by the addresses they were registered at.</summary>
+    public Dictionary<ulong, TensorMap> TensorMaps { get; } = [];
 
     /// <summary>Reserves device memory full of NaN patterns; returns its address.</summary>
     public ulong Allocate(long bytes, int alignment = 256) => Memory.Allocate(bytes, alignment);
@@ -49,15 +49,17 @@ internal sealed class EmulatedGpu(int seed = 0)
     }
 
     /// <summary>
-    /// Makes a tensor map of tiled mode and returns the address of its 128 bytes, which a kernel may also get by value as a parameter.
-    /// Strides are those of dimensions 1 and up; the swizzle is 0, 32, 64 or 128 bytes.
+    /// Makes a tensor map of tiled mode and returns the address of its 128 bytes. The first eight of them are this address, which is all a
+    /// copy of the map needs. Strides are those of dimensions 1 and up; the swizzle is 0, 32, 64 or 128 bytes.
     /// </summary>
     public ulong RegisterTensorMap(
         ulong address, int elementBytes, ReadOnlySpan<ulong> dims, ReadOnlySpan<ulong> byteStrides, ReadOnlySpan<uint> box, int swizzleBytes)
     {
         var map = new TensorMap(address, elementBytes, dims, byteStrides, box, swizzleBytes);
-        TensorMaps.Add(map);
-        return Allocate<ulong>(TensorMap.Encode(TensorMaps.Count - 1), TensorMap.Bytes);
+        ulong place = Allocate(TensorMap.Bytes, TensorMap.Bytes);
+        TensorMaps.Add(place, map);
+        Write<ulong>(place, [place]);
+        return place;
     }
 
     /// <summary>Executes a kernel; parameters are the bytes of its parameter block.</summary>

@@ -8,10 +8,11 @@ internal sealed class GlobalMemory
 {
     private const int SlotBits = 32;
 
-    // Above the windows of shared and local memory no allocation lies, and none in the first slot: a null pointer hits nothing.
+    // No allocation lies in the first slots: a null pointer and small numbers hit nothing.
     private const int FirstSlot = 16;
 
     private readonly List<(ulong Start, byte[] Bytes)> _allocations = [];
+    private readonly List<(ulong Start, long Bytes)> _mapped = [];
 
     /// <summary>Reserves bytes full of NaN patterns.</summary>
     public ulong Allocate(long bytes, int alignment)
@@ -26,6 +27,13 @@ internal sealed class GlobalMemory
         return start;
     }
 
+    /// <summary>Takes memory of this process for device memory.</summary>
+    public void Map(ulong address, long bytes)
+    {
+        _mapped.RemoveAll(m => m.Start < address + (ulong)bytes && address < m.Start + (ulong)m.Bytes); // freed since
+        _mapped.Add((address, bytes));
+    }
+
     /// <summary>The bytes at an address, if all of them lie in one allocation.</summary>
     public bool TryGet(ulong address, long bytes, out Span<byte> span)
     {
@@ -38,6 +46,16 @@ internal sealed class GlobalMemory
                 span = data.AsSpan((int)(address - start), (int)bytes);
                 return true;
             }
+        }
+        foreach ((ulong start, long size) in _mapped)
+        {
+            if (address < start || address - start + (ulong)bytes > (ulong)size)
+                continue;
+            unsafe
+            {
+                span = new Span<byte>((void*)address, (int)bytes);
+            }
+            return true;
         }
         span = default;
         return false;

@@ -172,7 +172,7 @@ public sealed class TensorCopyEmulationTests
     [TestCase("@%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%a, {0, 0}], [%r20];", "nobody waited")]
     [TestCase("@%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21+64], [%a, {0, 0}], [%r20];", "multiple of 128")]
     [TestCase("@%p7 cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%a, {0, 0, 0}], [%r20];", "dimensions")]
-    [TestCase("@%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%a+128, {0, 0}], [%r20];", "allocation")]
+    [TestCase("add.u64 %rd1, %a, 128; @%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%rd1, {0, 0}], [%r20];", "allocation")]
     [TestCase("@%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21+512], [%a, {0, 0}], [%r20];", "shared memory")]
     [TestCase("@%p7 st.shared.u32 [%r21], 1; @%p7 cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%a, {0, 0}], [%r21];", "without fence.proxy.async")]
     [TestCase("@%p7 cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%a, {0, 0}], [%r21];", "nobody waited")]

@@ -11,8 +11,6 @@ internal sealed class TensorMap
     /// <summary>What the address of a map is a multiple of.</summary>
     public const int Alignment = 64;
 
-    private const ulong Signature = 0x7E45_04A9_7E45_04A9;
-
     private readonly ulong[] _dims;
     private readonly ulong[] _strides;
     private readonly uint[] _box;
@@ -67,16 +65,6 @@ internal sealed class TensorMap
     public int Rows => (int)_box.Skip(1).Aggregate(1U, (product, side) => product * side);
 
     public int BoxBytes => RowBytes * Rows;
-
-    /// <summary>The 128 bytes of a map with a number.</summary>
-    public static ulong[] Encode(int number) => [.. Enumerable.Range(0, Bytes / sizeof(ulong)).Select(i => Signature ^ (ulong)(number + i))];
-
-    /// <summary>The number of a map from its bytes, or -1.</summary>
-    public static int Decode(ReadOnlySpan<byte> bytes)
-    {
-        ulong number = BitConverter.ToUInt64(bytes) ^ Signature;
-        return number < int.MaxValue && System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ulong>(bytes).SequenceEqual(Encode((int)number)) ? (int)number : -1;
-    }
 
     /// <summary>
     /// The elements of a row of the box that lie in the tensor: where the first is in the row and in global memory, and how many there are.

@@ -1,0 +1,502 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime.Cuda;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
+
+namespace KernelEngine.Kernels.Gpu.Attention;
+
+/// <summary>
+/// <see cref="FlashForward"/> on the tensor cores of Hopper (Shah et al. 2024, arXiv:2407.08608): 16-bit operands, float32 sums.
+/// One group computes 64 · Consumers query rows of one head. One thread of the first warp group asks the copy engine for the
+/// queries and for blocks of BlockN keys and values, from the last visible block to the first, two blocks ahead; each of the
+/// other warp groups owns 64 rows: its softmax of one block runs while the tensor cores multiply the next block's keys and the
+/// last block's values, and two warp groups take turns. Scores and sums stay in registers; the weights become 16-bit operands
+/// there. Logarithms inside are base 2, the lse that is stored is natural.
+/// Shared memory: 128 · (64 · Consumers + 4 · BlockN) · headDim / 64 bytes and the barriers. 4 · rows · keys · headDim FLOPs.
+/// Rows past the end are loaded as zero; hidden keys weigh 0, so infinities and NaNs in values of a block reach all its rows.
+/// </summary>
+internal static class FlashForwardWgmma
+{
+    /// <summary>Blocks of keys, and of values, in shared memory at a time.</summary>
+    public const int Stages = 2;
+
+    /// <summary>The arguments. Strides are in elements.</summary>
+    internal struct Parameters
+    {
+        public TensorMap Query, Key, Value; // [batchSize, tokens, heads, headDim], boxes of 64 elements by 64 rows or BlockN keys
+        public long Output;                 // [batchSize, queryLength, numHeads, headDim]
+        public long OutputBatchStride, OutputTokenStride, OutputHeadStride;
+        public long Lse;                    // [batchSize, numHeads, queryLength], or 0
+        public long LseBatchStride, LseHeadStride;
+        public int NumHeads, GroupSize, QueryLength, KvLength, QueryBlocks, IsCausal;
+        public float SoftmaxScaleLog2;      // softmaxScale · log2 e, positive
+    }
+
+    /// <summary>Shared memory of a group: tiles, then the barriers.</summary>
+    public static int SharedBytes<TTile>() where TTile : struct, IWgmmaTile =>
+        TTile.HeadDim / 64 * 128 * (64 * TTile.Consumers + 2 * Stages * TTile.BlockN) + 128;
+
+    /// <summary>The kernel; one group for each query block of each head of each sequence.</summary>
+    public static void FlashAttentionForwardWgmma<TTile, TElement>(Parameters p)
+        where TTile : struct, IWgmmaTile
+        where TElement : struct, ITensorCoreElement
+    {
+        Constants<TTile, TElement>();
+        int warpGroup = Registers.Uniform(Group.IdxX >> 7);
+        // The last query blocks see the most keys: they start first.
+        int row0 = Registers.Pin((p.QueryBlocks - 1 - Grid.IdxX % p.QueryBlocks) * 64 * TTile.Consumers);
+        int head = Registers.Pin(Grid.IdxX / p.QueryBlocks % p.NumHeads), batch = Registers.Pin(Grid.IdxX / p.QueryBlocks / p.NumHeads);
+        int blocks = Registers.Pin((VisibleKeys(ref p, row0 + 64 * TTile.Consumers - 1) + TTile.BlockN - 1) / TTile.BlockN);
+
+        CudaAsm.Emit(Layout);
+        if (Group.IdxX == 0)
+            CudaAsm.Emit(CreateBarriers);
+        Group.Barrier();
+        if (warpGroup == 0)
+        {
+            CudaAsm.Emit("setmaxnreg.dec.sync.aligned.u32 $(PRODUCER);");
+            if (Group.IdxX == 0)
+                Produce<TTile>(ref p, row0, head, batch, blocks);
+        }
+        else
+        {
+            CudaAsm.Emit("setmaxnreg.inc.sync.aligned.u32 $(CONSUMER);");
+            Consume<TTile>(ref p, row0 + 64 * (warpGroup - 1), warpGroup - 1, head, batch, blocks);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Constants<TTile, TElement>() where TTile : struct, IWgmmaTile where TElement : struct, ITensorCoreElement
+    {
+        CudaAsm.Emit("$let D %0", TTile.HeadDim);
+        CudaAsm.Emit("$let N %0", TTile.BlockN);
+        CudaAsm.Emit("$let CONSUMERS %0", TTile.Consumers);
+        CudaAsm.Emit("$let CONSUMER %0", TTile.ConsumerRegisters);
+        CudaAsm.Emit("$let PRODUCER %0", TTile.ProducerRegisters);
+        CudaAsm.Emit("$let TAKES_TURNS %0", TTile.TakesTurns);
+        CudaAsm.Emit("$let IS_BF16 %0", TElement.IsBFloat16);
+    }
+
+    // Also for the rows past the last query of the last block.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int VisibleKeys(ref Parameters p, int row)
+    {
+        int visible = p.IsCausal != 0 ? row + 1 - p.QueryLength + p.KvLength : p.KvLength;
+        visible = visible < p.KvLength ? visible : p.KvLength;
+        return visible > 0 ? visible : 0;
+    }
+
+    // A tile is made of slabs of 64 columns: rows of 128 bytes, 16-byte pieces swizzled by the row modulo 8.
+    private const string Layout = """
+        $let T $pick(IS_BF16,bf16,f16)
+        $let STAGES 2
+        $let SLABS D/64
+        $let ROWS 64*CONSUMERS
+        $let K_TILES SLABS*ROWS*128
+        $let TILE SLABS*N*128
+        $let V_TILES K_TILES+STAGES*TILE
+        $let BARRIERS V_TILES+STAGES*TILE
+        $let FULL_Q BARRIERS
+        $let FULL_K BARRIERS+8
+        $let EMPTY_K FULL_K+8*STAGES
+        $let FULL_V EMPTY_K+8*STAGES
+        $let EMPTY_V FULL_V+8*STAGES
+        .reg .b32 shared;
+        mov.u32 shared, dynamicShared;
+        """;
+
+    // Every consuming warp says when it has read a block.
+    private const string CreateBarriers = """
+        mbarrier.init.shared::cta.b64 [shared+$(FULL_Q)], 1;
+        $for i 0 STAGES
+        mbarrier.init.shared::cta.b64 [shared+$(FULL_K+8*i)], 1;
+        mbarrier.init.shared::cta.b64 [shared+$(FULL_V+8*i)], 1;
+        mbarrier.init.shared::cta.b64 [shared+$(EMPTY_K+8*i)], $(4*CONSUMERS);
+        mbarrier.init.shared::cta.b64 [shared+$(EMPTY_V+8*i)], $(4*CONSUMERS);
+        $end
+        fence.mbarrier_init.release.cluster;
+        """;
+
+    private const string QueryCopies = """
+        .reg .b64 maps;
+        .reg .b32 barrier, tile;
+        mov.b64 maps, $(PARAMETERS);
+        cvta.param.u64 maps, maps;
+        mbarrier.arrive.expect_tx.shared::cta.b64 _, [shared+$(FULL_Q)], $(SLABS*ROWS*128);
+        add.u32 barrier, shared, $(FULL_Q);
+        $for slab 0 SLABS
+        $for rows 0 CONSUMERS
+        {
+        .reg .b32 row;
+        add.u32 tile, shared, $((slab*CONSUMERS+rows)*64*128);
+        add.s32 row, %1, $(64*rows);
+        cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [maps, {$(64*slab), %0, row, %2}], [barrier];
+        }
+        $end
+        $end
+        """;
+
+    // %0 stage, %1 the parity that a full round before it has, %2 kv head, %3 first key, %4 sequence.
+    private const string KeyValueCopies = """
+        $for value 0 2
+        {
+        .reg .pred free;
+        mad.lo.s32 barrier, %0, 8, shared;
+        WAIT:
+        mbarrier.try_wait.parity.shared::cta.b64 free, [barrier+$(value*(EMPTY_V-EMPTY_K)+EMPTY_K)], %1;
+        @!free bra WAIT;
+        mbarrier.arrive.expect_tx.shared::cta.b64 _, [barrier+$(value*(FULL_V-FULL_K)+FULL_K)], $(TILE);
+        add.u32 barrier, barrier, $(value*(FULL_V-FULL_K)+FULL_K);
+        mad.lo.s32 tile, %0, $(TILE), shared;
+        add.u32 tile, tile, $(value*(V_TILES-K_TILES)+K_TILES);
+        .reg .b64 map;
+        add.u64 map, maps, $(128+128*value);
+        $for slab 0 SLABS
+        cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [map, {$(64*slab), %2, %3, %4}], [barrier];
+        add.u32 tile, tile, $(N*128);
+        $end
+        }
+        $end
+        """;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Produce<TTile>(ref Parameters p, int row0, int head, int batch, int blocks) where TTile : struct, IWgmmaTile
+    {
+        CudaAsm.Emit(QueryCopies, head, row0, batch);
+        int kvHead = Registers.Pin(head / p.GroupSize);
+        for (int i = 0; i < blocks; i++)
+            CudaAsm.Emit(KeyValueCopies, i & 1, (i >> 1 & 1) ^ 1, kvHead, (blocks - 1 - i) * TTile.BlockN, batch);
+    }
+
+    // Thread t of a warp group holds rows 16 · (t / 32) + t % 32 / 4 and 8 below it, of columns 8 · j + 2 · (t % 4) and the next one:
+    // s(4j), s(4j + 1) of the upper row, s(4j + 2), s(4j + 3) of the lower.
+    private const string ConsumerRegisters = """
+        .reg .f32 s<$(N/2)>;
+        .reg .f32 o<$(D/2)>;
+        .reg .b32 w<$(N/4)>;
+        .reg .f32 max0, max1, sum0, sum1, scale, shift0, shift1, rescale0, rescale1, new0, new1;
+        .reg .b64 queries, keys, values, layoutKN;
+        .reg .b32 stageAddress, limit0, limit1;
+        .reg .pred never, always, leads, hides, rescales;
+        setp.ne.b32 never, 0, 0;
+        setp.eq.b32 always, 0, 0;
+        $for i 0 D/2
+        mov.f32 o$(i), 0f00000000;
+        $end
+        mov.f32 max0, 0fFF800000;
+        mov.f32 max1, 0fFF800000;
+        mov.f32 sum0, 0f00000000;
+        mov.f32 shift0, 0f00000000;
+        mov.f32 shift1, 0f00000000;
+        mov.f32 sum1, 0f00000000;
+        mov.f32 scale, %0;
+        {
+        .reg .b32 lane, address;
+        mov.u32 lane, %%laneid;
+        setp.eq.u32 leads, lane, 0;
+        add.u32 address, shared, %1;
+        shr.u32 address, address, 4;
+        cvt.u64.u32 queries, address;
+        or.b64 queries, queries, 0x4000004000010000;
+        }
+        """;
+
+    private const string WaitForQueries = """
+        {
+        .reg .pred done;
+        WAIT:
+        mbarrier.try_wait.parity.shared::cta.b64 done, [shared+$(FULL_Q)], 0;
+        @!done bra WAIT;
+        }
+        """;
+
+    // %0 stage, %1 parity. Descriptors: address / 16, then strides / 16 (8 rows of 128 bytes: 64), 128-byte swizzle.
+    private const string MultiplyKeys = """
+        {
+        .reg .pred done;
+        .reg .b32 address;
+        mad.lo.s32 stageAddress, %0, 8, shared;
+        WAIT:
+        mbarrier.try_wait.parity.shared::cta.b64 done, [stageAddress+$(FULL_K)], %1;
+        @!done bra WAIT;
+        mad.lo.s32 address, %0, $(TILE), shared;
+        add.u32 address, address, $(K_TILES);
+        shr.u32 address, address, 4;
+        cvt.u64.u32 keys, address;
+        or.b64 keys, keys, 0x4000004000010000;
+        .reg .b64 a, b;
+        wgmma.fence.sync.aligned;
+        $for k 0 D/16
+        add.u64 a, queries, $((k/4*ROWS*128+(k&3)*32)/16);
+        add.u64 b, keys, $((k/4*N*128+(k&3)*32)/16);
+        wgmma.mma_async.sync.aligned.m64n$(N)k16.f32.$(T).$(T) {$list(s,0,N/2)}, a, b, $pick(k,always,never), 1, 1, 0, 0;
+        $end
+        wgmma.commit_group.sync.aligned;
+        }
+        """;
+
+    // %0 stage, %1 parity. Values are [key, column] with columns together: slabs of 64 columns lie N · 128 bytes apart.
+    private const string MultiplyValues = """
+        {
+        .reg .pred done;
+        .reg .b32 address, barrier;
+        mad.lo.s32 barrier, %0, 8, shared;
+        WAIT:
+        mbarrier.try_wait.parity.shared::cta.b64 done, [barrier+$(FULL_V)], %1;
+        @!done bra WAIT;
+        mad.lo.s32 address, %0, $(TILE), shared;
+        add.u32 address, address, $(V_TILES);
+        shr.u32 address, address, 4;
+        cvt.u64.u32 values, address;
+        or.b64 values, values, $(0x4000004000000000+(N*8<<16));
+        .reg .b64 b;
+        wgmma.fence.sync.aligned;
+        $for k 0 N/16
+        add.u64 b, values, $(k*2048/16);
+        wgmma.mma_async.sync.aligned.m64n$(D)k16.f32.$(T).$(T) {$list(o,0,D/2)}, {$list(w,4*k,4)}, b, always, 1, 1, 1;
+        $end
+        wgmma.commit_group.sync.aligned;
+        }
+        """;
+
+    // %0 stage.
+    private const string ReleaseKeys = """
+        {
+        .reg .b32 barrier;
+        mad.lo.s32 barrier, %0, 8, shared;
+        @leads mbarrier.arrive.shared::cta.b64 _, [barrier+$(EMPTY_K)];
+        }
+        """;
+
+    private const string ReleaseValues = """
+        {
+        .reg .b32 barrier;
+        mad.lo.s32 barrier, %0, 8, shared;
+        @leads mbarrier.arrive.shared::cta.b64 _, [barrier+$(EMPTY_V)];
+        }
+        """;
+
+    // %0 and %1: keys that the upper and the lower row see, less the first key of the block and of the thread.
+    private const string Mask = """
+        $for j 0 N/8
+        $for e 0 2
+        setp.gt.s32 hides, %0, $(8*j+e);
+        selp.f32 s$(4*j+e), s$(4*j+e), 0fFF800000, hides;
+        setp.gt.s32 hides, %1, $(8*j+e);
+        selp.f32 s$(4*j+2+e), s$(4*j+2+e), 0fFF800000, hides;
+        $end
+        $end
+        """;
+
+    // Scores become weights; maxima and sums go on. A maximum is replaced only where some row of the warp exceeds the one in use
+    // by 2^8: until then weights are up to 2^8 instead of 1, which changes no digit of the quotient, and nothing is rescaled.
+    // A row that saw nothing yet has shift 0, so that no −∞ is subtracted from −∞.
+    private const string Softmax = """
+        {
+        .reg .f32 other, most<4>, growth;
+        .reg .pred none, grows<2>;
+        $for i 0 4
+        max.f32 most$(i), s$(i), s$(4+i);
+        $end
+        $for j 2 N/8
+        $for i 0 4
+        max.f32 most$(i), most$(i), s$(4*j+i);
+        $end
+        $end
+        $for r 0 2
+        max.f32 new$(r), most$(2*r), most$(2*r+1);
+        shfl.sync.bfly.b32 other, new$(r), 1, 31, -1;
+        max.f32 new$(r), new$(r), other;
+        shfl.sync.bfly.b32 other, new$(r), 2, 31, -1;
+        max.f32 new$(r), new$(r), other;
+        sub.f32 growth, new$(r), max$(r);
+        mul.f32 growth, growth, scale;
+        setp.gt.f32 grows$(r), growth, 0f41000000;
+        $end
+        or.pred grows0, grows0, grows1;
+        vote.sync.any.pred rescales, grows0, -1;
+        @!rescales bra KEPT;
+        $for r 0 2
+        max.f32 new$(r), new$(r), max$(r);
+        mul.ftz.f32 shift$(r), new$(r), scale;
+        setp.eq.f32 none, new$(r), 0fFF800000;
+        selp.f32 shift$(r), 0f00000000, shift$(r), none;
+        neg.f32 shift$(r), shift$(r);
+        fma.rn.ftz.f32 rescale$(r), max$(r), scale, shift$(r);
+        ex2.approx.ftz.f32 rescale$(r), rescale$(r);
+        mov.f32 max$(r), new$(r);
+        mul.ftz.f32 sum$(r), sum$(r), rescale$(r);
+        $end
+        KEPT:
+        $for j 0 N/8
+        $for r 0 2
+        $for e 0 2
+        fma.rn.ftz.f32 s$(4*j+2*r+e), s$(4*j+2*r+e), scale, shift$(r);
+        ex2.approx.ftz.f32 s$(4*j+2*r+e), s$(4*j+2*r+e);
+        add.ftz.f32 sum$(r), sum$(r), s$(4*j+2*r+e);
+        $end
+        $end
+        $end
+        }
+        """;
+
+    // Never true: a weight is at most 2^8, and there are less than 2^31. It keeps the assembler from computing weights behind the wait that follows.
+    private const string FinishWeights = """
+        {
+        .reg .pred impossible;
+        .reg .f32 both;
+        max.f32 both, sum0, sum1;
+        setp.gt.f32 impossible, both, 0f7F000000;
+        @impossible trap;
+        }
+        """;
+
+    private const string Rescale = """
+        {
+        @!rescales bra KEPT;
+        $for j 0 D/8
+        $for e 0 2
+        mul.ftz.f32 o$(4*j+e), o$(4*j+e), rescale0;
+        mul.ftz.f32 o$(4*j+2+e), o$(4*j+2+e), rescale1;
+        $end
+        $end
+        KEPT:
+        }
+        """;
+
+    private const string PackWeights = """
+        $for i 0 N/4
+        cvt.rn.$(T)x2.f32 w$(i), s$(2*i+1), s$(2*i);
+        $end
+        """;
+
+    private const string WaitForScores = "wgmma.wait_group.sync.aligned 1;";
+    private const string WaitForAll = "wgmma.wait_group.sync.aligned 0;";
+
+    // The warp groups take turns at the tensor cores, so that one's softmax runs under the others' products.
+    private const string TakeTurn = """
+        $if TAKES_TURNS
+        barrier.cta.sync %0, 256;
+        $end
+        """;
+
+    private const string GiveTurn = """
+        $if TAKES_TURNS
+        barrier.cta.arrive %0, 256;
+        $end
+        """;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Consume<TTile>(ref Parameters p, int row0, int consumer, int head, int batch, int blocks) where TTile : struct, IWgmmaTile
+    {
+        CudaAsm.Emit(ConsumerRegisters, p.SoftmaxScaleLog2, consumer * 64 * 128);
+        int lane = Group.IdxX & 31, row = row0 + (Group.IdxX >> 5 & 3) * 16 + (lane >> 2), column = 2 * (lane & 3);
+        if (blocks > 0)
+        {
+            int limit0 = Registers.Pin(VisibleKeys(ref p, row) - column), limit1 = Registers.Pin(VisibleKeys(ref p, row + 8) - column);
+            int masked = Registers.Pin(blocks - VisibleKeys(ref p, row0) / TTile.BlockN);
+            int myTurn = 1 + consumer, nextTurn = Registers.Pin(consumer + 1 == TTile.Consumers ? 1 : 2 + consumer);
+            int key0 = (blocks - 1) * TTile.BlockN;
+            if (consumer == TTile.Consumers - 1)
+                CudaAsm.Emit(GiveTurn, nextTurn);
+            CudaAsm.Emit(WaitForQueries);
+            CudaAsm.Emit(MultiplyKeys, 0, 0);
+            CudaAsm.Emit(WaitForAll);
+            CudaAsm.Emit(ReleaseKeys, 0);
+            CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
+            CudaAsm.Emit(Softmax);
+            CudaAsm.Emit(PackWeights);
+            int i = 1;
+            for (; i < blocks && i < masked; i++)
+            {
+                key0 -= TTile.BlockN;
+                int stage = i & 1, last = stage ^ 1;
+                CudaAsm.Emit(TakeTurn, myTurn);
+                CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
+                CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
+                CudaAsm.Emit(GiveTurn, nextTurn);
+                CudaAsm.Emit(WaitForScores);
+                CudaAsm.Emit(ReleaseKeys, stage);
+                CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
+                CudaAsm.Emit(Softmax);
+                CudaAsm.Emit(FinishWeights);
+                CudaAsm.Emit(WaitForAll);
+                CudaAsm.Emit(ReleaseValues, last);
+                CudaAsm.Emit(Rescale);
+                CudaAsm.Emit(PackWeights);
+            }
+            for (; i < blocks; i++)
+            {
+                int stage = i & 1, last = stage ^ 1;
+                CudaAsm.Emit(TakeTurn, myTurn);
+                CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
+                CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
+                CudaAsm.Emit(GiveTurn, nextTurn);
+                CudaAsm.Emit(WaitForScores);
+                CudaAsm.Emit(ReleaseKeys, stage);
+                CudaAsm.Emit(Softmax);
+                CudaAsm.Emit(FinishWeights);
+                CudaAsm.Emit(WaitForAll);
+                CudaAsm.Emit(ReleaseValues, last);
+                CudaAsm.Emit(Rescale);
+                CudaAsm.Emit(PackWeights);
+            }
+            CudaAsm.Emit(MultiplyValues, blocks - 1 & 1, blocks - 1 >> 1 & 1);
+            CudaAsm.Emit(WaitForAll);
+        }
+        Store(ref p, row, column, head, batch);
+    }
+
+    // %0, %1 addresses of the rows' first elements, %2, %3 whether the rows exist.
+    private const string StoreRows = """
+        {
+        .reg .f32 other, inverse;
+        .reg .pred seen, exists;
+        .reg .b32 pair;
+        $for r 0 2
+        shfl.sync.bfly.b32 other, sum$(r), 1, 31, -1;
+        add.f32 sum$(r), sum$(r), other;
+        shfl.sync.bfly.b32 other, sum$(r), 2, 31, -1;
+        add.f32 sum$(r), sum$(r), other;
+        setp.neu.f32 seen, sum$(r), 0f00000000;
+        rcp.approx.ftz.f32 inverse, sum$(r);
+        selp.f32 inverse, inverse, 0f00000000, seen;
+        setp.ne.s32 exists, $pick(r,%3,%2), 0;
+        $for j 0 D/8
+        mul.f32 o$(4*j+2*r), o$(4*j+2*r), inverse;
+        mul.f32 o$(4*j+2*r+1), o$(4*j+2*r+1), inverse;
+        cvt.rn.$(T)x2.f32 pair, o$(4*j+2*r+1), o$(4*j+2*r);
+        @exists st.global.b32 [$pick(r,%1,%0)+$(16*j)], pair;
+        $end
+        $end
+        }
+        """;
+
+    // %0, %1 addresses of the two rows' results, %2, %3 whether to write them. ln 2 = 0x3F317218.
+    private const string StoreLse = """
+        {
+        .reg .f32 lse;
+        .reg .pred writes;
+        $for r 0 2
+        setp.ne.s32 writes, $pick(r,%3,%2), 0;
+        lg2.approx.f32 lse, sum$(r);
+        fma.rn.f32 lse, max$(r), scale, lse;
+        mul.f32 lse, lse, 0f3F317218;
+        @writes st.global.f32 [$pick(r,%1,%0)], lse;
+        $end
+        }
+        """;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(ref Parameters p, int row, int column, int head, int batch)
+    {
+        long address = p.Output + 2 * (batch * p.OutputBatchStride + row * p.OutputTokenStride + head * p.OutputHeadStride + column);
+        CudaAsm.Emit(
+            StoreRows, address, address + 16 * p.OutputTokenStride, row < p.QueryLength ? 1 : 0, row + 8 < p.QueryLength ? 1 : 0);
+        if (p.Lse == 0)
+            return;
+        long lse = p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + row);
+        CudaAsm.Emit(
+            StoreLse, lse, lse + 32, column == 0 && row < p.QueryLength ? 1 : 0, column == 0 && row + 8 < p.QueryLength ? 1 : 0);
+    }
+}

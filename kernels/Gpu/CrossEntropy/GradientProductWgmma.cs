@@ -1,0 +1,175 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime.Cuda;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
+
+namespace KernelEngine.Kernels.Gpu.CrossEntropy;
+
+/// <summary>
+/// <see cref="GradientProduct"/> on the tensor cores of Hopper: a chunk's gradients G of the logits, [positions, classes], times the
+/// classifier, or transposed times the hidden rows:
+/// <code>
+/// gradHidden += G · classifier        gradClassifier = Gᵀ · hidden
+/// </code>
+/// One group makes 128 rows × 256 columns of the result. Tiles that a filter leaves out are not multiplied. Sums over several chunks
+/// are float32. 2 · positions · classes · hiddenSize FLOPs.
+/// </summary>
+internal static class GradientProductWgmma
+{
+    /// <summary>The arguments.</summary>
+    internal struct Parameters
+    {
+        public TensorMap Gradients, Other;  // [positions, classes]; classifier or hidden rows, [terms, hiddenSize]
+        public long IsKept;                 // i32 [classTiles, rowTiles, FlagsOfTile], or 0 to multiply all
+        public long Sums;                   // f32 [rows, SumStride], or 0 where all terms are in this chunk
+        public long Target;                 // [rows, TargetStride], or 0 while chunks are to come
+        public long SumStride, TargetStride;
+        public int Rows, HiddenSize;        // of the result
+        public int Terms, TermOffset;       // of the sum, and the other operand's row of the first one
+        public int ColumnTiles, RowTiles;   // of the result's columns; of positions
+        public int IsFirst, IsTargetFloat32;
+    }
+
+    /// <summary>The kernel for gradHidden; one group for each tile of the result.</summary>
+    public static void CrossEntropyGradHiddenWgmma<TElement>(Parameters p) where TElement : struct, ITensorCoreElement =>
+        Run<TElement>(ref p, WgmmaProduct.Begin<TElement>(0, 1), 0);
+
+    /// <summary>The kernel for gradClassifier; one group for each tile of the result.</summary>
+    public static void CrossEntropyGradClassifierWgmma<TElement>(Parameters p) where TElement : struct, ITensorCoreElement =>
+        Run<TElement>(ref p, WgmmaProduct.Begin<TElement>(1, 1), 1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Run<TElement>(ref Parameters p, int warpGroup, int ownsClasses) where TElement : struct, ITensorCoreElement
+    {
+        int column0 = Registers.Pin(Grid.IdxX % p.ColumnTiles * WgmmaProduct.BlockN), tile = Registers.Pin(Grid.IdxX / p.ColumnTiles);
+        int row0 = tile * WgmmaProduct.BlockM;
+        if (warpGroup == 0)
+        {
+            WgmmaProduct.BeginCopies();
+            if (Group.IdxX == 0)
+            {
+                int step = 0;
+                for (int term = 0; term < p.Terms; term += WgmmaProduct.Depth)
+                {
+                    if (IsKept(ref p, tile, term, ownsClasses) == 0)
+                        continue;
+                    WgmmaProduct.Copy(step++, row0, column0, term, p.TermOffset + term);
+                }
+            }
+        }
+        else
+        {
+            WgmmaProduct.BeginProducts(warpGroup - 1);
+            int step = 0, term = 0;
+            while (term < p.Terms && IsKept(ref p, tile, term, ownsClasses) == 0)
+                term += WgmmaProduct.Depth;
+            if (term < p.Terms)
+            {
+                WgmmaProduct.MultiplyFirst(step++);
+                for (term += WgmmaProduct.Depth; term < p.Terms; term += WgmmaProduct.Depth)
+                {
+                    if (IsKept(ref p, tile, term, ownsClasses) != 0)
+                        WgmmaProduct.Multiply(step++);
+                }
+                WgmmaProduct.Finish(step);
+            }
+            else
+            {
+                CudaAsm.Emit("$for i 0 128\nmov.f32 d$(i), 0f00000000;\n$end");
+            }
+            int lane = Group.IdxX & 31, row = row0 + (Group.IdxX - 128 >> 5) * 16 + MatrixLanes.ResultRow(lane);
+            int columns = p.HiddenSize - column0 - MatrixLanes.ResultColumn(lane), column = column0 + MatrixLanes.ResultColumn(lane);
+            int rows = p.Rows - row;
+            if (p.IsFirst == 0)
+                CudaAsm.Emit(AddSums, p.Sums + 4 * (row * p.SumStride + column), 32 * p.SumStride, rows, columns);
+            if (p.Target == 0)
+                CudaAsm.Emit(Store32, p.Sums + 4 * (row * p.SumStride + column), 32 * p.SumStride, rows, columns);
+            else if (p.IsTargetFloat32 != 0)
+                CudaAsm.Emit(Store32, p.Target + 4 * (row * p.TargetStride + column), 32 * p.TargetStride, rows, columns);
+            else
+                CudaAsm.Emit(Store16, p.Target + 2 * (row * p.TargetStride + column), 16 * p.TargetStride, rows, columns);
+        }
+    }
+
+    // Whether any warp's rows of the tile of gradients that these terms lie in are kept.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int IsKept(ref Parameters p, int tile, int term, int ownsClasses)
+    {
+        int isKept = 1;
+        if (p.IsKept != 0)
+        {
+            int classTile = ownsClasses != 0 ? tile >> 1 : term / WgmmaProduct.BlockN;
+            int rowTile = ownsClasses != 0 ? term / WgmmaProduct.BlockM : tile;
+            CudaAsm.Emit(ReadFlags, out isKept, p.IsKept + 4L * LogitGradientsWgmma.FlagsOfTile * ((long)classTile * p.RowTiles + rowTile));
+        }
+        return isKept;
+    }
+
+    private const string ReadFlags = """
+        {
+        .reg .b32 flag<8>;
+        ld.global.v4.b32 {flag0, flag1, flag2, flag3}, [%1];
+        ld.global.v4.b32 {flag4, flag5, flag6, flag7}, [%1+16];
+        $for i 1 8
+        or.b32 flag0, flag0, flag$(i);
+        $end
+        mov.b32 %0, flag0;
+        }
+        """;
+
+    // Of all three: %0 address of the thread's first element, %1 bytes to the row 8 below, %2 rows and %3 columns from there to the end.
+    private const string AddSums = """
+        {
+        .reg .pred exists, rowExists;
+        .reg .b64 at;
+        .reg .f32 sum<2>;
+        mov.b64 at, %0;
+        $for r 0 2
+        setp.gt.s32 rowExists, %2, $(8*r);
+        $for j 0 32
+        setp.gt.and.s32 exists, %3, $(8*j), rowExists;
+        mov.f32 sum0, 0f00000000;
+        mov.f32 sum1, 0f00000000;
+        @exists ld.global.v2.f32 {sum0, sum1}, [at+$(32*j)];
+        add.f32 d$(4*j+2*r), d$(4*j+2*r), sum0;
+        add.f32 d$(4*j+2*r+1), d$(4*j+2*r+1), sum1;
+        $end
+        add.s64 at, at, %1;
+        $end
+        }
+        """;
+
+    private const string Store32 = """
+        {
+        .reg .pred exists, rowExists;
+        .reg .b64 at;
+        mov.b64 at, %0;
+        $for r 0 2
+        setp.gt.s32 rowExists, %2, $(8*r);
+        $for j 0 32
+        setp.gt.and.s32 exists, %3, $(8*j), rowExists;
+        @exists st.global.v2.f32 [at+$(32*j)], {d$(4*j+2*r), d$(4*j+2*r+1)};
+        $end
+        add.s64 at, at, %1;
+        $end
+        }
+        """;
+
+    private const string Store16 = """
+        {
+        .reg .pred exists, rowExists;
+        .reg .b64 at;
+        .reg .b32 pair;
+        mov.b64 at, %0;
+        $for r 0 2
+        setp.gt.s32 rowExists, %2, $(8*r);
+        $for j 0 32
+        setp.gt.and.s32 exists, %3, $(8*j), rowExists;
+        cvt.rn.$(T)x2.f32 pair, d$(4*j+2*r+1), d$(4*j+2*r);
+        @exists st.global.b32 [at+$(16*j)], pair;
+        $end
+        add.s64 at, at, %1;
+        $end
+        }
+        """;
+}

@@ -1,0 +1,94 @@
+using ILGPU;
+using KernelEngine.Kernels.Gpu.CrossEntropy;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
+
+namespace KernelEngine;
+
+/// <summary>Launches <see cref="LogSumExpWgmma"/> over parts of the vocabulary, and <see cref="PositionResults"/>.</summary>
+internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cross-entropy-forward/cuda-wgmma", DeviceKinds.Cuda)
+{
+    // The vocabulary is split until every multiprocessor has this many groups.
+    private const int GroupsOfUnit = 16;
+
+    private readonly CudaEntry<LogSumExpWgmma.Parameters> _float16 = Entry<TensorCoreFloat16>();
+    private readonly CudaEntry<LogSumExpWgmma.Parameters> _bfloat16 = Entry<TensorCoreBFloat16>();
+
+    // For rows that do not begin on 16 bytes, and for results that need more than the log-sum-exp.
+    private readonly CrossEntropyTiled _portable = new();
+
+    public override IReadOnlyList<GpuEntry> Entries => [_float16, _bfloat16];
+
+    public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm90a);
+
+    public override string? WhyUnsupported(in CrossEntropyProblem problem) => CrossEntropyWgmmaArguments.WhyUnsupported(problem);
+
+    public override long GetWorkspaceBytes(in CrossEntropyProblem problem, GpuDevice device) =>
+        Math.Max(new Plan(problem, device).WorkspaceBytes, _portable.GetWorkspaceBytes(problem, device));
+
+    public override void Launch(in CrossEntropyProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    {
+        GpuView hidden = operands[CrossEntropyProblem.Hidden], classifier = operands[CrossEntropyProblem.Classifier];
+        if (!CrossEntropyWgmmaArguments.CanCopy(hidden) || !CrossEntropyWgmmaArguments.CanCopy(classifier)
+            || operands[CrossEntropyProblem.Entropy].IsPresent || operands[CrossEntropyProblem.BestClass].IsPresent
+            || operands[CrossEntropyProblem.Accuracy].IsPresent || operands[CrossEntropyProblem.MeanLogit].IsPresent
+            || operands[CrossEntropyProblem.State].IsPresent)
+        {
+            _portable.Launch(problem, operands, workspace, device);
+            return;
+        }
+        var plan = new Plan(problem, device);
+        LossParameters loss = CrossEntropyArguments.Loss(problem.Loss, operands, workspace);
+        ArrayView<float> states = workspace.SubView(plan.States).Cast<float>();
+        device.Launch(CrossEntropyArguments.PositionSums, 1, loss);
+        device.Launch(
+            problem.Type == DataType.BFloat16 ? _bfloat16 : _float16, (long)plan.RowTiles * plan.Parts, new LogSumExpWgmma.Parameters
+            {
+                Hidden = CrossEntropyWgmmaArguments.Map(device, hidden, WgmmaProduct.BlockM),
+                Classifier = CrossEntropyWgmmaArguments.Map(device, classifier, WgmmaProduct.BlockN),
+                States = GpuView.AddressOf(workspace.SubView(plan.States)),
+                Targets = operands[CrossEntropyProblem.Targets].Address,
+                Positions = problem.Loss.Positions,
+                VocabSize = problem.VocabSize,
+                HiddenSize = problem.HiddenSize,
+                FirstClass = problem.FirstClass,
+                RowTiles = plan.RowTiles,
+                ClassesOfPart = plan.ClassesOfPart,
+                InverseTemperature = 1 / problem.Temperature,
+            });
+        CrossEntropyArguments.LaunchResults(
+            CrossEntropyArguments.ResultsOf(loss, operands, workspace.SubView(plan.PositionLosses).Cast<float>()) with
+            {
+                States = states,
+                BestClasses = workspace.SubView(plan.States).Cast<int>(), // not read: no result needs them
+                PartStride = (long)problem.Loss.Positions * PartialStates.StateSize,
+                PositionStride = PartialStates.StateSize,
+                Parts = plan.Parts,
+            },
+            device);
+    }
+
+    private static CudaEntry<LogSumExpWgmma.Parameters> Entry<TElement>() where TElement : struct, ITensorCoreElement =>
+        new(LogSumExpWgmma.CrossEntropyLogSumExpWgmma<TElement>, PtxTarget.Sm90a, WgmmaProduct.Threads, WgmmaProduct.SharedBytes);
+
+    /// <summary>How the vocabulary is split, and what lies where in the workspace.</summary>
+    private readonly struct Plan
+    {
+        public readonly int RowTiles, Parts, ClassesOfPart;
+        public readonly long States, PositionLosses, WorkspaceBytes;
+
+        public Plan(in CrossEntropyProblem problem, GpuDevice device)
+        {
+            RowTiles = (problem.Loss.Positions + WgmmaProduct.BlockM - 1) / WgmmaProduct.BlockM;
+            long tiles = ((long)problem.VocabSize + WgmmaProduct.BlockN - 1) / WgmmaProduct.BlockN;
+            long wanted = Math.Clamp(((long)GroupsOfUnit * device.ComputeUnits + RowTiles - 1) / Math.Max(1, RowTiles), 1, Math.Max(1, tiles));
+            long tilesOfPart = (tiles + wanted - 1) / wanted;
+            Parts = tiles == 0 ? 0 : (int)((tiles + tilesOfPart - 1) / tilesOfPart);
+            ClassesOfPart = (int)Math.Min(tilesOfPart * WgmmaProduct.BlockN, problem.VocabSize);
+            var layout = default(WorkspaceLayout);
+            CrossEntropyArguments.AddScratch(problem.Loss, ref layout);
+            States = layout.Add((long)Parts * problem.Loss.Positions * PartialStates.StateSize);
+            PositionLosses = layout.Add(3L * problem.Loss.Positions);
+            WorkspaceBytes = layout.Bytes;
+        }
+    }
+}

@@ -1,0 +1,51 @@
+using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
+
+namespace KernelEngine;
+
+/// <summary>Runs PTX through the driver, in the accelerator's context and on its default stream.</summary>
+internal sealed class CudaExecutor(CudaAccelerator accelerator) : ICudaExecutor
+{
+    private readonly Dictionary<CudaEntry, CudaModule> _modules = [];
+
+    public void Allocated(long address, long bytes)
+    {
+    }
+
+    public void Launch(CudaEntry entry, int groups, ReadOnlySpan<byte> parameters)
+    {
+        if (!_modules.TryGetValue(entry, out CudaModule? module))
+        {
+            PtxKernel kernel = PtxCompiler.Compile(entry);
+            using var loading = Bind();
+            _modules.Add(entry, module = CudaModule.Load(kernel));
+        }
+        using var binding = Bind();
+        module.Launch(groups, parameters, (CudaStream)accelerator.DefaultStream);
+    }
+
+    public TensorMap EncodeTensorMap(
+        long address, DataType type, ReadOnlySpan<ulong> sizes, ReadOnlySpan<ulong> byteStrides, ReadOnlySpan<uint> box)
+    {
+        using var binding = Bind();
+        return CudaDriver.EncodeTensorMap(address, type, sizes, byteStrides, box);
+    }
+
+    public void Dispose()
+    {
+        using var binding = Bind();
+        foreach (CudaModule module in _modules.Values)
+            module.Dispose();
+        _modules.Clear();
+    }
+
+    // ILGPU takes its context for bound where it bound it before, though the driver's own notion may have changed since: it did
+    // when another context of ILGPU had compiled in between.
+    private ScopedAcceleratorBinding Bind()
+    {
+        ScopedAcceleratorBinding binding = accelerator.BindScoped();
+        CudaError error = CudaAPI.CurrentAPI.SetCurrentContext(accelerator.NativePtr);
+        return error == CudaError.CUDA_SUCCESS ? binding : throw new InvalidOperationException($"The driver does not make its context current: {error}.");
+    }
+}

@@ -1,0 +1,45 @@
+using ILGPU;
+using ILGPU.Algorithms;
+using ILGPU.Backends;
+using ILGPU.Backends.EntryPoints;
+using ILGPU.Backends.PTX;
+using ILGPU.Runtime.CPU;
+using ILGPU.Runtime.Cuda;
+
+namespace KernelEngine;
+
+/// <summary>
+/// C# device code to the PTX that the driver loads: ILGPU compiles the method, then the passes of this folder raise the target,
+/// unroll the templates of inline code and keep scalars in registers. Needs no GPU and no toolkit.
+/// </summary>
+internal static class PtxCompiler
+{
+    private static readonly Lock s_gate = new();
+
+    /// <summary>Compiles an entry.</summary>
+    /// <exception cref="InvalidOperationException">The inline code has an error, or an array stays in local memory.</exception>
+    public static PtxKernel Compile(CudaEntry entry)
+    {
+        string text;
+        lock (s_gate)
+        {
+            // A context of its own: after one failed compilation ILGPU's context refuses correct code too.
+            using Context context = Context.Create(builder => builder.CPU().EnableAlgorithms().Optimize(OptimizationLevel.O2));
+            CudaArchitecture newest = CudaArchitecture.SM_90;
+            using var backend = new PTXBackend(context, new CudaCapabilityContext(newest), newest, CudaInstructionSet.ISA_80, null!);
+            var compiled = (PTXCompiledKernel)backend.Compile(EntryPointDescription.FromExplicitlyGroupedKernel(entry.Method), entry.Specialization);
+            text = compiled.PTXAssembly;
+        }
+        return Rewrite(text, entry);
+    }
+
+    /// <summary>The passes after ILGPU.</summary>
+    internal static PtxKernel Rewrite(string text, CudaEntry entry)
+    {
+        string name = PtxHeader.EntryName(text);
+        text = PtxHeader.Raise(text, entry.Target, entry.DynamicSharedBytes > 0);
+        text = PtxTemplate.Expand(text, PtxHeader.ParameterName(text));
+        text = PtxLocalSlots.Promote(text);
+        return new PtxKernel(name, text, entry.Threads, entry.DynamicSharedBytes);
+    }
+}

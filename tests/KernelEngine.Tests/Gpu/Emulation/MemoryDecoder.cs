@@ -40,7 +40,6 @@ internal static class MemoryDecoder
             StateSpace.Local => StateSpaces.LocalWindow,
             StateSpace.Parameter => StateSpaces.ParameterWindow,
             StateSpace.Global => 0,
-            StateSpace.Parameter => StateSpaces.ParameterWindow,
             _ => throw statement.Unknown("no generic addresses of this space"),
         };
         return new LaneInstruction<IntegerOperations.Add<ulong>>(binder.Destination(statement.Operands[0]),

@@ -37,9 +37,10 @@ internal abstract class BulkCopyInstruction : PtxInstruction
     {
         SharedMemory shared = warp.Block.Shared;
         _ = warp.Block.MBarriers.Find(this, warp, lane, barrier);
+        warp.Block.Races?.Write(this, warp, lane, destination, data.Length);
         shared.At(destination, data.Length).Fill(byte.MaxValue);
         shared.NoteAsynchronousWrite(destination, data.Length);
-        warp.Block.BulkCopies.Add(new BulkLoad(barrier, data.Length, this, () =>
+        warp.Block.BulkCopies.Add(new BulkLoad(barrier, data.Length, this, warp.Block.Races?.Snapshot(warp) ?? [], () =>
         {
             for (int i = 0; i < data.Length; i += BulkAlignment)
                 data.AsSpan(i, BulkAlignment).CopyTo(shared.At(place(destination + (ulong)i), BulkAlignment));
@@ -57,6 +58,7 @@ internal abstract class BulkCopyInstruction : PtxInstruction
             if (writer >= 0)
                 throw warp.Fault(this, lane, $"reads 0x{source + (ulong)i:X}, which thread {writer} stored without fence.proxy.async", source);
         }
+        warp.Block.Races?.Read(this, warp, lane, source, bytes);
         warp.Block.BulkStores.Add(new BulkStore(this, warp, lane, warp.Block.BulkStores.OpenGroup(thread), source, bytes, write));
     }
 

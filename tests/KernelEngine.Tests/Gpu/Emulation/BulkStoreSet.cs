@@ -24,6 +24,8 @@ internal sealed class BulkStore(PtxInstruction instruction, Warp warp, int lane,
             if (warp.Block.Shared.IsWrittenAfter(source + (ulong)i, _start))
                 throw warp.Fault(instruction, lane, $"its source at 0x{source + (ulong)i:X} was written before anybody waited for the copy", source + (ulong)i);
         }
+        if (!IsRead)
+            warp.Block.Races?.Read(instruction, warp, lane, source, bytes);
         IsRead = true;
     }
 

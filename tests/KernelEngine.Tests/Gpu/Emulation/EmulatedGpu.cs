@@ -17,6 +17,9 @@ internal sealed class EmulatedGpu(int seed = 0)
     /// <summary>Instructions of warps a launch may execute before it counts as endless.</summary>
     public long InstructionBudget { get; set; } = 1_000_000_000;
 
+    /// <summary>Whether accesses to shared memory that no barrier orders are faults.</summary>
+    public bool DetectsRaces { get; set; } = true;
+
     public GlobalMemory Memory { get; } = new();
 
     /// <summary>The tensor maps by the addresses they were registered at.</summary>

@@ -72,8 +72,8 @@ public sealed class WarpgroupEmulationTests
     [TestCase("wgmma.fence.sync.aligned; PRODUCT; wgmma.wait_group.sync.aligned 0; add.f32 %f9, %f0, 1.0;", "product in flight")]
     [TestCase("PRODUCT;", "no wgmma.fence")]
     [TestCase("wgmma.fence.sync.aligned; mov.f32 %f0, 0.0; PRODUCT;", "since the last wgmma.fence")]
-    [TestCase("wgmma.fence.sync.aligned; PRODUCT; wgmma.commit_group.sync.aligned; st.shared.u32 [%r1], 1; wgmma.wait_group.sync.aligned 0;", "was written before")]
-    [TestCase("st.shared.u32 [%r1], 1; wgmma.fence.sync.aligned; PRODUCT;", "without fence.proxy.async")]
+    [TestCase("wgmma.fence.sync.aligned; PRODUCT; wgmma.commit_group.sync.aligned; bar.sync 0; @%p4 st.shared.u32 [%r1], 1; wgmma.wait_group.sync.aligned 0;", "was written before")]
+    [TestCase("@%p4 st.shared.u32 [%r1], 1; bar.sync 0; wgmma.fence.sync.aligned; PRODUCT;", "without fence.proxy.async")]
     [TestCase("add.u64 %rd1, %rd1, 8; wgmma.fence.sync.aligned; PRODUCT;", "base offset")]
     [TestCase("or.b64 %rd1, %rd1, 0x8000; wgmma.fence.sync.aligned; PRODUCT;", "reserved bits")]
     [TestCase("setp.lt.u32 %p2, %thread, 32; @%p2 add.u64 %rd1, %rd1, 2; wgmma.fence.sync.aligned; PRODUCT;", "another warp")]
@@ -83,7 +83,7 @@ public sealed class WarpgroupEmulationTests
         string product = "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f0, %f1, %f2, %f3}, %rd1, %rd1, SCALE, 1, 1, 0, 0";
         string text = $"""
             mov.u32 %r1, tile;
-            setp.ne.u32 %p1, 1, 1; setp.eq.u32 %p3, 1, 1;
+            setp.ne.u32 %p1, 1, 1; setp.eq.u32 %p3, 1, 1; setp.eq.u32 %p4, %thread, 0;
             shr.u32 %r2, %r1, 4; cvt.u64.u32 %rd1, %r2; or.b64 %rd1, %rd1, 0x4000004000010000;
             {body.Replace("PRODUCT", product.Replace("SCALE", "%p1", StringComparison.Ordinal), StringComparison.Ordinal)
                 .Replace("ACCUMULATE", product.Replace("SCALE", "%p3", StringComparison.Ordinal), StringComparison.Ordinal)}

@@ -48,10 +48,11 @@ internal static class CommandLine
             DevicesCommand.Create(terminal),
             VerifyCommand.Create(terminal),
             BenchCommand.Create(terminal),
+            ProfileCommand.Create(terminal),
             RunCommand.Create(terminal),
             ScoreCommand.Create(terminal),
         };
-        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, run or score (or --help).", ExitCodes.BadArguments));
+        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, profile, run or score (or --help).", ExitCodes.BadArguments));
         return root;
     }
 

@@ -14,6 +14,7 @@ public static partial class Attention
         new FlashBackward<Simd512, Vector512<float>>(),
         new FlashBackward<Simd256, Vector256<float>>(),
         new FlashBackward<Simd128, Vector128<float>>(),
+        new AttentionBackwardMma(),
         new AttentionBackwardTiled())
     {
         Examples =

@@ -44,6 +44,7 @@ public static partial class Attention
         new FlashDecode<Simd512, Vector512<float>>(),
         new FlashDecode<Simd256, Vector256<float>>(),
         new FlashDecode<Simd128, Vector128<float>>(),
+        new AttentionDecodeMma(),
         new AttentionSplitKv(),
         new AttentionGeneral("attention-decode/ilgpu-general", isDecode: true))
     {

@@ -22,6 +22,10 @@ public sealed class AttentionBackwardCases : IOperationCases<AttentionBackwardPr
         // Storage types.
         "h=4 kv=2 q=65 k=129 d=64 causal f16", "h=4 kv=2 q=65 k=129 d=64 causal bf16", "q=33 k=100 d=80 kvtype=bf16", "q=33 k=100 d=40 causal bf16 kvtype=f32",
         "q=17 k=51 d=7 f16 gradlse",
+        // What tensor cores compute: 16-bit storage, head dimensions 64 and 128.
+        "q=1 k=1 d=64 bf16", "q=1 k=17 d=128 f16", "h=2 q=17 k=65 d=64 bf16", "h=4 kv=2 q=65 k=200 d=128 causal bf16", "b=2 h=2 q=200 k=65 d=64 causal f16",
+        "h=3 kv=1 q=200 k=513 d=128 f16", "h=2 q=513 k=200 d=64 causal bf16", "q=513 k=513 d=128 causal bf16", "h=2 kv=1 q=17 k=513 d=64 bf16 gradlse",
+        "q=150 k=260 d=128 causal left=40 f16", "h=2 q=140 k=300 d=64 left=70 right=20 bf16", "q=140 k=140 d=128 causal topleft bf16", "q=5 k=0 d=128 bf16",
         // Scales.
         "q=17 k=51 d=64 scale=0", "q=17 k=51 d=64 causal scale=-0.25",
         // Gradient of the log-sum-exp.

@@ -23,6 +23,12 @@ public sealed class AttentionDecodeCases : IOperationCases<AttentionProblem>
         // Storage types.
         "h=8 kv=2 q=1 k=700 d=128 f16", "h=8 kv=2 q=1 k=700 d=128 bf16", "h=4 kv=2 q=1 k=700 d=64 kvtype=bf16",
         "h=4 kv=2 q=3 k=700 d=64 causal kvtype=f16", "h=2 q=1 k=300 d=80 bf16 kvtype=f32", "h=2 q=1 k=300 d=7 f16",
+        // 16-bit storage at the head dimensions of tensor cores: lengths around a block, group sizes, rows of more than one tile, splits.
+        "h=2 q=1 k=1 d=64 bf16", "h=8 kv=2 q=1 k=17 d=128 f16", "b=2 h=8 kv=1 q=1 k=257 d=64 bf16", "h=8 kv=1 q=1 k=4097 d=128 bf16", "b=3 h=4 kv=4 q=1 k=257 d=128 bf16",
+        "h=4 kv=1 q=1 k=4097 d=64 f16", "h=8 kv=1 q=5 k=257 d=128 causal bf16", "b=2 h=6 kv=2 q=3 k=17 d=64 causal f16", "h=4 kv=2 q=1 k=1025 d=96 bf16", "h=4 kv=1 q=2 k=700 d=256 causal f16",
+        "h=2 q=5 k=3 d=128 causal bf16", "h=40 kv=2 q=1 k=300 d=128 bf16", "h=4 kv=2 q=4 k=600 d=128 causal left=100 bf16", "h=2 q=9 k=600 d=64 left=40 right=7 f16", "h=2 q=5 k=300 d=64 causal topleft bf16",
+        "h=4 kv=1 q=1 k=700 d=128 scale=2 bf16", "b=3 h=8 kv=2 q=1 k=1025 d=128 lengths bf16", "b=2 h=8 kv=2 q=1 k=1000 d=128 page=16 pool=70 lengths bf16", "b=2 h=8 kv=1 q=1 k=4097 d=64 page=64 pool=70 f16",
+        "b=2 h=8 kv=4 q=2 k=257 d=128 causal page=7 pool=300 headpages lengths bf16",
         // Scales.
         "q=1 k=300 d=64 scale=0", "h=2 q=1 k=1300 d=64 scale=-0.25", "h=2 q=1 k=1300 d=64 scale=30", "h=4 kv=1 q=1 k=700 d=64 scale=30 bf16",
         // Pages: of all heads or of one, lengths by head, biases of slots.

@@ -7,7 +7,7 @@ public sealed class CommandLineTests
     [Test]
     public void HelpOfEachCommandHasItsExamples()
     {
-        foreach (string command in (string[])["verify", "bench", "run", "score"])
+        foreach (string command in (string[])["verify", "bench", "profile", "run", "score"])
         {
             var run = CommandRun.Of(command, "--help");
             Assert.That(run.ExitCode, Is.Zero);
@@ -15,7 +15,7 @@ public sealed class CommandLineTests
         }
     }
 
-    [TestCase("kernels, devices, verify, bench")]
+    [TestCase("kernels, devices, verify, bench, profile")]
     [TestCase("attention-forward", "bench", "nothing")]
     [TestCase("attention-forward", "verify", "nothing")]
     [TestCase("reference, cpu, opencl, cuda, simulator", "verify", "--device", "tpu")]
@@ -23,6 +23,9 @@ public sealed class CommandLineTests
     [TestCase("Unknown: z", "bench", "linear", "m=1 n=1 k=1 z=3")]
     [TestCase("'q=' is missing", "bench", "attention", "n=1 v=1 d=1")]
     [TestCase("linear/cpu-avx2", "bench", "linear", "m=1 n=1 k=1", "--kernel", "linear/none", "--device", "reference")]
+    [TestCase("no kernel 'linear/none'", "profile", "linear/none", "m=1 n=1 k=1")]
+    [TestCase("--iterations must be 1 to 1000", "profile", "linear/cpu-vector128", "m=1 n=1 k=1", "--iterations", "0")]
+    [TestCase("'k=' is missing", "profile", "linear/cpu-vector128", "m=1 n=1")]
     [TestCase("takes at most 8 rows", "verify", "linear/cpu-matvec-vector128", "m=9 n=1 k=1")]
     [TestCase("--threads must be 0 to 1024", "devices", "--threads", "-1")]
     [TestCase("0 to 1", "run", "--depth", "2")]
@@ -178,6 +181,25 @@ public sealed class CommandLineTests
         IEnumerable<string> operations = run.Json.GetProperty("results").EnumerateArray()
             .Select(row => row.GetProperty("kernel").GetString()!.Split('/')[0]).Distinct();
         Assert.That(operations, Is.EquivalentTo(["cross-entropy-forward", "cross-entropy-backward", "cross-entropy-training"]));
+    }
+
+    [Test]
+    public void ProfileRunsOneKernelAndSaysHowToLook()
+    {
+        var run = CommandRun.Of("profile", "linear/cpu-vector128", "m=4 n=64 k=64", "--iterations", "3", "--warm-up", "1", "--threads", "1");
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(run.Output, Does.Contain("linear/cpu-vector128 on cpu").And.Contains("m=4 n=64 k=64"));
+        Assert.That(run.Output, Does.Match("ncu --profile-from-start off .* profile linear/cpu-vector128 \"m=4 n=64 k=64\" --device cpu --iterations 3 --warm-up 1"));
+        Assert.That(run.Output, Does.Match("nsys profile --capture-range=cudaProfilerApi .* profile linear/cpu-vector128"));
+        Assert.That(run.Output, Does.Match("3 launches: [0-9.]+ µs each"));
+    }
+
+    [Test]
+    public void ProfileNeedsADeviceThatTheKernelRunsOn()
+    {
+        var run = CommandRun.Of("profile", "linear/cpu-vector128", "m=4 n=64 k=64", "--device", "simulator");
+        Assert.That(run.ExitCode, Is.EqualTo(3));
+        Assert.That(run.Error, Does.Contain("linear/cpu-vector128").And.Contains("simulator"));
     }
 
     [Test]

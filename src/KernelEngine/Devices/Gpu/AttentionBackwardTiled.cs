@@ -10,7 +10,7 @@ namespace KernelEngine;
 /// </summary>
 internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProblem>("attention-backward/ilgpu-tiled")
 {
-    private readonly GpuEntry<BackwardRows.Parameters> _delta = new(
+    private static readonly GpuEntry<BackwardRows.Parameters> s_delta = new(
         BackwardRows.ComputeAttentionDelta, BackwardRows.Threads, sizeof(float) * BackwardRows.Threads);
     private readonly GpuEntry<BackwardRows.Parameters> _sumRows = new(
         BackwardRows.SumAttentionRows, BackwardRows.Threads, sizeof(float) * BackwardRows.Threads, hasQuadLoads: false);
@@ -22,7 +22,7 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
         FlashGradBias.FlashAttentionGradBias, BackwardTile.Threads, BackwardTile.SharedBytes);
 
     /// <inheritdoc/>
-    public override IReadOnlyList<GpuEntry> Entries => [_delta, _sumRows, _gradQuery, _gradKeyValue, _gradBias];
+    public override IReadOnlyList<GpuEntry> Entries => [s_delta, _sumRows, _gradQuery, _gradKeyValue, _gradBias];
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in AttentionBackwardProblem problem, GpuDevice device) =>
@@ -40,7 +40,7 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
         ArrayView<float> scratch = rows > 0 ? workspace.Cast<float>() : query.As<float>();
         ArrayView<float> rowSlopes = rows > 0 ? scratch.SubView(rows) : scratch;
         BackwardRows.Parameters rowParameters = RowParameters(problem, operands, scratch, rowSlopes);
-        device.Launch(_delta, (rows + BackwardRows.RowsOfGroup - 1) / BackwardRows.RowsOfGroup, rowParameters);
+        LaunchDelta(forward, rowParameters, device);
 
         bool isWholeBias = gradBias.IsPresent && gradBias.Layout[0] == forward.BatchSize && gradBias.Layout[1] == forward.NumHeads
             && gradBias.Layout[2] == forward.QueryLength && gradBias.Layout[3] == forward.KvLength;
@@ -78,6 +78,14 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
         }
         LaunchSums(forward, operands, rowParameters, device);
     }
+
+    /// <summary>Queues the computation of δ, [batchSize, numHeads, queryLength], of a problem with rows.</summary>
+    public static void LaunchDelta(
+        in AttentionBackwardProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<float> delta, GpuDevice device) =>
+        LaunchDelta(problem.Forward, RowParameters(problem, operands, delta, delta), device);
+
+    private static void LaunchDelta(in AttentionProblem forward, in BackwardRows.Parameters parameters, GpuDevice device) =>
+        device.Launch(s_delta, (Rows(forward) + BackwardRows.RowsOfGroup - 1) / BackwardRows.RowsOfGroup, parameters);
 
     private static long Rows(in AttentionProblem forward) => (long)forward.BatchSize * forward.NumHeads * forward.QueryLength;
 

@@ -35,6 +35,7 @@ internal sealed class CrossEntropyTiled() : GpuKernel<CrossEntropyProblem>("cros
         LossParameters loss = CrossEntropyArguments.Loss(problem.Loss, operands, workspace);
         device.Launch(CrossEntropyArguments.PositionSums, 1, loss);
         _instances[(int)problem.Type].Launch(problem, operands, loss, plan, workspace, device);
+        LaunchMeanLogits(problem, operands, loss, device);
         CrossEntropyArguments.LaunchResults(
             CrossEntropyArguments.ResultsOf(loss, operands, workspace.SubView(plan.PositionLosses).Cast<float>()) with
             {
@@ -48,6 +49,10 @@ internal sealed class CrossEntropyTiled() : GpuKernel<CrossEntropyProblem>("cros
             },
             device);
     }
+
+    /// <summary>Queues the kernel of the mean logits, where they are asked for.</summary>
+    internal void LaunchMeanLogits(in CrossEntropyProblem problem, ReadOnlySpan<GpuView> operands, in LossParameters loss, GpuDevice device) =>
+        _instances[(int)problem.Type].LaunchMeanLogits(problem, operands, loss, device);
 
     /// <summary>How the vocabulary is split, and what lies where in the workspace.</summary>
     internal readonly struct Plan
@@ -89,6 +94,9 @@ internal sealed class CrossEntropyTiled() : GpuKernel<CrossEntropyProblem>("cros
         public abstract void Launch(
             in CrossEntropyProblem problem, ReadOnlySpan<GpuView> operands, in LossParameters loss, in Plan plan, ArrayView<byte> workspace,
             GpuDevice device);
+
+        public abstract void LaunchMeanLogits(
+            in CrossEntropyProblem problem, ReadOnlySpan<GpuView> operands, in LossParameters loss, GpuDevice device);
     }
 
     private sealed class Instance<T, TStorage> : Instance where T : unmanaged where TStorage : struct, IStorage<T>
@@ -113,11 +121,16 @@ internal sealed class CrossEntropyTiled() : GpuKernel<CrossEntropyProblem>("cros
                 RowTiles = plan.RowTiles,
                 ClassesOfPart = plan.ClassesOfPart,
             });
+        }
+
+        public override void LaunchMeanLogits(
+            in CrossEntropyProblem problem, ReadOnlySpan<GpuView> operands, in LossParameters loss, GpuDevice device)
+        {
             if (operands[CrossEntropyProblem.MeanLogit] is { IsPresent: true } means)
             {
                 device.Launch(_means, CrossEntropyArguments.Tiles(problem.VocabSize), new MeanLogits.Parameters<T>
                 {
-                    Logits = logits,
+                    Logits = CrossEntropyArguments.Logits<T>(problem, operands, default, loss),
                     MeanLogit = means.As<float>(),
                 });
             }

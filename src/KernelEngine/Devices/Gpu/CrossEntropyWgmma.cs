@@ -13,7 +13,7 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
     private readonly CudaEntry<LogSumExpWgmma.Parameters> _float16 = Entry<TensorCoreFloat16>();
     private readonly CudaEntry<LogSumExpWgmma.Parameters> _bfloat16 = Entry<TensorCoreBFloat16>();
 
-    // For rows that do not begin on 16 bytes, and for results that need more than the log-sum-exp.
+    // For rows that do not begin on 16 bytes, and for mean logits.
     private readonly CrossEntropyTiled _portable = new();
 
     public override IReadOnlyList<GpuEntry> Entries => [_float16, _bfloat16];
@@ -28,10 +28,7 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
     public override void Launch(in CrossEntropyProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         GpuView hidden = operands[CrossEntropyProblem.Hidden], classifier = operands[CrossEntropyProblem.Classifier];
-        if (!CrossEntropyWgmmaArguments.CanCopy(hidden) || !CrossEntropyWgmmaArguments.CanCopy(classifier)
-            || operands[CrossEntropyProblem.Entropy].IsPresent || operands[CrossEntropyProblem.BestClass].IsPresent
-            || operands[CrossEntropyProblem.Accuracy].IsPresent || operands[CrossEntropyProblem.MeanLogit].IsPresent
-            || operands[CrossEntropyProblem.State].IsPresent)
+        if (!CrossEntropyWgmmaArguments.CanCopy(hidden) || !CrossEntropyWgmmaArguments.CanCopy(classifier))
         {
             _portable.Launch(problem, operands, workspace, device);
             return;
@@ -46,6 +43,7 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
                 Hidden = CrossEntropyWgmmaArguments.Map(device, hidden, WgmmaProduct.BlockM),
                 Classifier = CrossEntropyWgmmaArguments.Map(device, classifier, WgmmaProduct.BlockN),
                 States = GpuView.AddressOf(workspace.SubView(plan.States)),
+                BestClasses = GpuView.AddressOf(workspace.SubView(plan.BestClasses)),
                 Targets = operands[CrossEntropyProblem.Targets].Address,
                 Positions = problem.Loss.Positions,
                 VocabSize = problem.VocabSize,
@@ -59,12 +57,15 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
             CrossEntropyArguments.ResultsOf(loss, operands, workspace.SubView(plan.PositionLosses).Cast<float>()) with
             {
                 States = states,
-                BestClasses = workspace.SubView(plan.States).Cast<int>(), // not read: no result needs them
+                BestClasses = workspace.SubView(plan.BestClasses).Cast<int>(),
                 PartStride = (long)problem.Loss.Positions * PartialStates.StateSize,
                 PositionStride = PartialStates.StateSize,
+                BestPartStride = problem.Loss.Positions,
                 Parts = plan.Parts,
+                HasBestClasses = 1,
             },
             device);
+        _portable.LaunchMeanLogits(problem, operands, loss, device);
     }
 
     private static CudaEntry<LogSumExpWgmma.Parameters> Entry<TElement>() where TElement : struct, ITensorCoreElement =>
@@ -74,7 +75,7 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
     private readonly struct Plan
     {
         public readonly int RowTiles, Parts, ClassesOfPart;
-        public readonly long States, PositionLosses, WorkspaceBytes;
+        public readonly long States, BestClasses, PositionLosses, WorkspaceBytes;
 
         public Plan(in CrossEntropyProblem problem, GpuDevice device)
         {
@@ -87,6 +88,7 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
             var layout = default(WorkspaceLayout);
             CrossEntropyArguments.AddScratch(problem.Loss, ref layout);
             States = layout.Add((long)Parts * problem.Loss.Positions * PartialStates.StateSize);
+            BestClasses = layout.Add((long)Parts * problem.Loss.Positions);
             PositionLosses = layout.Add(3L * problem.Loss.Positions);
             WorkspaceBytes = layout.Bytes;
         }

@@ -59,6 +59,16 @@ public sealed class GpuDevice : Device
         }
     }
 
+    /// <summary>Calls the driver while this device is the calling thread's.</summary>
+    internal void InContext(Action call)
+    {
+        lock (_gate)
+        {
+            using var binding = _accelerator.BindScoped();
+            call();
+        }
+    }
+
     /// <summary>Copies host memory to the device; the source may be reused on return.</summary>
     internal void CopyIn(ReadOnlySpan<byte> source, ArrayView<byte> target)
     {

@@ -1,0 +1,176 @@
+using System.Runtime.CompilerServices;
+using ILGPU.Runtime.Cuda;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
+
+namespace KernelEngine.Kernels.Gpu.Attention;
+
+/// <summary>
+/// What the two kernels of attention's gradients on tensor cores have in common: arguments, ranges, copies. Rows lie in shared
+/// memory 16 bytes apart, so that eight of them lie in different banks: ldmatrix meets no conflict.
+/// </summary>
+internal static class BackwardMma
+{
+    /// <summary>Rows that a group owns: query rows of one kernel, keys of the other. A warp owns 32 of them.</summary>
+    public const int Rows = 128;
+
+    /// <summary>The arguments. Strides are in elements.</summary>
+    internal struct Parameters
+    {
+        public long Query, Key, Value;    // [batchSize, tokens, heads, headDim]
+        public long GradOutput;           // [batchSize, queryLength, numHeads, headDim]
+        public long GradQuery;            // shaped as the query
+        public long GradKey, GradValue;   // shaped as key and value; 0 for one that is not wanted
+        public long Lse;                  // [batchSize, numHeads, queryLength], natural log
+        public long Delta;                // [batchSize, numHeads, queryLength], contiguous
+        public long QueryBatchStride, QueryTokenStride, QueryHeadStride;
+        public long KeyBatchStride, KeyTokenStride, KeyHeadStride;
+        public long ValueBatchStride, ValueTokenStride, ValueHeadStride;
+        public long GradOutputBatchStride, GradOutputTokenStride, GradOutputHeadStride;
+        public long GradQueryBatchStride, GradQueryTokenStride, GradQueryHeadStride;
+        public long GradKeyBatchStride, GradKeyTokenStride, GradKeyHeadStride;
+        public long GradValueBatchStride, GradValueTokenStride, GradValueHeadStride;
+        public long LseBatchStride, LseHeadStride;
+        public int NumHeads, GroupSize, QueryLength, KvLength;
+        public int Blocks;                // of 128 query rows or keys
+        public int Diagonal;              // position of row 0 among the keys
+        public int WindowLeft, WindowRight; // keys before and after its position that a row sees
+        public float SoftmaxScale;        // positive
+    }
+
+    /// <summary>Bytes from a row in shared memory to the next.</summary>
+    public static int Pitch<TTile>() where TTile : struct, IBackwardMmaTile => 2 * TTile.HeadDim + 16;
+
+    /// <summary>Constants of both kernels' inline code.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Constants<TTile, TElement>() where TTile : struct, IBackwardMmaTile where TElement : struct, ITensorCoreElement
+    {
+        CudaAsm.Emit("$let D %0", TTile.HeadDim);
+        CudaAsm.Emit("$let M %0", TTile.BlockM);
+        CudaAsm.Emit("$let N %0", TTile.BlockN);
+        CudaAsm.Emit("$let OWN %0", Rows);
+        CudaAsm.Emit("$let IS_BF16 %0", TElement.IsBFloat16);
+        CudaAsm.Emit("$let T $pick(IS_BF16,bf16,f16)\n$let PITCH 2*D+16");
+    }
+
+    /// <summary>The position, cut far enough outside that adding sizes to it does not overflow.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Bounded(long position) => position < -(1 << 30) ? -(1 << 30) : position > 1 << 30 ? 1 << 30 : (int)position;
+
+    /// <summary>A position among so many rows or keys.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Within(long position, int length) => position <= 0 ? 0 : position < length ? (int)position : length;
+
+    /// <summary>
+    /// Asks for COUNT rows, STEP at a time, into copyLane + TO and on. %0 address of the thread's piece of its first row, %1 bytes
+    /// from one of its rows to the next, %2 rows from there to the end: those past it are zero.
+    /// </summary>
+    public const string Copy = """
+        {
+        .reg .b64 from;
+        .reg .b32 bytes;
+        .reg .pred exists;
+        mov.b64 from, %0;
+        $for i 0 COUNT/STEP
+        setp.gt.s32 exists, %2, $(i*STEP);
+        selp.b32 bytes, 16, 0, exists;
+        cp.async.cg.shared.global.L2::128B [copyLane+$(TO+i*STEP*PITCH)], [from], 16, bytes;
+        add.s64 from, from, %1;
+        $end
+        }
+        """;
+
+    /// <summary>What was asked for is there, and every warp is done with what the next copy overwrites.</summary>
+    public const string Arrived = "cp.async.wait_all;\nbar.sync 0;";
+
+    /// <summary>Where the thread's first row begins and ends to see.</summary>
+    public const string Limits = "mov.b32 begin, %0;\nmov.b32 end, %1;";
+
+    /// <summary>
+    /// Hides scores. The thread's first row sees columns begin .. end − 1, every 8th row below it 8 more at both ends, and none
+    /// sees ‘last’ or what follows it; all of them less the column that the thread holds first. %0 the block's first column.
+    /// </summary>
+    public const string Mask = """
+        {
+        .reg .pred hides;
+        .reg .b32 from, to;
+        $for r 0 4
+        add.s32 from, begin, $(8*r);
+        sub.s32 from, from, %0;
+        add.s32 to, end, $(8*r);
+        min.s32 to, to, last;
+        sub.s32 to, to, %0;
+        $for j 0 WIDTH/8
+        $for e 0 2
+        setp.gt.s32 hides, from, $(8*j+e);
+        setp.le.or.s32 hides, to, $(8*j+e), hides;
+        selp.f32 x$(4*((r/2)*(WIDTH/8)+j)+2*(r&1)+e), 0fFF800000, x$(4*((r/2)*(WIDTH/8)+j)+2*(r&1)+e), hides;
+        $end
+        $end
+        $end
+        }
+        """;
+
+    /// <summary>
+    /// x(FROM ..) = 32 rows at LEFT · WIDTH rows at RIGHT, transposed: over headDim. Thread t of a warp holds, of rows
+    /// 16 · tile + t / 4 and 8 below, columns 8 · j + 2 · (t % 4) and the next.
+    /// </summary>
+    public const string MultiplyRows = """
+        {
+        .reg .b32 a<8>, b<4>;
+        $for i 0 WIDTH
+        mov.f32 x$(FROM+i), 0f00000000;
+        $end
+        $for k 0 D/16
+        $for t 0 2
+        ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$list(a,4*t,4)}, [$(LEFT)+$(LEFT_AT+t*16*PITCH+k*32)];
+        $end
+        $for n 0 WIDTH/16
+        ldmatrix.sync.aligned.m8n8.x4.shared.b16 {b0, b1, b2, b3}, [$(RIGHT)+$(RIGHT_AT+n*16*PITCH+k*32)];
+        $for t 0 2
+        $for h 0 2
+        mma.sync.aligned.m16n8k16.row.col.f32.$(T).$(T).f32 {$list(x,FROM+4*(t*WIDTH/8+2*n+h),4)}, {$list(a,4*t,4)}, {$list(b,2*h,2)}, {$list(x,FROM+4*(t*WIDTH/8+2*n+h),4)};
+        $end
+        $end
+        $end
+        $end
+        }
+        """;
+
+    /// <summary>sums += w · WIDTH rows at RIGHT, with w 32 rows of weights or of scores' gradients.</summary>
+    public const string AddProduct = """
+        {
+        .reg .b32 b<4>;
+        $for k 0 WIDTH/16
+        $for n 0 D/16
+        ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {b0, b1, b2, b3}, [$(RIGHT)+$(RIGHT_AT+k*16*PITCH+n*32)];
+        $for t 0 2
+        $for h 0 2
+        mma.sync.aligned.m16n8k16.row.col.f32.$(T).$(T).f32 {$list(o,4*(t*D/8+2*n+h),4)}, {$list(w,t*WIDTH/4+4*k,4)}, {$list(b,2*h,2)}, {$list(o,4*(t*D/8+2*n+h),4)};
+        $end
+        $end
+        $end
+        $end
+        }
+        """;
+
+    /// <summary>Stores sums times %3. %0 address of the first row, %1 bytes to the row 8 below, %2 rows from there to the end.</summary>
+    public const string StoreRows = """
+        {
+        .reg .pred exists;
+        .reg .b32 pair;
+        .reg .b64 to;
+        mov.b64 to, %0;
+        $for r 0 4
+        setp.gt.s32 exists, %2, $(8*r);
+        $let AT 4*(r/2)*(D/8)+2*(r&1)
+        $for j 0 D/8
+        mul.f32 o$(AT+4*j), o$(AT+4*j), %3;
+        mul.f32 o$(AT+4*j+1), o$(AT+4*j+1), %3;
+        cvt.rn.$(T)x2.f32 pair, o$(AT+4*j+1), o$(AT+4*j);
+        @exists st.global.b32 [to+$(16*j)], pair;
+        $end
+        add.s64 to, to, %1;
+        $end
+        }
+        """;
+}

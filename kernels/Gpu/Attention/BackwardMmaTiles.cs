@@ -1,0 +1,17 @@
+namespace KernelEngine.Kernels.Gpu.Attention;
+
+/// <summary>Head dimension 64: 128 keys by 128 query rows, then 128 query rows by 64 keys.</summary>
+internal readonly struct BackwardMmaTile64 : IBackwardMmaTile
+{
+    public static int HeadDim => 64;
+    public static int BlockM => 128;
+    public static int BlockN => 64;
+}
+
+/// <summary>Head dimension 128: 128 keys by 64 query rows, then 128 query rows by 32 keys.</summary>
+internal readonly struct BackwardMmaTile128 : IBackwardMmaTile
+{
+    public static int HeadDim => 128;
+    public static int BlockM => 64;
+    public static int BlockN => 32;
+}

@@ -1,0 +1,216 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime.Cuda;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
+
+namespace KernelEngine.Kernels.Gpu.Attention;
+
+/// <summary>
+/// <see cref="FlashGradQuery"/> on the tensor cores of Ampere and later (Dao 2023, arXiv:2307.08691, algorithm 2, by rows
+/// instead of keys so that no two groups add to the same number): 16-bit operands, float32 sums.
+/// <code>
+/// x = query · keyᵀ     y = gradOutput · valueᵀ     d = exp(scale · x − lse) · (y − δ)     gradQuery += d · key
+/// </code>
+/// One group owns 128 query rows of one head, 32 to a warp, and loops over blocks of BlockN keys, the next of which is copied
+/// meanwhile. All of x, y, d and the sums stays in registers. Shared memory: query and gradOutput, two stages of keys and
+/// values, lse and δ: (256 + 4 · BlockN) · (2 · headDim + 16) + 4096 bytes. 6 · rows · keys · headDim FLOPs.
+/// Hidden keys weigh 0, so infinities and NaNs in keys and values of a block reach all its rows.
+/// </summary>
+internal static class FlashGradQueryMma
+{
+    /// <summary>Threads of a group.</summary>
+    public const int Threads = 128;
+
+    /// <summary>Groups that share a multiprocessor: bounds a thread's registers.</summary>
+    public const int GroupsPerMultiprocessor = 2;
+
+    /// <summary>Shared memory of a group.</summary>
+    public static int SharedBytes<TTile>() where TTile : struct, IBackwardMmaTile =>
+        (2 * BackwardMma.Rows + 4 * TTile.BlockN) * BackwardMma.Pitch<TTile>() + 32 * Threads;
+
+    /// <summary>The kernel; one group for each block of 128 query rows of each head of each sequence.</summary>
+    public static void FlashAttentionGradQueryMma<TTile, TElement>(BackwardMma.Parameters p)
+        where TTile : struct, IBackwardMmaTile
+        where TElement : struct, ITensorCoreElement
+    {
+        BackwardMma.Constants<TTile, TElement>();
+        // The last query blocks see the most keys: they start first.
+        int row0 = Registers.Pin((p.Blocks - 1 - Grid.IdxX % p.Blocks) * BackwardMma.Rows);
+        int head = Registers.Pin(Grid.IdxX / p.Blocks % p.NumHeads), batch = Registers.Pin(Grid.IdxX / p.Blocks / p.NumHeads);
+        int kvHead = Registers.Pin(head / p.GroupSize);
+        int firstBlock = Registers.Pin(FirstKey(ref p, row0) / TTile.BlockN);
+        int endBlock = Registers.Pin((EndKey(ref p, row0 + BackwardMma.Rows - 1) + TTile.BlockN - 1) / TTile.BlockN);
+
+        int threadsOfRow = TTile.HeadDim / 8, step = Threads / threadsOfRow, pitch = BackwardMma.Pitch<TTile>();
+        int piece = Group.IdxX & threadsOfRow - 1, copyRow = Group.IdxX / threadsOfRow;
+        int lane = Group.IdxX & 31, warpRow = 32 * Registers.Uniform(Group.IdxX >> 5);
+        int place = MatrixLanes.Row(lane) * pitch + 2 * MatrixLanes.Column(lane);
+        CudaAsm.Emit("$let STEP %0", step);
+        CudaAsm.Emit(
+            LaneAddresses, place + warpRow * pitch, MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane),
+            place, copyRow * pitch + piece * 16, 16 * Group.IdxX, p.SoftmaxScale * 1.44269504f);
+        int row = row0 + warpRow + MatrixLanes.ResultRow(lane), column = MatrixLanes.ResultColumn(lane);
+        if (firstBlock < endBlock)
+        {
+            CopyOwn(ref p, step, row0, copyRow, piece, head, batch);
+            LoadStatistics(ref p, row, head, batch);
+            CudaAsm.Emit(LimitsOfKeys, BackwardMma.Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
+                BackwardMma.Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
+            int fullFrom = Registers.Pin(FirstKey(ref p, row0 + BackwardMma.Rows - 1)), fullTo = Registers.Pin(EndKey(ref p, row0));
+            long key = Registers.Pin(p.Key + 2 * (batch * p.KeyBatchStride + copyRow * p.KeyTokenStride + kvHead * p.KeyHeadStride + piece * 8));
+            long value = Registers.Pin(
+                p.Value + 2 * (batch * p.ValueBatchStride + copyRow * p.ValueTokenStride + kvHead * p.ValueHeadStride + piece * 8));
+            int keysLeft = Registers.Pin(p.KvLength - copyRow);
+            for (int block = firstBlock - 1; block < endBlock; block++)
+            {
+                // The next block is copied while this one is multiplied; before the first there is nothing to multiply.
+                int key0 = block * TTile.BlockN, next = key0 + TTile.BlockN;
+                if (block >= firstBlock)
+                    CudaAsm.Emit(BackwardMma.Arrived);
+                CudaAsm.Emit(NextStage);
+                if (block + 1 < endBlock)
+                {
+                    CudaAsm.Emit(CopyKeys, key + 2 * next * p.KeyTokenStride, 2 * step * p.KeyTokenStride, keysLeft - next);
+                    CudaAsm.Emit(CopyValues, value + 2 * next * p.ValueTokenStride, 2 * step * p.ValueTokenStride, keysLeft - next);
+                }
+                if (block < firstBlock)
+                    continue;
+                CudaAsm.Emit(MultiplyKeys);
+                CudaAsm.Emit(MultiplyValues);
+                if (key0 < fullFrom || next > fullTo)
+                    CudaAsm.Emit(BackwardMma.Mask, key0);
+                CudaAsm.Emit(Transform);
+                CudaAsm.Emit(Add);
+            }
+        }
+        Store(ref p);
+    }
+
+    // The keys that a row sees, first .. end − 1; also for the rows past the last query of the last block.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int FirstKey(ref BackwardMma.Parameters p, int row) => BackwardMma.Within((long)row + p.Diagonal - p.WindowLeft, p.KvLength);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int EndKey(ref BackwardMma.Parameters p, int row) => BackwardMma.Within((long)row + p.Diagonal + p.WindowRight + 1, p.KvLength);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void CopyOwn(ref BackwardMma.Parameters p, int step, int row0, int copyRow, int piece, int head, int batch)
+    {
+        int first = row0 + copyRow;
+        CudaAsm.Emit(CopyQueries,
+            p.Query + 2 * (batch * p.QueryBatchStride + first * p.QueryTokenStride + head * p.QueryHeadStride + piece * 8),
+            2 * step * p.QueryTokenStride, p.QueryLength - first);
+        CudaAsm.Emit(CopyGradients,
+            p.GradOutput + 2 * (batch * p.GradOutputBatchStride + first * p.GradOutputTokenStride + head * p.GradOutputHeadStride + piece * 8),
+            2 * step * p.GradOutputTokenStride, p.QueryLength - first);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void LoadStatistics(ref BackwardMma.Parameters p, int row, int head, int batch) => CudaAsm.Emit(
+        Statistics, p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + row),
+        p.Delta + 4 * (((long)batch * p.NumHeads + head) * p.QueryLength + row), p.QueryLength - row);
+
+    // Everything is computed once more from the group's index, read again: no register is kept for it through the loop.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(ref BackwardMma.Parameters p)
+    {
+        CudaAsm.Emit("mov.u32 %0, %%ctaid.x;", out int group);
+        CudaAsm.Emit("mov.u32 %0, %%tid.x;", out int thread);
+        int row = (p.Blocks - 1 - group % p.Blocks) * BackwardMma.Rows + (thread & ~31) + MatrixLanes.ResultRow(thread & 31);
+        int head = group / p.Blocks % p.NumHeads, batch = group / p.Blocks / p.NumHeads;
+        CudaAsm.Emit(BackwardMma.StoreRows,
+            p.GradQuery + 2 * (batch * p.GradQueryBatchStride + row * p.GradQueryTokenStride + head * p.GradQueryHeadStride
+                + MatrixLanes.ResultColumn(thread & 31)),
+            16 * p.GradQueryTokenStride, p.QueryLength - row, p.SoftmaxScale);
+    }
+
+    // The lane's place %0 in query and gradOutput, %1 in keys and values, %2 in keys transposed; %3 the thread's place in a copy,
+    // %4 in lse and δ, %5 scale.
+    private const string LaneAddresses = """
+        $let WIDTH N
+        $let STAGES 2*OWN*PITCH
+        $let STAGE 2*N*PITCH
+        .reg .f32 x<$(2*N)>;
+        .reg .f32 o<$(D)>;
+        .reg .b32 w<$(N/2)>;
+        .reg .f32 scale;
+        .reg .b32 shared, leftLane, rightLane, sumLane, copyLane, statisticLane, right, sum, stage, begin, end, last;
+        mov.u32 shared, dynamicShared;
+        add.u32 leftLane, shared, %0;
+        add.u32 rightLane, shared, %1;
+        add.u32 rightLane, rightLane, $(STAGES);
+        add.u32 sumLane, shared, %2;
+        add.u32 sumLane, sumLane, $(STAGES);
+        add.u32 copyLane, shared, %3;
+        add.u32 statisticLane, shared, %4;
+        add.u32 statisticLane, statisticLane, $(STAGES+2*STAGE);
+        mov.f32 scale, %5;
+        mov.b32 stage, $(STAGE);
+        $for i 0 D
+        mov.f32 o$(i), 0f00000000;
+        $end
+        """;
+
+    private const string CopyQueries = "$let COUNT OWN\n$let TO 0\n" + BackwardMma.Copy;
+    private const string CopyGradients = "$let COUNT OWN\n$let TO OWN*PITCH\n" + BackwardMma.Copy + "\nadd.u32 copyLane, copyLane, $(STAGES);";
+
+    // The stage that was copied is multiplied, the other one is copied.
+    private const string NextStage = """
+        add.u32 right, rightLane, stage;
+        add.u32 sum, sumLane, stage;
+        sub.u32 stage, $(STAGE), stage;
+        """;
+
+    private const string CopyKeys = "add.u32 copyLane, copyLane, stage;\n$let COUNT N\n$let TO 0\n" + BackwardMma.Copy;
+    private const string CopyValues = "$let COUNT N\n$let TO N*PITCH\n" + BackwardMma.Copy + "\nsub.u32 copyLane, copyLane, stage;";
+
+    private const string LimitsOfKeys = BackwardMma.Limits + "\nmov.b32 last, %2;";
+
+    // %0 address of the lse of the thread's first row, %1 of its δ, %2 rows from there to the end. −log2 e = 0xBFB8AA3B. Rows that
+    // see nothing, whose lse is −∞, and rows past the end weigh nothing. Each thread keeps its own in shared memory: registers are few.
+    private const string Statistics = """
+        {
+        .reg .f32 shift<4>, delta<4>;
+        .reg .pred exists, none;
+        $for r 0 4
+        setp.gt.s32 exists, %2, $(8*r);
+        mov.f32 shift$(r), 0fFF800000;
+        mov.f32 delta$(r), 0f00000000;
+        @exists ld.global.f32 shift$(r), [%0+$(32*r)];
+        @exists ld.global.f32 delta$(r), [%1+$(32*r)];
+        setp.eq.f32 none, shift$(r), 0fFF800000;
+        mul.ftz.f32 shift$(r), shift$(r), 0fBFB8AA3B;
+        selp.f32 shift$(r), 0fFF800000, shift$(r), none;
+        $end
+        st.shared.v4.f32 [statisticLane], {$list(shift,0,4)};
+        st.shared.v4.f32 [statisticLane+2048], {$list(delta,0,4)};
+        }
+        """;
+
+    private const string MultiplyKeys =
+        "$let FROM 0\n$let LEFT leftLane\n$let LEFT_AT 0\n$let RIGHT right\n$let RIGHT_AT 0\n" + BackwardMma.MultiplyRows;
+
+    private const string MultiplyValues = "$let FROM N\n$let LEFT_AT OWN*PITCH\n$let RIGHT_AT N*PITCH\n" + BackwardMma.MultiplyRows;
+
+    private const string Add = "$let RIGHT sum\n$let RIGHT_AT 0\n" + BackwardMma.AddProduct;
+
+    private const string Transform = """
+        {
+        .reg .f32 shift<4>, delta<4>;
+        ld.shared.v4.f32 {$list(shift,0,4)}, [statisticLane];
+        ld.shared.v4.f32 {$list(delta,0,4)}, [statisticLane+2048];
+        $for j 0 N/8
+        $for r 0 4
+        $let AT 4*((r/2)*(N/8)+j)+2*(r&1)
+        $for e 0 2
+        fma.rn.ftz.f32 x$(AT+e), x$(AT+e), scale, shift$(r);
+        ex2.approx.ftz.f32 x$(AT+e), x$(AT+e);
+        sub.ftz.f32 x$(N+AT+e), x$(N+AT+e), delta$(r);
+        mul.ftz.f32 x$(N+AT+e), x$(N+AT+e), x$(AT+e);
+        $end
+        cvt.rn.$(T)x2.f32 w$(AT/2), x$(N+AT+1), x$(N+AT);
+        $end
+        $end
+        }
+        """;
+}

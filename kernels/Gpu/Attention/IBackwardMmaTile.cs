@@ -1,0 +1,14 @@
+namespace KernelEngine.Kernels.Gpu.Attention;
+
+/// <summary>Sizes of <see cref="FlashGradKeyValueMma"/> and <see cref="FlashGradQueryMma"/> for one head dimension.</summary>
+internal interface IBackwardMmaTile
+{
+    /// <summary>Elements of a row of queries, keys, values and their gradients: 64 or 128.</summary>
+    static abstract int HeadDim { get; }
+
+    /// <summary>Query rows that a step of <see cref="FlashGradKeyValueMma"/> takes: a multiple of 16.</summary>
+    static abstract int BlockM { get; }
+
+    /// <summary>Keys that a step of <see cref="FlashGradQueryMma"/> takes: a multiple of 16.</summary>
+    static abstract int BlockN { get; }
+}

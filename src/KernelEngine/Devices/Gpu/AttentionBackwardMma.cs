@@ -1,0 +1,160 @@
+using ILGPU;
+using ILGPU.Runtime;
+using KernelEngine.Kernels.Gpu.Attention;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
+
+namespace KernelEngine;
+
+/// <summary>
+/// Launches <see cref="FlashGradKeyValueMma"/> and <see cref="FlashGradQueryMma"/>: attention's gradients on the tensor cores of
+/// Ampere and later. δ of every row comes first. Seven products of rows · keys · headDim, where one kernel that adds to the
+/// query's gradient atomically needs five: nothing is added atomically here, and the same inputs give the same bits.
+/// </summary>
+internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProblem>("attention-backward/cuda-mma", DeviceKinds.Cuda)
+{
+    private readonly CudaEntry<BackwardMma.Parameters> _keyValueFloat16Tile64 = KeyValue<BackwardMmaTile64, TensorCoreFloat16>();
+    private readonly CudaEntry<BackwardMma.Parameters> _keyValueBFloat16Tile64 = KeyValue<BackwardMmaTile64, TensorCoreBFloat16>();
+    private readonly CudaEntry<BackwardMma.Parameters> _keyValueFloat16Tile128 = KeyValue<BackwardMmaTile128, TensorCoreFloat16>();
+    private readonly CudaEntry<BackwardMma.Parameters> _keyValueBFloat16Tile128 = KeyValue<BackwardMmaTile128, TensorCoreBFloat16>();
+    private readonly CudaEntry<BackwardMma.Parameters> _queryFloat16Tile64 = Query<BackwardMmaTile64, TensorCoreFloat16>();
+    private readonly CudaEntry<BackwardMma.Parameters> _queryBFloat16Tile64 = Query<BackwardMmaTile64, TensorCoreBFloat16>();
+    private readonly CudaEntry<BackwardMma.Parameters> _queryFloat16Tile128 = Query<BackwardMmaTile128, TensorCoreFloat16>();
+    private readonly CudaEntry<BackwardMma.Parameters> _queryBFloat16Tile128 = Query<BackwardMmaTile128, TensorCoreBFloat16>();
+
+    // For tensors whose rows do not begin on 16 bytes.
+    private readonly AttentionBackwardTiled _portable = new();
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<GpuEntry> Entries =>
+    [
+        _keyValueFloat16Tile64, _keyValueBFloat16Tile64, _keyValueFloat16Tile128, _keyValueBFloat16Tile128,
+        _queryFloat16Tile64, _queryBFloat16Tile64, _queryFloat16Tile128, _queryBFloat16Tile128,
+    ];
+
+    /// <inheritdoc/>
+    public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm80);
+
+    /// <inheritdoc/>
+    public override bool RoundsIntermediates => true;
+
+    /// <inheritdoc/>
+    public override string? WhyUnsupported(in AttentionBackwardProblem problem)
+    {
+        AttentionProblem forward = problem.Forward;
+        return !(forward with { WindowLeft = -1, WindowRight = -1, Alignment = CausalAlignment.BottomRight }).IsPlain
+                ? "computes gradients of attention with causality and windows alone"
+            : forward.Type == DataType.Float32 || forward.KvType != forward.Type ? "multiplies 16-bit queries with keys of the same type"
+            : forward.HeadDim != forward.ValueHeadDim || forward.HeadDim is not (64 or 128) ? "computes head dimensions 64 and 128"
+            : !(forward.Scale > 0) ? "needs a positive scale"
+            : null;
+    }
+
+    /// <inheritdoc/>
+    public override long GetWorkspaceBytes(in AttentionBackwardProblem problem, GpuDevice device) => _portable.GetWorkspaceBytes(problem, device);
+
+    /// <inheritdoc/>
+    public override void Launch(in AttentionBackwardProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    {
+        ReadOnlySpan<int> rowOperands =
+        [
+            AttentionProblem.Query, AttentionProblem.Key, AttentionProblem.Value, AttentionBackwardProblem.GradOutput,
+            AttentionBackwardProblem.GradQuery, AttentionBackwardProblem.GradKey, AttentionBackwardProblem.GradValue,
+        ];
+        foreach (int i in rowOperands)
+        {
+            if (!operands[i].IsPresent || operands[i].HasRowsOf(8))
+                continue;
+            _portable.Launch(problem, operands, workspace, device);
+            return;
+        }
+        AttentionProblem forward = problem.Forward;
+        BackwardMma.Parameters parameters = CreateParameters(forward, operands);
+        if (forward.BatchSize > 0 && forward.QueryLength > 0)
+        {
+            AttentionBackwardTiled.LaunchDelta(problem, operands, workspace.Cast<float>(), device);
+            unsafe
+            {
+                parameters.Delta = (long)workspace.LoadEffectiveAddressAsPtr();
+            }
+        }
+        bool isTile64 = forward.HeadDim == BackwardMmaTile64.HeadDim, isBFloat16 = forward.Type == DataType.BFloat16;
+        if (parameters.GradKey != 0 || parameters.GradValue != 0)
+        {
+            CudaEntry<BackwardMma.Parameters> entry = isTile64
+                ? isBFloat16 ? _keyValueBFloat16Tile64 : _keyValueFloat16Tile64
+                : isBFloat16 ? _keyValueBFloat16Tile128 : _keyValueFloat16Tile128;
+            parameters.Blocks = Blocks(forward.KvLength);
+            device.Launch(entry, (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
+        }
+        if (parameters.GradQuery != 0)
+        {
+            CudaEntry<BackwardMma.Parameters> entry = isTile64
+                ? isBFloat16 ? _queryBFloat16Tile64 : _queryFloat16Tile64
+                : isBFloat16 ? _queryBFloat16Tile128 : _queryFloat16Tile128;
+            parameters.Blocks = Blocks(forward.QueryLength);
+            device.Launch(entry, (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
+        }
+    }
+
+    private static int Blocks(int length) => (int)(((long)length + BackwardMma.Rows - 1) / BackwardMma.Rows);
+
+    private static BackwardMma.Parameters CreateParameters(in AttentionProblem forward, ReadOnlySpan<GpuView> operands)
+    {
+        GpuView query = operands[AttentionProblem.Query], key = operands[AttentionProblem.Key], value = operands[AttentionProblem.Value];
+        GpuView gradOutput = operands[AttentionBackwardProblem.GradOutput], gradQuery = operands[AttentionBackwardProblem.GradQuery];
+        GpuView gradKey = operands[AttentionBackwardProblem.GradKey], gradValue = operands[AttentionBackwardProblem.GradValue];
+        GpuView lse = operands[AttentionProblem.Lse];
+        return new BackwardMma.Parameters
+        {
+            Query = query.Address,
+            Key = key.Address,
+            Value = value.Address,
+            GradOutput = gradOutput.Address,
+            GradQuery = gradQuery.IsPresent ? gradQuery.Address : 0,
+            GradKey = gradKey.IsPresent ? gradKey.Address : 0,
+            GradValue = gradValue.IsPresent ? gradValue.Address : 0,
+            Lse = lse.Address,
+            QueryBatchStride = query.Layout.Stride(0),
+            QueryTokenStride = query.Layout.Stride(1),
+            QueryHeadStride = query.Layout.Stride(2),
+            KeyBatchStride = key.Layout.Stride(0),
+            KeyTokenStride = key.Layout.Stride(1),
+            KeyHeadStride = key.Layout.Stride(2),
+            ValueBatchStride = value.Layout.Stride(0),
+            ValueTokenStride = value.Layout.Stride(1),
+            ValueHeadStride = value.Layout.Stride(2),
+            GradOutputBatchStride = gradOutput.Layout.Stride(0),
+            GradOutputTokenStride = gradOutput.Layout.Stride(1),
+            GradOutputHeadStride = gradOutput.Layout.Stride(2),
+            GradQueryBatchStride = AttentionArguments.Stride(gradQuery, 0),
+            GradQueryTokenStride = AttentionArguments.Stride(gradQuery, 1),
+            GradQueryHeadStride = AttentionArguments.Stride(gradQuery, 2),
+            GradKeyBatchStride = AttentionArguments.Stride(gradKey, 0),
+            GradKeyTokenStride = AttentionArguments.Stride(gradKey, 1),
+            GradKeyHeadStride = AttentionArguments.Stride(gradKey, 2),
+            GradValueBatchStride = AttentionArguments.Stride(gradValue, 0),
+            GradValueTokenStride = AttentionArguments.Stride(gradValue, 1),
+            GradValueHeadStride = AttentionArguments.Stride(gradValue, 2),
+            LseBatchStride = lse.Layout.Stride(0),
+            LseHeadStride = lse.Layout.Stride(1),
+            NumHeads = forward.NumHeads,
+            GroupSize = forward.GroupSize,
+            QueryLength = forward.QueryLength,
+            KvLength = forward.KvLength,
+            Diagonal = forward.Alignment == CausalAlignment.TopLeft ? 0 : forward.KvLength - forward.QueryLength,
+            WindowLeft = forward.WindowLeft < 0 ? int.MaxValue : forward.WindowLeft,
+            WindowRight = forward.IsCausal ? 0 : forward.WindowRight < 0 ? int.MaxValue : forward.WindowRight,
+            SoftmaxScale = forward.Scale,
+        };
+    }
+
+    private static CudaEntry<BackwardMma.Parameters> KeyValue<TTile, TElement>()
+        where TTile : struct, IBackwardMmaTile where TElement : struct, ITensorCoreElement => new(
+            FlashGradKeyValueMma.FlashAttentionGradKeyValueMma<TTile, TElement>, PtxTarget.Sm80, FlashGradKeyValueMma.Threads,
+            FlashGradKeyValueMma.SharedBytes<TTile>());
+
+    private static CudaEntry<BackwardMma.Parameters> Query<TTile, TElement>()
+        where TTile : struct, IBackwardMmaTile where TElement : struct, ITensorCoreElement => new(
+            FlashGradQueryMma.FlashAttentionGradQueryMma<TTile, TElement>, PtxTarget.Sm80, FlashGradQueryMma.Threads,
+            FlashGradQueryMma.SharedBytes<TTile>(), FlashGradQueryMma.GroupsPerMultiprocessor);
+}

@@ -36,7 +36,13 @@ internal abstract class BulkCopyInstruction : PtxInstruction
     protected void StartLoad(Warp warp, int lane, ulong destination, byte[] data, ulong barrier, Func<ulong, ulong> place)
     {
         SharedMemory shared = warp.Block.Shared;
-        _ = warp.Block.MBarriers.Find(this, warp, lane, barrier);
+        MBarrier signalled = warp.Block.MBarriers.Find(this, warp, lane, barrier);
+        int thread = warp.Index * Warp.Lanes + lane;
+        if (!shared.HasFencedSince(signalled.Initialiser, signalled.Start) && !shared.HasFencedSince(thread, signalled.Start))
+        {
+            throw warp.Fault(
+                this, lane, $"signals the barrier at 0x{barrier:X}, which was initialised without fence.mbarrier_init or fence.proxy.async", barrier);
+        }
         warp.Block.Races?.Write(this, warp, lane, destination, data.Length);
         shared.At(destination, data.Length).Fill(byte.MaxValue);
         shared.NoteAsynchronousWrite(destination, data.Length);
@@ -45,6 +51,7 @@ internal abstract class BulkCopyInstruction : PtxInstruction
             for (int i = 0; i < data.Length; i += BulkAlignment)
                 data.AsSpan(i, BulkAlignment).CopyTo(shared.At(place(destination + (ulong)i), BulkAlignment));
             shared.NoteAsynchronousWrite(destination, data.Length);
+            warp.Block.Races?.Land(this, destination, data.Length, signalled.Place, (int)signalled.Phase + 1);
         }));
     }
 
@@ -114,7 +121,9 @@ internal sealed class TensorLoadInstruction(AddressOperand destination, AddressO
     }
 }
 
-/// <summary><c>cp.async.bulk.tensor</c> out of shared memory, and its form that adds float32 values; nothing outside the tensor is touched.</summary>
+/// <summary>
+/// <c>cp.async.bulk.tensor</c> out of shared memory, and its form that adds float32 values; nothing outside the tensor is touched.
+/// </summary>
 internal sealed class TensorStoreInstruction(AddressOperand map, int[] coordinates, AddressOperand source, bool isSum) : BulkCopyInstruction
 {
     protected override void ExecuteLane(Warp warp, int lane)

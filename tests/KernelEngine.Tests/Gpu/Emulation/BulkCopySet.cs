@@ -48,7 +48,10 @@ internal sealed class BulkCopySet(Block block)
         if (_loads.FirstOrDefault(load => load.Bytes > 0) is BulkLoad load)
         {
             PtxStatement statement = load.Instruction.Statement;
-            throw new PtxFault($"PTX line {statement.Line}: {statement.Text}: nobody waited for it before the block ended") { Line = statement.Line };
+            throw new PtxFault($"PTX line {statement.Line}: {statement.Text}: nobody waited for it before the block ended")
+            {
+                Line = statement.Line,
+            };
         }
     }
 }

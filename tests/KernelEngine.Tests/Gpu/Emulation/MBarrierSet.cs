@@ -24,6 +24,9 @@ internal sealed class MBarrierSet(Block block)
         {
             Expected = (int)count,
             Pending = (int)count,
+            Place = block.Races?.NewBarrier() ?? -1,
+            Initialiser = warp.Index * Warp.Lanes + lane,
+            Start = block.Launch.InstructionsExecuted,
             ArrivedClock = block.Races?.NewClock() ?? [],
             CompletedClock = block.Races?.NewClock() ?? [],
         });
@@ -106,13 +109,20 @@ internal sealed class MBarrierSet(Block block)
     {
         block.Events++;
         if (Math.Abs(barrier.Transactions) > MaxCount)
-            throw new PtxFault($"{barrier.Transactions} bytes pending at the barrier at 0x{address:X} are more than it can count") { Address = address };
+        {
+            throw new PtxFault($"{barrier.Transactions} bytes pending at the barrier at 0x{address:X} are more than it can count")
+            {
+                Address = address,
+            };
+        }
         if (barrier.Pending != 0 || barrier.Transactions != 0)
             return;
         barrier.Phase++;
         barrier.Pending = barrier.Expected;
         RaceDetector.Join(barrier.CompletedClock, barrier.ArrivedClock);
         Array.Clear(barrier.ArrivedClock);
+        if (block.Races != null)
+            barrier.CompletedClock[barrier.Place] = (int)barrier.Phase;
     }
 
     private void Mark(ulong address)
@@ -125,6 +135,15 @@ internal sealed class MBarrierSet(Block block)
 /// <summary>One mbarrier object.</summary>
 internal sealed class MBarrier
 {
+    /// <summary>The barrier's place in the clocks of the race detector.</summary>
+    public required int Place { get; init; }
+
+    /// <summary>The thread that has initialised it.</summary>
+    public required int Initialiser { get; init; }
+
+    /// <summary>When that was.</summary>
+    public required long Start { get; init; }
+
     /// <summary>Arrivals a phase needs.</summary>
     public int Expected { get; set; }
 

@@ -34,7 +34,8 @@ internal static class PtxKernels
     }
 
     /// <summary>Runs one block.</summary>
-    public static LaunchStatistics Launch(EmulatedGpu gpu, PtxProgram program, int threads, int dynamicSharedBytes, params ReadOnlySpan<ulong> parameters) =>
+    public static LaunchStatistics Launch(
+        EmulatedGpu gpu, PtxProgram program, int threads, int dynamicSharedBytes, params ReadOnlySpan<ulong> parameters) =>
         gpu.Launch(program, 1, 1, 1, threads, dynamicSharedBytes, MemoryMarshal.AsBytes(parameters));
 
     /// <summary>PTX that puts the address of this thread's 4-byte result into <c>%rd63</c>.</summary>

@@ -4,10 +4,14 @@ namespace KernelEngine.Tests.Gpu.Emulation;
 /// Finds accesses to shared memory by different warps that no barrier orders, whether or not they happened to come in the right order.
 /// Every warp has a vector clock: how far it knows each warp to be. A warp that arrives at a barrier gives its knowledge to it, a warp that
 /// has waited takes it (Lamport 1978; Flanagan and Freund 2009, FastTrack). Of each unit of memory it keeps the last write and every warp's
-/// last read; an access must know them. Lanes of one warp are not told apart.
+/// last read; an access must know them. Lanes of one warp are not told apart. What a bulk copy has written counts as written by the phase of
+/// the barrier it signals: every mbarrier has a place in the clocks, and who has waited for a phase knows it.
 /// </summary>
 internal sealed class RaceDetector
 {
+    // Places of barrier objects in a clock, behind those of the warps.
+    private const int MaxBarriers = 256;
+
     private readonly int _warps;
     private readonly int _unitBytes;
     private readonly int[][] _clocks;
@@ -17,6 +21,7 @@ internal sealed class RaceDetector
     private readonly bool[] _isAtomic;
     private readonly int[] _readClock;
     private readonly int[] _readLine;
+    private int _barriers;
 
     /// <summary>Watches memory in units as small as the smallest access of the program.</summary>
     public RaceDetector(Launch launch, int sharedBytes)
@@ -33,13 +38,16 @@ internal sealed class RaceDetector
         _clocks = new int[_warps][];
         for (int i = 0; i < _warps; i++)
         {
-            _clocks[i] = new int[_warps];
+            _clocks[i] = NewClock();
             _clocks[i][i] = 1;
         }
     }
 
     /// <summary>What nobody has given anything to.</summary>
-    public int[] NewClock() => new int[_warps];
+    public int[] NewClock() => new int[_warps + MaxBarriers];
+
+    /// <summary>The place of a new barrier object in the clocks.</summary>
+    public int NewBarrier() => _warps + _barriers++ % MaxBarriers;
 
     /// <summary>What a warp knows now.</summary>
     public int[] Snapshot(Warp warp) => [.. _clocks[warp.Index]];
@@ -93,6 +101,16 @@ internal sealed class RaceDetector
         }
     }
 
+    /// <summary>A bulk copy has landed; those who know that the phase of its barrier is over may read it.</summary>
+    public void Land(PtxInstruction instruction, ulong address, int bytes, int barrier, int phase)
+    {
+        (int first, int last) = Units(address, bytes);
+        _writer.AsSpan(first, last - first + 1).Fill(barrier);
+        _writeClock.AsSpan(first, last - first + 1).Fill(phase);
+        _writeLine.AsSpan(first, last - first + 1).Fill(instruction.Statement.Line);
+        _isAtomic.AsSpan(first, last - first + 1).Clear();
+    }
+
     /// <summary>A use of a barrier object, which must only come after its initialisation.</summary>
     public void Use(PtxInstruction instruction, Warp warp, int lane, ulong address) => CheckWrite(instruction, warp, lane, Units(address, 1).First);
 
@@ -106,7 +124,8 @@ internal sealed class RaceDetector
     private PtxFault Race(PtxInstruction instruction, Warp warp, int lane, int unit, string verb, int other, int line)
     {
         ulong address = SharedMemory.Base + (ulong)(unit * _unitBytes);
-        return warp.Fault(instruction, lane, $"a race: nothing orders this after line {line}, where warp {other} {verb} 0x{address:X}", address);
+        string who = other < _warps ? $"warp {other}" : "a bulk copy";
+        return warp.Fault(instruction, lane, $"a race: nothing orders this after line {line}, where {who} {verb} 0x{address:X}", address);
     }
 
     private (int First, int Last) Units(ulong address, int bytes)

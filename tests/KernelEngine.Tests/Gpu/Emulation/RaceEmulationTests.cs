@@ -13,6 +13,7 @@ public sealed class RaceEmulationTests
         mad.lo.u32 %r1, %lane, 4, %r1;
         setp.lt.u32 %p1, %thread, 32; setp.eq.u32 %p2, %thread, 0;
         @%p2 mbarrier.init.shared::cta.b64 [%r9], 32; @%p2 mbarrier.init.shared::cta.b64 [%r9+8], 1;
+        @%p2 fence.mbarrier_init.release.cluster;
         bar.sync 0;
         """;
 
@@ -58,6 +59,26 @@ public sealed class RaceEmulationTests
             END:
             """;
         Assert.That(Run(body), waits ? Throws.Nothing : Throws.TypeOf<PtxFault>().With.Message.Contains("a race"));
+    }
+
+    [Test]
+    public void WhatABulkCopyWroteIsForThoseWhoAskedItsBarrier([Values] bool asks)
+    {
+        // Warp 0 sees the copy land. Warp 1 meets warp 0 before that at a barrier, and then asks the copy's barrier as well, or only waits long.
+        string body = $"""
+            @%p2 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r9+8], 128;
+            @%p2 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%a], 128, [%r9+8];
+            bar.sync 0;
+            @!%p1 bra OTHER;
+            AGAIN: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r9+8], 0; @!%p3 bra AGAIN;
+            ret;
+            OTHER:
+            mov.u32 %r3, 0;
+            LATER: add.u32 %r3, %r3, 1; setp.lt.u32 %p4, %r3, 2000; @%p4 bra LATER;
+            {(asks ? "MORE: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r9+8], 0; @!%p3 bra MORE;" : "")}
+            ld.shared.u32 %r2, [%r1];
+            """;
+        Assert.That(Run(body), asks ? Throws.Nothing : Throws.TypeOf<PtxFault>().With.Message.Contains("a bulk copy wrote"));
     }
 
     [Test]

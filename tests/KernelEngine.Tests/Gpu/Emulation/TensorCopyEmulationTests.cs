@@ -13,6 +13,7 @@ public sealed class TensorCopyEmulationTests
         mov.u32 %r20, bar; mov.u32 %r21, tile;
         setp.eq.u32 %p7, %thread, 0;
         @%p7 mbarrier.init.shared::cta.b64 [%r20], 1;
+        @%p7 fence.mbarrier_init.release.cluster;
         bar.sync 0;
         """;
 
@@ -186,6 +187,19 @@ public sealed class TensorCopyEmulationTests
     }
 
     [Test]
+    public void BarriersAreFencedBeforeCopiesSignalThem()
+    {
+        var gpu = new EmulatedGpu();
+        Assert.That(() => PtxKernels.Launch(gpu, PtxKernels.Parse("""
+            .shared .align 128 .b8 cell[128]; .shared .align 8 .b8 bar[8];
+            mov.u32 %r20, bar; mov.u32 %r21, cell;
+            mbarrier.init.shared::cta.b64 [%r20], 1;
+            mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r20], 16;
+            cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r21], [%a], 16, [%r20];
+            """), 1, 0, gpu.Allocate(16)), Throws.TypeOf<PtxFault>().With.Message.Contains("fence.mbarrier_init"));
+    }
+
+    [Test]
     public void AMapMayBeAParameter()
     {
         var gpu = new EmulatedGpu();
@@ -209,6 +223,7 @@ public sealed class TensorCopyEmulationTests
                 mov.b64 %rd0, map;
                 cvta.param.u64 %rd1, %rd0;
                 mbarrier.init.shared::cta.b64 [bar], 1;
+                fence.proxy.async;
                 mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 128;
                 mov.u32 %r0, tile;
                 mov.u32 %r1, bar;

@@ -46,7 +46,7 @@ internal sealed class TensorMap
         if (swizzleBytes is not (0 or 32 or 64 or 128))
             throw new ArgumentOutOfRangeException(nameof(swizzleBytes), $"a swizzle of {swizzleBytes} bytes");
         if (swizzleBytes != 0 && rowBytes != swizzleBytes)
-            throw new NotSupportedException($"a row of the box has {rowBytes} bytes; the emulator swizzles rows as long as the swizzle, {swizzleBytes}");
+            throw new NotSupportedException($"a row of the box has {rowBytes} bytes; the emulator needs as many as the swizzle has, {swizzleBytes}");
         (Address, ElementBytes, SwizzleBytes) = (address, elementBytes, swizzleBytes);
         (_dims, _strides, _box) = (dims.ToArray(), byteStrides.ToArray(), box.ToArray());
     }

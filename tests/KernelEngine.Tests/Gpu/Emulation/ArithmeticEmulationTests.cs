@@ -74,11 +74,11 @@ public sealed class ArithmeticEmulationTests
     [TestCase("cvt.rn.f16x2.f32 %r1, 1.0, -2.0;", 0x3C00_C000U)]
     [TestCase("cvt.rn.bf16.f32 %h1, 0f3F818000; cvt.u32.u16 %r1, %h1;", 0x3F82U)]
     [TestCase("cvt.rn.bf16.f32 %h1, 0f3F808000; cvt.u32.u16 %r1, %h1;", 0x3F80U)]
-    [TestCase("mul.bf16x2 %r1, 0x3F804000, 0x40004000;", 0x4000_4080U)]
-    [TestCase("fma.rn.bf16x2 %r1, 0x3F804000, 0x40004000, 0x3F803F80;", 0x4040_40A0U)]
-    [TestCase("max.bf16x2 %r1, 0xBF804000, 0x3F803F80;", 0x3F80_4000U)]
-    [TestCase("mul.f16x2 %r1, 0x3C004000, 0x40004000;", 0x4000_4400U)]
-    [TestCase("add.f16x2 %r1, 0x3C003C00, 0x3C00BC00;", 0x4000_0000U)]
+    [TestCase("mov.b32 %r2, 0x3F804000; mov.b32 %r3, 0x40004000; mul.bf16x2 %r1, %r2, %r3;", 0x4000_4080U)]
+    [TestCase("mov.b32 %r2, 0x3F804000; mov.b32 %r3, 0x40004000; mov.b32 %r4, 0x3F803F80; fma.rn.bf16x2 %r1, %r2, %r3, %r4;", 0x4040_40A0U)]
+    [TestCase("mov.b32 %r2, 0xBF804000; mov.b32 %r3, 0x3F803F80; max.bf16x2 %r1, %r2, %r3;", 0x3F80_4000U)]
+    [TestCase("mov.b32 %r2, 0x3C004000; mov.b32 %r3, 0x40004000; mul.f16x2 %r1, %r2, %r3;", 0x4000_4400U)]
+    [TestCase("mov.b32 %r2, 0x3C003C00; mov.b32 %r3, 0x3C00BC00; add.f16x2 %r1, %r2, %r3;", 0x4000_0000U)]
     public void Conversions(string body, uint expected) => Assert.That(Result(body), Is.EqualTo(expected));
 
     [TestCase("setp.lt.s32 %p1, -1, 1;", true)]

@@ -86,6 +86,8 @@ internal sealed class AtomicInstruction(StateSpace space, AddressOperand address
     /// <summary>The new value from the old one and the sources.</summary>
     public delegate ulong Update(ulong old, ulong value, ulong other);
 
+    public override int SharedElementBytes => space is StateSpace.Shared or StateSpace.Generic ? Math.Min(4, elementBytes) : 4;
+
     public override void Execute(Warp warp, uint mask)
     {
         int bytes = elementBytes * values.Length;
@@ -96,7 +98,7 @@ internal sealed class AtomicInstruction(StateSpace space, AddressOperand address
             (StateSpace actual, ulong at) = StateSpaces.Specific(space, address.Of(warp.Slot(address.Slot), lane));
             Span<byte> data = StateSpaces.Bytes(warp, this, lane, actual, at, bytes, bytes);
             if (actual == StateSpace.Shared)
-                warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + lane, at, bytes);
+                warp.Block.NoteWrite(this, warp, lane, at, bytes, isAtomic: true);
             for (int i = 0; i < values.Length; i++)
             {
                 Span<byte> element = data.Slice(i * elementBytes, elementBytes);

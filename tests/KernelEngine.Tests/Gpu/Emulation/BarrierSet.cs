@@ -8,6 +8,7 @@ internal sealed class BarrierSet(Block block)
     private readonly int[] _arrived = new int[Count];
     private readonly int[] _expected = new int[Count];
     private readonly uint[] _votes = new uint[Count];
+    private readonly int[]?[] _clocks = new int[Count][];
 
     /// <summary>The number of threads whose predicate was true at the last completion of each barrier.</summary>
     public int[] PopCounts { get; } = new int[Count];
@@ -28,6 +29,7 @@ internal sealed class BarrierSet(Block block)
         _votes[id] += (uint)votes;
         if (_arrived[id] > expected)
             throw warp.Fault(instruction, -1, $"more than {expected} threads arrive at barrier {id}");
+        block.Races?.Release(warp, _clocks[id] ??= block.Races.NewClock());
         if (waits)
             warp.BarrierId = (int)id;
         if (_arrived[id] < expected)
@@ -39,8 +41,10 @@ internal sealed class BarrierSet(Block block)
             if (waiting.BarrierId != id)
                 continue;
             waiting.BarrierId = -1;
+            block.Races?.Acquire(waiting, _clocks[id]!);
             waiting.WhenReleased?.Invoke();
             waiting.WhenReleased = null;
         }
+        _clocks[id] = null;
     }
 }

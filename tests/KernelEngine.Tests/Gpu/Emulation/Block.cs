@@ -15,6 +15,7 @@ internal sealed class Block
         (Launch, _warps, X, Y, Z) = (launch, warps, x, y, z);
         PtxProgram program = launch.Program;
         Shared = new SharedMemory(launch, program.DynamicSharedOffset + launch.DynamicSharedBytes);
+        Races = launch.Gpu.DetectsRaces ? new RaceDetector(launch, Shared.Size) : null;
         Barriers = new BarrierSet(this);
         MBarriers = new MBarrierSet(this);
         BulkCopies = new BulkCopySet(this);
@@ -34,6 +35,9 @@ internal sealed class Block
 
     public SharedMemory Shared { get; }
 
+    /// <summary>Null when races are not looked for.</summary>
+    public RaceDetector? Races { get; }
+
     public BarrierSet Barriers { get; }
 
     public MBarrierSet MBarriers { get; }
@@ -51,6 +55,13 @@ internal sealed class Block
 
     /// <summary>The local memory of one thread.</summary>
     public Span<byte> Local(int thread) => _local.AsSpan(thread * Launch.Program.LocalBytes, Launch.Program.LocalBytes);
+
+    /// <summary>Notes that a lane's ordinary instruction writes shared memory.</summary>
+    public void NoteWrite(PtxInstruction instruction, Warp warp, int lane, ulong address, int bytes, bool isAtomic = false)
+    {
+        Races?.Write(instruction, warp, lane, address, bytes, isAtomic);
+        Shared.NoteWrite(warp.Index * Warp.Lanes + lane, address, bytes);
+    }
 
     /// <summary>Gives the warps turns in a random order until all are done.</summary>
     public void Run(Random random)

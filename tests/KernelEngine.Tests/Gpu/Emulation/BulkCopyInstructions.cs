@@ -36,14 +36,22 @@ internal abstract class BulkCopyInstruction : PtxInstruction
     protected void StartLoad(Warp warp, int lane, ulong destination, byte[] data, ulong barrier, Func<ulong, ulong> place)
     {
         SharedMemory shared = warp.Block.Shared;
-        _ = warp.Block.MBarriers.Find(this, warp, lane, barrier);
+        MBarrier signalled = warp.Block.MBarriers.Find(this, warp, lane, barrier);
+        int thread = warp.Index * Warp.Lanes + lane;
+        if (!shared.HasFencedSince(signalled.Initialiser, signalled.Start) && !shared.HasFencedSince(thread, signalled.Start))
+        {
+            throw warp.Fault(
+                this, lane, $"signals the barrier at 0x{barrier:X}, which was initialised without fence.mbarrier_init or fence.proxy.async", barrier);
+        }
+        warp.Block.Races?.Write(this, warp, lane, destination, data.Length);
         shared.At(destination, data.Length).Fill(byte.MaxValue);
         shared.NoteAsynchronousWrite(destination, data.Length);
-        warp.Block.BulkCopies.Add(new BulkLoad(barrier, data.Length, this, () =>
+        warp.Block.BulkCopies.Add(new BulkLoad(barrier, data.Length, this, warp.Block.Races?.Snapshot(warp) ?? [], () =>
         {
             for (int i = 0; i < data.Length; i += BulkAlignment)
                 data.AsSpan(i, BulkAlignment).CopyTo(shared.At(place(destination + (ulong)i), BulkAlignment));
             shared.NoteAsynchronousWrite(destination, data.Length);
+            warp.Block.Races?.Land(this, destination, data.Length, signalled.Place, (int)signalled.Phase + 1);
         }));
     }
 
@@ -57,6 +65,7 @@ internal abstract class BulkCopyInstruction : PtxInstruction
             if (writer >= 0)
                 throw warp.Fault(this, lane, $"reads 0x{source + (ulong)i:X}, which thread {writer} stored without fence.proxy.async", source);
         }
+        warp.Block.Races?.Read(this, warp, lane, source, bytes);
         warp.Block.BulkStores.Add(new BulkStore(this, warp, lane, warp.Block.BulkStores.OpenGroup(thread), source, bytes, write));
     }
 
@@ -112,7 +121,9 @@ internal sealed class TensorLoadInstruction(AddressOperand destination, AddressO
     }
 }
 
-/// <summary><c>cp.async.bulk.tensor</c> out of shared memory, and its form that adds float32 values; nothing outside the tensor is touched.</summary>
+/// <summary>
+/// <c>cp.async.bulk.tensor</c> out of shared memory, and its form that adds float32 values; nothing outside the tensor is touched.
+/// </summary>
 internal sealed class TensorStoreInstruction(AddressOperand map, int[] coordinates, AddressOperand source, bool isSum) : BulkCopyInstruction
 {
     protected override void ExecuteLane(Warp warp, int lane)
@@ -159,15 +170,10 @@ internal static class BulkWrites
     /// <summary>The map a lane names, and its coordinates.</summary>
     public static TensorMap Map(PtxInstruction instruction, Warp warp, int lane, AddressOperand map, int[] coordinates, out int[] at)
     {
-        ulong address = map.Of(warp.Slot(map.Slot), lane);
-        // A map that was passed by value holds the address it was registered at.
-        if (StateSpaces.Specific(StateSpace.Generic, address) is (StateSpace.Parameter, var offset))
-        {
-            if (offset % 64 != 0)
-                throw warp.Fault(instruction, lane, $"the tensor map lies at byte {offset} of the parameters, which is no multiple of 64", address);
-            address = BitConverter.ToUInt64(StateSpaces.Bytes(warp, instruction, lane, StateSpace.Parameter, offset, TensorMap.Bytes, 64));
-        }
-        if (!warp.Launch.Gpu.TensorMaps.TryGetValue(address, out TensorMap? tensor))
+        (StateSpace space, ulong address) = StateSpaces.Specific(StateSpace.Generic, map.Of(warp.Slot(map.Slot), lane));
+        // A map holds the address it was registered at, so that a copy of it serves as well.
+        ulong registered = BitConverter.ToUInt64(StateSpaces.Bytes(warp, instruction, lane, space, address, TensorMap.Bytes, TensorMap.Alignment));
+        if (!warp.Launch.Gpu.TensorMaps.TryGetValue(registered, out TensorMap? tensor))
             throw warp.Fault(instruction, lane, $"there is no tensor map at 0x{address:X}", address);
         if (tensor.Rank != coordinates.Length)
             throw warp.Fault(instruction, lane, $"{coordinates.Length} coordinates for a tensor of {tensor.Rank} dimensions", address);

@@ -1,7 +1,7 @@
 namespace KernelEngine.Tests.Gpu.Emulation;
 
-/// <summary>A copy into shared memory that signals a barrier when it lands.</summary>
-internal sealed record BulkLoad(ulong Barrier, int Bytes, PtxInstruction Instruction, Action Land)
+/// <summary>A copy into shared memory that signals a barrier when it lands, and what the warp that started it knew.</summary>
+internal sealed record BulkLoad(ulong Barrier, int Bytes, PtxInstruction Instruction, int[] Clock, Action Land)
 {
     /// <summary>How often the barrier has been asked since the copy started; lanes that ask together ask once.</summary>
     public int Polls { get; set; }
@@ -38,7 +38,7 @@ internal sealed class BulkCopySet(Block block)
             _loads.RemoveAt(i--);
             load.Land();
             if (load.Bytes > 0)
-                block.MBarriers.CompleteBytes(barrier, load.Bytes);
+                block.MBarriers.CompleteBytes(barrier, load.Bytes, load.Clock);
         }
     }
 
@@ -48,7 +48,10 @@ internal sealed class BulkCopySet(Block block)
         if (_loads.FirstOrDefault(load => load.Bytes > 0) is BulkLoad load)
         {
             PtxStatement statement = load.Instruction.Statement;
-            throw new PtxFault($"PTX line {statement.Line}: {statement.Text}: nobody waited for it before the block ended") { Line = statement.Line };
+            throw new PtxFault($"PTX line {statement.Line}: {statement.Text}: nobody waited for it before the block ended")
+            {
+                Line = statement.Line,
+            };
         }
     }
 }

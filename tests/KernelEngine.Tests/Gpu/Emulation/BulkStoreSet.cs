@@ -21,9 +21,12 @@ internal sealed class BulkStore(PtxInstruction instruction, Warp warp, int lane,
     {
         for (int i = 0; i < bytes && !IsRead; i += SharedMemory.GranuleBytes)
         {
-            if (warp.Block.Shared.IsWrittenAfter(source + (ulong)i, _start))
-                throw warp.Fault(instruction, lane, $"its source at 0x{source + (ulong)i:X} was written before anybody waited for the copy", source + (ulong)i);
+            ulong address = source + (ulong)i;
+            if (warp.Block.Shared.IsWrittenAfter(address, _start))
+                throw warp.Fault(instruction, lane, $"its source at 0x{address:X} was written before anybody waited for the copy", address);
         }
+        if (!IsRead)
+            warp.Block.Races?.Read(instruction, warp, lane, source, bytes);
         IsRead = true;
     }
 

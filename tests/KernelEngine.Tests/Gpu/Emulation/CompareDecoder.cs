@@ -39,7 +39,8 @@ internal static class CompareDecoder
         statement.Finish(2);
         int source = binder.Source(statement.Operands[1], PtxType.F32);
         var places = new Places(
-            binder.PredicateDestination(statement.Operands[0]), binder.PredicateDestination(null), source, source, PredicateJoin.None, binder.Always);
+            binder.PredicateDestination(statement.Operands[0]), binder.PredicateDestination(null), source, source,
+            PredicateJoin.None, binder.Always);
         return property switch
         {
             "finite" => Create<ComparisonOperations.IsFinite>(places),

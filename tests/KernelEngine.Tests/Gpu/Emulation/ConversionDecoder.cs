@@ -41,13 +41,15 @@ internal static class ConversionDecoder
         return (to, isRectified) switch
         {
             (PtxType.BF16x2, false) => new LaneInstruction<ConversionOperations.SinglesToBFloat16Pair>(destination, upper, lower, none),
-            (PtxType.BF16x2, true) => new LaneInstruction<ConversionOperations.Rectified<ConversionOperations.SinglesToBFloat16Pair>>(destination, upper, lower, none),
+            (PtxType.BF16x2, true) =>
+                new LaneInstruction<ConversionOperations.Rectified<ConversionOperations.SinglesToBFloat16Pair>>(destination, upper, lower, none),
             (_, false) => new LaneInstruction<ConversionOperations.SinglesToHalfPair>(destination, upper, lower, none),
             _ => new LaneInstruction<ConversionOperations.Rectified<ConversionOperations.SinglesToHalfPair>>(destination, upper, lower, none),
         };
     }
 
-    private static PtxInstruction? Choose(PtxStatement statement, OperandBinder binder, PtxType to, PtxType from, bool isSaturated, string? rounding)
+    private static PtxInstruction? Choose(
+        PtxStatement statement, OperandBinder binder, PtxType to, PtxType from, bool isSaturated, string? rounding)
     {
         var use = new Use(statement, binder, to, from, isSaturated, rounding);
         return from switch
@@ -101,7 +103,8 @@ internal static class ConversionDecoder
             "rpi" => Rounded<T, ConversionOperations.Up>(use),
             _ => use.To switch
             {
-                PtxType.F32 when use.IsSaturated && use.From == PtxType.F32 => use.Create<FloatOperations.Saturated<IntegerOperations.Move<uint>>>(),
+                PtxType.F32 when use.IsSaturated && use.From == PtxType.F32 =>
+                    use.Create<FloatOperations.Saturated<IntegerOperations.Move<uint>>>(),
                 PtxType.F16 => use.Create<ConversionOperations.Truncate<T, Half>>(),
                 PtxType.F32 => use.Create<ConversionOperations.Truncate<T, float>>(),
                 PtxType.F64 => use.Create<ConversionOperations.Truncate<T, double>>(),

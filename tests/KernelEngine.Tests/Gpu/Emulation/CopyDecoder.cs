@@ -106,7 +106,8 @@ internal static class CopyDecoder
                 int[] from = Coordinates(statement, binder, operands[1], rank);
                 return new TensorLoadInstruction(destination, binder.Address(operands[1]), from, binder.Address(operands[2]));
             }
-            return new BulkLoadInstruction(destination, binder.Address(operands[1]), binder.Source(operands[2], PtxType.U32), binder.Address(operands[3]));
+            AddressOperand source = binder.Address(operands[1]);
+            return new BulkLoadInstruction(destination, source, binder.Source(operands[2], PtxType.U32), binder.Address(operands[3]));
         }
         statement.Require("bulk_group");
         statement.Finish((isTensor ? 2 : 3) + (hasPolicy ? 1 : 0));
@@ -115,7 +116,8 @@ internal static class CopyDecoder
             int[] to = Coordinates(statement, binder, operands[0], rank);
             return new TensorStoreInstruction(binder.Address(operands[0]), to, binder.Address(operands[1]), isReduction);
         }
-        return new BulkStoreInstruction(binder.Address(operands[0]), binder.Address(operands[1]), binder.Source(operands[2], PtxType.U32), isReduction);
+        return new BulkStoreInstruction(
+            binder.Address(operands[0]), binder.Address(operands[1]), binder.Source(operands[2], PtxType.U32), isReduction);
     }
 
     private static int[] Coordinates(PtxStatement statement, OperandBinder binder, PtxOperand operand, int rank)

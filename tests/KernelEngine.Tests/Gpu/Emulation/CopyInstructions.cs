@@ -29,8 +29,8 @@ internal sealed class CopyInstruction(AddressOperand destination, AddressOperand
                 StateSpaces.Bytes(warp, this, lane, StateSpace.Global, from, count, bytes)[..count].CopyTo(data);
             }
             target.Fill(byte.MaxValue);
-            warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + lane, to, bytes);
-            warp.Copies.Add(lane, to, data);
+            warp.Block.NoteWrite(this, warp, lane, to, bytes);
+            warp.Copies.Add(this, lane, to, data);
         }
     }
 }

@@ -17,9 +17,12 @@ internal sealed class EmulatedGpu(int seed = 0)
     /// <summary>Instructions of warps a launch may execute before it counts as endless.</summary>
     public long InstructionBudget { get; set; } = 1_000_000_000;
 
+    /// <summary>Whether accesses to shared memory that no barrier orders are faults.</summary>
+    public bool DetectsRaces { get; set; } = true;
+
     public GlobalMemory Memory { get; } = new();
 
-    /// <summary>The tensor maps by address.</summary>
+    /// <summary>The tensor maps by the addresses they were registered at.</summary>
     public Dictionary<ulong, TensorMap> TensorMaps { get; } = [];
 
     /// <summary>Reserves device memory full of NaN patterns; returns its address.</summary>
@@ -49,8 +52,8 @@ internal sealed class EmulatedGpu(int seed = 0)
     }
 
     /// <summary>
-    /// Makes a tensor map of tiled mode and returns the address a kernel gets for it. Strides are those of dimensions 1 and up; the swizzle
-    /// is 0, 32, 64 or 128 bytes.
+    /// Makes a tensor map of tiled mode and returns the address of its 128 bytes. The first eight of them are this address, which is all a
+    /// copy of the map needs. Strides are those of dimensions 1 and up; the swizzle is 0, 32, 64 or 128 bytes.
     /// </summary>
     public ulong RegisterTensorMap(
         ulong address, int elementBytes, ReadOnlySpan<ulong> dims, ReadOnlySpan<ulong> byteStrides, ReadOnlySpan<uint> box, int swizzleBytes)
@@ -58,6 +61,7 @@ internal sealed class EmulatedGpu(int seed = 0)
         var map = new TensorMap(address, elementBytes, dims, byteStrides, box, swizzleBytes);
         ulong place = Allocate(TensorMap.Bytes, TensorMap.Bytes);
         TensorMaps.Add(place, map);
+        Write<ulong>(place, [place]);
         return place;
     }
 

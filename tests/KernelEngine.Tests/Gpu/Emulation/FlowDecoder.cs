@@ -31,15 +31,16 @@ internal static class FlowDecoder
         return new SleepInstruction();
     }
 
-    /// <summary>Of all fences only the one before asynchronous accesses to shared memory shows.</summary>
+    /// <summary>Of all fences only those before asynchronous accesses to shared memory show.</summary>
     public static PtxInstruction Fence(PtxStatement statement, OperandBinder binder)
     {
         bool isProxyFence = statement.Take("proxy") && statement.Take("async");
         bool isForGlobalMemory = statement.Take("global");
+        bool isForBarriers = statement.Take("mbarrier_init");
         MemoryDecoder.SkipOrdering(statement);
-        statement.Skip("sc", "mbarrier_init", "alias", "tensormap::generic", "shared::cta", "shared::cluster");
+        statement.Skip("sc", "alias", "tensormap::generic", "shared::cta", "shared::cluster");
         statement.Finish(0, 2);
-        return isProxyFence && !isForGlobalMemory ? new ProxyFenceInstruction() : new NoInstruction();
+        return isForBarriers || isProxyFence && !isForGlobalMemory ? new ProxyFenceInstruction(isForBarriers) : new NoInstruction();
     }
 
     public static PtxInstruction Nothing(PtxStatement statement, OperandBinder binder) => new NoInstruction();

@@ -31,13 +31,22 @@ internal sealed class NoInstruction : PtxInstruction
     }
 }
 
-/// <summary><c>fence.proxy.async</c>: what the thread has stored becomes visible to asynchronous readers.</summary>
-internal sealed class ProxyFenceInstruction : PtxInstruction
+/// <summary>
+/// <c>fence.proxy.async</c>: what the thread has stored becomes visible to asynchronous readers; <c>fence.mbarrier_init</c>: the barriers it
+/// has initialised do.
+/// </summary>
+internal sealed class ProxyFenceInstruction(bool isForBarriers) : PtxInstruction
 {
     public override void Execute(Warp warp, uint mask)
     {
         for (uint rest = mask; rest != 0; rest &= rest - 1)
-            warp.Block.Shared.Fence(warp.Index * Warp.Lanes + BitOperations.TrailingZeroCount(rest));
+        {
+            int thread = warp.Index * Warp.Lanes + BitOperations.TrailingZeroCount(rest);
+            if (isForBarriers)
+                warp.Block.Shared.FenceBarriers(thread);
+            else
+                warp.Block.Shared.Fence(thread);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ internal sealed class GlobalMemory
 {
     private const int SlotBits = 32;
 
-    // Above the windows of shared and local memory no allocation lies, and none in the first slot: a null pointer hits nothing.
+    // No allocation lies in the first slots: a null pointer and small numbers hit nothing.
     private const int FirstSlot = 16;
 
     private readonly List<(ulong Start, byte[] Bytes)> _allocations = [];

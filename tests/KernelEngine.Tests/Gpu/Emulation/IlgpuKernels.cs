@@ -65,7 +65,7 @@ internal static class IlgpuKernels
             bytes.AddRange(data);
             return data.Length;
         }
-        FieldInfo[] fields = type.GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic);
+        FieldInfo[] fields = Fields(type);
         int alignment = fields.Max(field => Alignment(field.FieldType));
         Pad(bytes, alignment);
         foreach (FieldInfo field in fields)
@@ -74,11 +74,13 @@ internal static class IlgpuKernels
         return alignment;
     }
 
+    private static FieldInfo[] Fields(Type type) => type.GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic);
+
     private static int Alignment(Type type)
     {
         if (type.IsGenericType && type.GetGenericTypeDefinition() == typeof(ArrayView<>) || type == typeof(long) || type == typeof(ulong))
             return 8;
-        return type.IsPrimitive ? 4 : type.GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic).Max(f => Alignment(f.FieldType));
+        return type.IsPrimitive ? 4 : Fields(type).Max(field => Alignment(field.FieldType));
     }
 
     private static void Pad(List<byte> bytes, int alignment)

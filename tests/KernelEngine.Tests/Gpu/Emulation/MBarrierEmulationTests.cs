@@ -8,7 +8,7 @@ public sealed class MBarrierEmulationTests
 
     private const string Initialise = """
         mov.u32 %r20, bar;
-        setp.eq.u32 %p7, %tid, 0;
+        setp.eq.u32 %p7, %thread, 0;
         @%p7 mbarrier.init.shared::cta.b64 [%r20], COUNT;
         @%p7 fence.mbarrier_init.release.cluster;
         bar.sync 0;
@@ -27,12 +27,12 @@ public sealed class MBarrierEmulationTests
     {
         // Two rounds: everybody arrives after warp 0 has handed over one number, and again after warp 2 has handed over another.
         uint[] result = PtxKernels.Run<uint>(Declare + Initialise.Replace("COUNT", "96", StringComparison.Ordinal) + $$"""
-            setp.lt.u32 %p1, %tid, 32;
+            setp.lt.u32 %p1, %thread, 32;
             @%p1 st.shared.u32 [cell], 5;
             mbarrier.arrive.shared::cta.b64 %rd10, [%r20];
             {{Wait(0)}}
             ld.shared.u32 %r2, [cell];
-            setp.ge.u32 %p1, %tid, 64;
+            setp.ge.u32 %p1, %thread, 64;
             @%p1 st.shared.u32 [cell+4], 7;
             mbarrier.arrive.release.cta.shared::cta.b64 _, [%r20];
             {{Wait(1)}}

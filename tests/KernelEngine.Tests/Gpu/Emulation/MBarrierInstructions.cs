@@ -80,7 +80,7 @@ internal sealed class CopyArriveInstruction(StateSpace space, AddressOperand add
         else
             _ = warp.Block.MBarriers.Find(this, warp, lane, at);
         int copies = warp.Copies.Started(lane);
-        warp.Block.BulkCopies.Add(new BulkLoad(at, 0, this, () =>
+        warp.Block.BulkCopies.Add(new BulkLoad(at, 0, this, [], () =>
         {
             warp.Copies.LandFirst(lane, copies);
             warp.Block.MBarriers.Arrive(this, warp, lane, at, 1, 0, false);

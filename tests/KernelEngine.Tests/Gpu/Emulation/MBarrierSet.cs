@@ -19,7 +19,17 @@ internal sealed class MBarrierSet(Block block)
         if (_barriers.ContainsKey(address))
             throw warp.Fault(instruction, lane, $"there is a barrier at 0x{address:X} already", address);
         _ = StateSpaces.Bytes(warp, instruction, lane, StateSpace.Shared, address, Bytes, Bytes);
-        _barriers.Add(address, new MBarrier { Expected = (int)count, Pending = (int)count });
+        block.Races?.Write(instruction, warp, lane, address, Bytes);
+        _barriers.Add(address, new MBarrier
+        {
+            Expected = (int)count,
+            Pending = (int)count,
+            Place = block.Races?.NewBarrier() ?? -1,
+            Initialiser = warp.Index * Warp.Lanes + lane,
+            Start = block.Launch.InstructionsExecuted,
+            ArrivedClock = block.Races?.NewClock() ?? [],
+            CompletedClock = block.Races?.NewClock() ?? [],
+        });
         Mark(address);
     }
 
@@ -39,6 +49,7 @@ internal sealed class MBarrierSet(Block block)
         if (count < 1 || count > barrier.Pending)
             throw warp.Fault(instruction, lane, $"{count} arrivals where {barrier.Pending} of {barrier.Expected} are pending", address);
         long phase = barrier.Phase;
+        block.Races?.Release(warp, barrier.ArrivedClock);
         barrier.Pending -= (int)count;
         if (drops)
             barrier.Expected -= (int)count;
@@ -57,11 +68,12 @@ internal sealed class MBarrierSet(Block block)
     }
 
     /// <summary>Bytes of a transaction have arrived.</summary>
-    public void CompleteBytes(ulong address, long bytes)
+    public void CompleteBytes(ulong address, long bytes, int[] clock)
     {
         if (!_barriers.TryGetValue(address, out MBarrier? barrier))
             throw new PtxFault($"a bulk copy signals 0x{address:X}, where the barrier is gone") { Address = address };
         barrier.Transactions -= bytes;
+        RaceDetector.Join(barrier.ArrivedClock, clock);
         Advance(address, barrier);
     }
 
@@ -70,11 +82,12 @@ internal sealed class MBarrierSet(Block block)
     {
         MBarrier barrier = Find(instruction, warp, lane, address);
         block.BulkCopies.Land(address);
-        if (!isParity)
-            return barrier.Phase != stateOrParity;
-        if (stateOrParity is not (0 or 1))
+        if (isParity && stateOrParity is not (0 or 1))
             throw warp.Fault(instruction, lane, $"a parity of {stateOrParity}", address);
-        return (barrier.Phase & 1) != stateOrParity;
+        bool isOver = (isParity ? barrier.Phase & 1 : barrier.Phase) != stateOrParity;
+        if (isOver)
+            block.Races?.Acquire(warp, barrier.CompletedClock);
+        return isOver;
     }
 
     /// <summary>The barrier at an address, which must still be what it was.</summary>
@@ -84,6 +97,7 @@ internal sealed class MBarrierSet(Block block)
             throw warp.Fault(instruction, lane, $"there is no initialised barrier at 0x{address:X}", address);
         if (BitConverter.ToUInt64(block.Shared.At(address, Bytes)) != (Signature | address))
             throw warp.Fault(instruction, lane, $"the barrier at 0x{address:X} was overwritten", address);
+        block.Races?.Use(instruction, warp, lane, address);
         return barrier;
     }
 
@@ -95,11 +109,20 @@ internal sealed class MBarrierSet(Block block)
     {
         block.Events++;
         if (Math.Abs(barrier.Transactions) > MaxCount)
-            throw new PtxFault($"{barrier.Transactions} bytes pending at the barrier at 0x{address:X} are more than it can count") { Address = address };
+        {
+            throw new PtxFault($"{barrier.Transactions} bytes pending at the barrier at 0x{address:X} are more than it can count")
+            {
+                Address = address,
+            };
+        }
         if (barrier.Pending != 0 || barrier.Transactions != 0)
             return;
         barrier.Phase++;
         barrier.Pending = barrier.Expected;
+        RaceDetector.Join(barrier.CompletedClock, barrier.ArrivedClock);
+        Array.Clear(barrier.ArrivedClock);
+        if (block.Races != null)
+            barrier.CompletedClock[barrier.Place] = (int)barrier.Phase;
     }
 
     private void Mark(ulong address)
@@ -112,6 +135,15 @@ internal sealed class MBarrierSet(Block block)
 /// <summary>One mbarrier object.</summary>
 internal sealed class MBarrier
 {
+    /// <summary>The barrier's place in the clocks of the race detector.</summary>
+    public required int Place { get; init; }
+
+    /// <summary>The thread that has initialised it.</summary>
+    public required int Initialiser { get; init; }
+
+    /// <summary>When that was.</summary>
+    public required long Start { get; init; }
+
     /// <summary>Arrivals a phase needs.</summary>
     public int Expected { get; set; }
 
@@ -120,6 +152,12 @@ internal sealed class MBarrier
 
     /// <summary>Bytes expected and not yet arrived.</summary>
     public long Transactions { get; set; }
+
+    /// <summary>What those that have arrived in the current phase know.</summary>
+    public required int[] ArrivedClock { get; init; }
+
+    /// <summary>What those that arrived in earlier phases knew.</summary>
+    public required int[] CompletedClock { get; init; }
 
     /// <summary>Phases that are over.</summary>
     public long Phase { get; set; }

@@ -53,6 +53,8 @@ internal sealed class MatrixLoadInstruction(StateSpace space, AddressOperand add
     {
         Span<ulong> rows = stackalloc ulong[Warp.Lanes];
         Rows8(warp, mask, rows);
+        for (int lane = 0; lane < destinations.Length * Rows; lane++)
+            warp.Block.Races?.Read(this, warp, lane, rows[lane], RowBytes);
         for (int matrix = 0; matrix < destinations.Length; matrix++)
         {
             Span<ulong> result = warp.Slot(destinations[matrix]);
@@ -84,7 +86,7 @@ internal sealed class MatrixStoreInstruction(StateSpace space, AddressOperand ad
             }
         }
         for (int lane = 0; lane < sources.Length * Rows; lane++)
-            warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + lane, rows[lane], RowBytes);
+            warp.Block.NoteWrite(this, warp, lane, rows[lane], RowBytes);
         warp.Block.Events++;
     }
 }

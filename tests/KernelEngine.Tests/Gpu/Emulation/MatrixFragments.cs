@@ -40,8 +40,8 @@ internal static class MatrixFragments
             int column = 0;
             for (; column + Vector<float>.Count <= width; column += Vector<float>.Count)
             {
-                Vector<float> product = Vector.FusedMultiplyAdd(new Vector<float>(a[k]), new Vector<float>(row[column..]), new Vector<float>(sum[column..]));
-                product.CopyTo(sum[column..]);
+                var right = new Vector<float>(row[column..]);
+                Vector.FusedMultiplyAdd(new Vector<float>(a[k]), right, new Vector<float>(sum[column..])).CopyTo(sum[column..]);
             }
             for (; column < width; column++)
                 sum[column] = MathF.FusedMultiplyAdd(a[k], row[column], sum[column]);

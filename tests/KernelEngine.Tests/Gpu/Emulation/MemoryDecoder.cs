@@ -38,8 +38,8 @@ internal static class MemoryDecoder
         {
             StateSpace.Shared => StateSpaces.SharedWindow,
             StateSpace.Local => StateSpaces.LocalWindow,
-            StateSpace.Global => 0,
             StateSpace.Parameter => StateSpaces.ParameterWindow,
+            StateSpace.Global => 0,
             _ => throw statement.Unknown("no generic addresses of this space"),
         };
         return new LaneInstruction<IntegerOperations.Add<ulong>>(binder.Destination(statement.Operands[0]),

@@ -7,6 +7,8 @@ internal sealed class LoadInstruction(StateSpace space, AddressOperand address, 
 {
     private readonly int _elementBytes = type.Bytes();
 
+    public override int SharedElementBytes => space is StateSpace.Shared or StateSpace.Generic ? Math.Min(4, _elementBytes) : 4;
+
     public override void Execute(Warp warp, uint mask)
     {
         int bytes = _elementBytes * destinations.Length;
@@ -18,7 +20,10 @@ internal sealed class LoadInstruction(StateSpace space, AddressOperand address, 
             (StateSpace actual, ulong at) = StateSpaces.Specific(space, address.Of(bases, lane));
             Span<byte> data = StateSpaces.Bytes(warp, this, lane, actual, at, bytes, bytes);
             if (actual == StateSpace.Shared)
+            {
                 conflicts.Add(lane, at);
+                warp.Block.Races?.Read(this, warp, lane, at, bytes);
+            }
             for (int i = 0; i < destinations.Length; i++)
                 warp.Slot(destinations[i])[lane] = Lane.Extend(Read(data[(i * _elementBytes)..], _elementBytes), type, registerBytes);
         }
@@ -39,6 +44,8 @@ internal sealed class StoreInstruction(StateSpace space, AddressOperand address,
 {
     private readonly int _elementBytes = type.Bytes();
 
+    public override int SharedElementBytes => space is StateSpace.Shared or StateSpace.Generic ? Math.Min(4, _elementBytes) : 4;
+
     public override void Execute(Warp warp, uint mask)
     {
         int bytes = _elementBytes * sources.Length;
@@ -54,7 +61,7 @@ internal sealed class StoreInstruction(StateSpace space, AddressOperand address,
             if (actual == StateSpace.Shared)
             {
                 conflicts.Add(lane, at);
-                warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + lane, at, bytes);
+                warp.Block.NoteWrite(this, warp, lane, at, bytes);
             }
             for (int i = 0; i < sources.Length; i++)
                 Write(data[(i * _elementBytes)..], warp.Slot(sources[i])[lane], _elementBytes);

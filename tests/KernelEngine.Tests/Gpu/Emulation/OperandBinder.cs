@@ -125,8 +125,8 @@ internal sealed class OperandBinder(PtxProgramBuilder builder)
     }
 
     /// <summary>A literal the instruction needs when it is decoded.</summary>
-    public long Immediate(PtxOperand operand) =>
-        operand is PtxLiteral { Kind: PtxTokenKind.Integer } literal ? (long)literal.Bits : throw _statement.Unknown("an integer literal was expected");
+    public long Immediate(PtxOperand operand) => operand is PtxLiteral { Kind: PtxTokenKind.Integer } literal
+        ? (long)literal.Bits : throw _statement.Unknown("an integer literal was expected");
 
     /// <summary>The elements of a vector operand, or the operand itself.</summary>
     public static IReadOnlyList<PtxOperand> Elements(PtxOperand operand) => operand is PtxVector vector ? vector.Elements : [operand];

@@ -17,7 +17,8 @@ internal sealed class PendingCopies(Warp warp)
     /// <summary>How many copies a lane has started so far.</summary>
     public int Started(int lane) => _started[lane];
 
-    public void Add(int lane, ulong destination, byte[] data) => _copies.Add(new Copy(lane, _groups[lane], _started[lane]++, destination, data));
+    public void Add(PtxInstruction instruction, int lane, ulong destination, byte[] data) =>
+        _copies.Add(new Copy(instruction, lane, _groups[lane], _started[lane]++, destination, data));
 
     /// <summary>What the lanes have started since the last time becomes a group.</summary>
     public void Commit(uint mask)
@@ -45,10 +46,10 @@ internal sealed class PendingCopies(Warp warp)
                 continue;
             }
             copy.Data.CopyTo(warp.Block.Shared.At(copy.Destination, copy.Data.Length));
-            warp.Block.Shared.NoteWrite(warp.Index * Warp.Lanes + copy.Lane, copy.Destination, copy.Data.Length);
+            warp.Block.NoteWrite(copy.Instruction, warp, copy.Lane, copy.Destination, copy.Data.Length);
         }
         _copies.RemoveRange(kept, _copies.Count - kept);
     }
 
-    private readonly record struct Copy(int Lane, int Group, int Number, ulong Destination, byte[] Data);
+    private readonly record struct Copy(PtxInstruction Instruction, int Lane, int Group, int Number, ulong Destination, byte[] Data);
 }

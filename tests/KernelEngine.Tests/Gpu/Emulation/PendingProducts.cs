@@ -122,7 +122,11 @@ internal sealed class PendingProducts(Warp warp)
         foreach (ulong address in tile?.Chunks() ?? [])
         {
             if (warp.Block.Shared.IsWrittenAfter(address, product.Start))
-                throw warp.Fault(product.Instruction, -1, $"its operand at 0x{address:X} was written before the warp waited for the product", address);
+            {
+                throw warp.Fault(
+                    product.Instruction, -1, $"its operand at 0x{address:X} was written before the warp waited for the product", address);
+            }
+            warp.Block.Races?.Read(product.Instruction, warp, 0, address, SharedMemory.GranuleBytes);
         }
     }
 

@@ -37,6 +37,9 @@ internal abstract class PtxInstruction
 
     public int[] PredicateWrites { get; set; } = [];
 
+    /// <summary>The bytes of the elements it moves one by one from or to what may be shared memory; 4 if it moves none, or larger ones.</summary>
+    public virtual int SharedElementBytes => 4;
+
     public virtual PtxFlow Flow => PtxFlow.Next;
 
     /// <summary>True when lanes may only execute it together with others, named by <see cref="Together"/>.</summary>

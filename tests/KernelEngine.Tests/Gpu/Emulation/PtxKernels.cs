@@ -13,10 +13,10 @@ internal static class PtxKernels
         var text = new StringBuilder();
         text.AppendLine(".version 8.0").AppendLine(".target sm_90a").AppendLine(".address_size 64").AppendLine(module);
         text.AppendLine($".visible .entry Kernel({string.Join(", ", names.Select(n => $".param .u64 {n}"))})").AppendLine("{");
-        text.AppendLine(".reg .b64 %rd<64>; .reg .b32 %r<64>; .reg .f32 %f<64>; .reg .b16 %h<16>; .reg .pred %p<8>; .reg .b32 %tid, %lane;");
+        text.AppendLine(".reg .b64 %rd<64>; .reg .b32 %r<64>; .reg .f32 %f<64>; .reg .b16 %h<16>; .reg .pred %p<8>; .reg .b32 %thread, %lane;");
         foreach (string name in names)
             text.AppendLine($".reg .b64 %{name}; ld.param.u64 %{name}, [{name}];");
-        text.AppendLine("mov.u32 %tid, %tid.x; mov.u32 %lane, %laneid;");
+        text.AppendLine("mov.u32 %thread, %tid.x; mov.u32 %lane, %laneid;");
         text.AppendLine(body).AppendLine("ret;").AppendLine("}");
         return PtxProgram.Parse(text.ToString());
     }
@@ -34,9 +34,10 @@ internal static class PtxKernels
     }
 
     /// <summary>Runs one block.</summary>
-    public static LaunchStatistics Launch(EmulatedGpu gpu, PtxProgram program, int threads, int dynamicSharedBytes, params ReadOnlySpan<ulong> parameters) =>
+    public static LaunchStatistics Launch(
+        EmulatedGpu gpu, PtxProgram program, int threads, int dynamicSharedBytes, params ReadOnlySpan<ulong> parameters) =>
         gpu.Launch(program, 1, 1, 1, threads, dynamicSharedBytes, MemoryMarshal.AsBytes(parameters));
 
     /// <summary>PTX that puts the address of this thread's 4-byte result into <c>%rd63</c>.</summary>
-    public const string ResultAddress = "mad.wide.u32 %rd63, %tid, 4, %a;";
+    public const string ResultAddress = "mad.wide.u32 %rd63, %thread, 4, %a;";
 }

@@ -44,6 +44,9 @@ internal sealed class PtxProgram
 
     public required bool IsThreadCountExact { get; init; }
 
+    /// <summary>The bytes of the smallest element that is moved from or to shared memory, at most 4.</summary>
+    public int SmallestSharedAccess => field == 0 ? field = Instructions.Min(instruction => instruction.SharedElementBytes) : field;
+
     /// <summary>Reads a module with one entry; throws <see cref="PtxSyntaxException"/> on what is wrong or not known.</summary>
     public static PtxProgram Parse(string text) => new PtxParser(text).Parse();
 

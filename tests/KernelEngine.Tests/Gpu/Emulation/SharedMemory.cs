@@ -17,6 +17,7 @@ internal sealed class SharedMemory
     private readonly Granule[] _granules;
     private readonly long[] _fencesOfThread;
     private readonly long[] _lastFenceOfThread;
+    private readonly long[] _lastBarrierFenceOfThread;
     private readonly Launch _launch;
 
     public SharedMemory(Launch launch, int size)
@@ -26,8 +27,10 @@ internal sealed class SharedMemory
         _granules = new Granule[(size + GranuleBytes - 1) / GranuleBytes];
         _fencesOfThread = new long[launch.Warps * Warp.Lanes];
         _lastFenceOfThread = new long[launch.Warps * Warp.Lanes];
+        _lastBarrierFenceOfThread = new long[launch.Warps * Warp.Lanes];
         Array.Fill(_bytes, byte.MaxValue);
         Array.Fill(_lastFenceOfThread, -1);
+        Array.Fill(_lastBarrierFenceOfThread, -1);
     }
 
     public int Size => _bytes.Length;
@@ -52,7 +55,14 @@ internal sealed class SharedMemory
     {
         _fencesOfThread[thread]++;
         _lastFenceOfThread[thread] = _launch.InstructionsExecuted;
+        FenceBarriers(thread);
     }
+
+    /// <summary>A thread orders its initialisations of barriers before asynchronous copies that signal them.</summary>
+    public void FenceBarriers(int thread) => _lastBarrierFenceOfThread[thread] = _launch.InstructionsExecuted;
+
+    /// <summary>True when a thread has fenced barriers, or all it has written, after a time.</summary>
+    public bool HasFencedSince(int thread, long time) => _lastBarrierFenceOfThread[thread] > time;
 
     /// <summary>True when a granule was written after a time.</summary>
     public bool IsWrittenAfter(ulong address, long time) => _granules[Index(address)].Time > time;

@@ -13,14 +13,15 @@ internal enum StateSpace
 /// <summary>Finds the bytes of an access, or faults.</summary>
 internal static class StateSpaces
 {
+    // No memory of a process lies so high, so the windows hide nothing.
     /// <summary>Where generic addresses show shared memory.</summary>
-    public const ulong SharedWindow = 0x7F00_0000_0000;
+    public const ulong SharedWindow = 0x0100_0000_0000_0000;
 
     /// <summary>Where generic addresses show local memory.</summary>
-    public const ulong LocalWindow = 0x7E00_0000_0000;
+    public const ulong LocalWindow = 0x0200_0000_0000_0000;
 
     /// <summary>Where generic addresses show parameters.</summary>
-    public const ulong ParameterWindow = 0x7D00_0000_0000;
+    public const ulong ParameterWindow = 0x0300_0000_0000_0000;
 
     private const ulong WindowSize = 1UL << 32;
 

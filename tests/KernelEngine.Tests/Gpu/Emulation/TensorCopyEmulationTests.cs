@@ -11,8 +11,9 @@ public sealed class TensorCopyEmulationTests
     private const string Prepare = """
         .shared .align 8 .b8 bar[8];
         mov.u32 %r20, bar; mov.u32 %r21, tile;
-        setp.eq.u32 %p7, %tid, 0;
+        setp.eq.u32 %p7, %thread, 0;
         @%p7 mbarrier.init.shared::cta.b64 [%r20], 1;
+        @%p7 fence.mbarrier_init.release.cluster;
         bar.sync 0;
         """;
 
@@ -21,7 +22,7 @@ public sealed class TensorCopyEmulationTests
     // Thread i copies bytes 16 i of the tile to output c.
     private const string CopyOut = """
         bar.sync 0;
-        mad.lo.u32 %r22, %tid, 16, %r21; mad.wide.u32 %rd20, %tid, 16, %c;
+        mad.lo.u32 %r22, %thread, 16, %r21; mad.wide.u32 %rd20, %thread, 16, %c;
         ld.shared.v4.u32 {%r23, %r24, %r25, %r26}, [%r22]; st.global.v4.u32 [%rd20], {%r23, %r24, %r25, %r26};
         """;
 
@@ -108,7 +109,7 @@ public sealed class TensorCopyEmulationTests
         string copy = isSum ? "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.tile.bulk_group" : "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group";
         PtxKernels.Launch(gpu, PtxKernels.Parse(Prepare + $$"""
             // Element (row, column) of the box gets 1000 row + column; thread t writes the chunk t.
-            shr.u32 %r1, %tid, 3; and.b32 %r2, %tid, 7;
+            shr.u32 %r1, %thread, 3; and.b32 %r2, %thread, 7;
             xor.b32 %r3, %r1, %r2; shl.b32 %r4, %r1, 7; mad.lo.u32 %r4, %r3, 16, %r4; add.u32 %r4, %r4, %r21;
             mul.lo.u32 %r5, %r1, 1000; mad.lo.u32 %r5, %r2, 4, %r5;
             cvt.rn.f32.u32 %f0, %r5; add.f32 %f1, %f0, 1.0; add.f32 %f2, %f0, 2.0; add.f32 %f3, %f0, 3.0;
@@ -172,7 +173,7 @@ public sealed class TensorCopyEmulationTests
     [TestCase("@%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%a, {0, 0}], [%r20];", "nobody waited")]
     [TestCase("@%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21+64], [%a, {0, 0}], [%r20];", "multiple of 128")]
     [TestCase("@%p7 cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%a, {0, 0, 0}], [%r20];", "dimensions")]
-    [TestCase("@%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%b, {0, 0}], [%r20];", "no tensor map")]
+    [TestCase("add.u64 %rd1, %a, 128; @%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%rd1, {0, 0}], [%r20];", "allocation")]
     [TestCase("@%p7 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21+512], [%a, {0, 0}], [%r20];", "shared memory")]
     [TestCase("@%p7 st.shared.u32 [%r21], 1; @%p7 cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%a, {0, 0}], [%r21];", "without fence.proxy.async")]
     [TestCase("@%p7 cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%a, {0, 0}], [%r21];", "nobody waited")]
@@ -183,6 +184,63 @@ public sealed class TensorCopyEmulationTests
         ulong map = gpu.RegisterTensorMap(gpu.Allocate<float>(new float[256]), 4, [16, 16], [64], [16, 8], 0);
         Assert.That(() => PtxKernels.Launch(gpu, PtxKernels.Parse(Prepare + body, 2, Module), 32, 512, map, 0),
             Throws.TypeOf<PtxFault>().With.Message.Contains(expected));
+    }
+
+    [Test]
+    public void BarriersAreFencedBeforeCopiesSignalThem()
+    {
+        var gpu = new EmulatedGpu();
+        Assert.That(() => PtxKernels.Launch(gpu, PtxKernels.Parse("""
+            .shared .align 128 .b8 cell[128]; .shared .align 8 .b8 bar[8];
+            mov.u32 %r20, bar; mov.u32 %r21, cell;
+            mbarrier.init.shared::cta.b64 [%r20], 1;
+            mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r20], 16;
+            cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r21], [%a], 16, [%r20];
+            """), 1, 0, gpu.Allocate(16)), Throws.TypeOf<PtxFault>().With.Message.Contains("fence.mbarrier_init"));
+    }
+
+    [Test]
+    public void AMapMayBeAParameter()
+    {
+        var gpu = new EmulatedGpu();
+        ulong address = gpu.Allocate<uint>(Enumerable.Range(0, 64).Select(i => (uint)i).ToArray());
+        ulong map = gpu.RegisterTensorMap(address, 4, [8, 8], [32], [4, 8], 0);
+        ulong output = gpu.Allocate(128);
+        var parameters = new byte[136];
+        gpu.Read(map, parameters.AsSpan(0, 128));
+        BitConverter.TryWriteBytes(parameters.AsSpan(128), output);
+        var program = PtxProgram.Parse("""
+            .version 8.0
+            .target sm_90a
+            .address_size 64
+            .visible .entry Kernel(.param .align 64 .b8 map[128], .param .u64 result)
+            {
+                .shared .align 128 .b8 tile[128];
+                .shared .align 8 .b8 bar[8];
+                .reg .b64 %rd<4>;
+                .reg .b32 %r<4>;
+                .reg .pred %p;
+                mov.b64 %rd0, map;
+                cvta.param.u64 %rd1, %rd0;
+                mbarrier.init.shared::cta.b64 [bar], 1;
+                fence.proxy.async;
+                mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 128;
+                mov.u32 %r0, tile;
+                mov.u32 %r1, bar;
+                cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r0], [%rd1, {4, 0}], [%r1];
+            WAIT:
+                mbarrier.try_wait.parity.shared::cta.b64 %p, [bar], 0;
+                @!%p bra WAIT;
+                ld.param.u64 %rd2, [result];
+                ld.shared.u32 %r2, [tile+36];
+                st.global.u32 [%rd2], %r2;
+                ret;
+            }
+            """);
+        gpu.Launch(program, 1, 1, 1, 1, 0, parameters);
+        var result = new uint[1];
+        gpu.Read(output, result.AsSpan());
+        Assert.That(result[0], Is.EqualTo(8 * 2 + 4 + 1));
     }
 
     [Test]

@@ -8,6 +8,9 @@ internal sealed class TensorMap
 {
     public const int Bytes = 128;
 
+    /// <summary>What the address of a map is a multiple of.</summary>
+    public const int Alignment = 64;
+
     private readonly ulong[] _dims;
     private readonly ulong[] _strides;
     private readonly uint[] _box;
@@ -43,7 +46,7 @@ internal sealed class TensorMap
         if (swizzleBytes is not (0 or 32 or 64 or 128))
             throw new ArgumentOutOfRangeException(nameof(swizzleBytes), $"a swizzle of {swizzleBytes} bytes");
         if (swizzleBytes != 0 && rowBytes != swizzleBytes)
-            throw new NotSupportedException($"a row of the box has {rowBytes} bytes; the emulator swizzles rows as long as the swizzle, {swizzleBytes}");
+            throw new NotSupportedException($"a row of the box has {rowBytes} bytes; the emulator needs as many as the swizzle has, {swizzleBytes}");
         (Address, ElementBytes, SwizzleBytes) = (address, elementBytes, swizzleBytes);
         (_dims, _strides, _box) = (dims.ToArray(), byteStrides.ToArray(), box.ToArray());
     }

@@ -30,6 +30,8 @@ internal sealed class Warp
         _registers = new ulong[program.SlotCount * Lanes];
         _written = new uint[program.SlotCount];
         _predicateWritten = new uint[program.PredicateCount];
+        foreach ((int slot, ulong value) in program.Constants)
+            Slot(slot).Fill(value);
         Predicates = new uint[program.PredicateCount];
         Copies = new PendingCopies(this);
         Products = new PendingProducts(this);
@@ -126,15 +128,11 @@ internal sealed class Warp
         Array.Clear(_places);
         Array.Clear(_written);
         Array.Clear(_predicateWritten);
-        Array.Fill(_registers, ulong.MaxValue);
         WhenReleased = null;
         Copies.Clear();
         Products.Clear();
-        foreach ((int slot, ulong value) in Launch.Program.Constants)
-        {
-            Slot(slot).Fill(value);
+        foreach (int slot in Launch.Program.Constants.Keys)
             _written[slot] = uint.MaxValue;
-        }
         foreach ((int slot, SpecialRegister register) in Launch.Program.SpecialRegisters)
         {
             for (int lane = 0; lane < Lanes; lane++)

@@ -72,18 +72,18 @@ public sealed class WarpgroupEmulationTests
     [TestCase("wgmma.fence.sync.aligned; PRODUCT; wgmma.wait_group.sync.aligned 0; add.f32 %f9, %f0, 1.0;", "product in flight")]
     [TestCase("PRODUCT;", "no wgmma.fence")]
     [TestCase("wgmma.fence.sync.aligned; mov.f32 %f0, 0.0; PRODUCT;", "since the last wgmma.fence")]
-    [TestCase("wgmma.fence.sync.aligned; PRODUCT; wgmma.commit_group.sync.aligned; st.shared.u32 [%r1], 1; wgmma.wait_group.sync.aligned 0;", "was written before")]
-    [TestCase("st.shared.u32 [%r1], 1; wgmma.fence.sync.aligned; PRODUCT;", "without fence.proxy.async")]
+    [TestCase("wgmma.fence.sync.aligned; PRODUCT; wgmma.commit_group.sync.aligned; bar.sync 0; @%p4 st.shared.u32 [%r1], 1; wgmma.wait_group.sync.aligned 0;", "was written before")]
+    [TestCase("@%p4 st.shared.u32 [%r1], 1; bar.sync 0; wgmma.fence.sync.aligned; PRODUCT;", "without fence.proxy.async")]
     [TestCase("add.u64 %rd1, %rd1, 8; wgmma.fence.sync.aligned; PRODUCT;", "base offset")]
     [TestCase("or.b64 %rd1, %rd1, 0x8000; wgmma.fence.sync.aligned; PRODUCT;", "reserved bits")]
-    [TestCase("setp.lt.u32 %p2, %tid, 32; @%p2 add.u64 %rd1, %rd1, 2; wgmma.fence.sync.aligned; PRODUCT;", "another warp")]
+    [TestCase("setp.lt.u32 %p2, %thread, 32; @%p2 add.u64 %rd1, %rd1, 2; wgmma.fence.sync.aligned; PRODUCT;", "another warp")]
     [TestCase("wgmma.fence.sync.aligned; ACCUMULATE; wgmma.commit_group.sync.aligned;", "never written")]
     public void MisuseFaults(string body, string expected)
     {
         string product = "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f0, %f1, %f2, %f3}, %rd1, %rd1, SCALE, 1, 1, 0, 0";
         string text = $"""
             mov.u32 %r1, tile;
-            setp.ne.u32 %p1, 1, 1; setp.eq.u32 %p3, 1, 1;
+            setp.ne.u32 %p1, 1, 1; setp.eq.u32 %p3, 1, 1; setp.eq.u32 %p4, %thread, 0;
             shr.u32 %r2, %r1, 4; cvt.u64.u32 %rd1, %r2; or.b64 %rd1, %rd1, 0x4000004000010000;
             {body.Replace("PRODUCT", product.Replace("SCALE", "%p1", StringComparison.Ordinal), StringComparison.Ordinal)
                 .Replace("ACCUMULATE", product.Replace("SCALE", "%p3", StringComparison.Ordinal), StringComparison.Ordinal)}
@@ -127,7 +127,7 @@ public sealed class WarpgroupEmulationTests
         PtxProgram program = PtxKernels.Parse($$"""
             .reg .f32 d<{{columns / 2}}>;
             mov.u32 %r1, tile;
-            mul.lo.u32 %r2, %tid, 16;
+            mul.lo.u32 %r2, %thread, 16;
             LOOP:
             cvt.u64.u32 %rd1, %r2; add.u64 %rd1, %a, %rd1; add.u32 %r3, %r1, %r2;
             ld.global.v4.u32 {%r4, %r5, %r6, %r7}, [%rd1];
@@ -135,7 +135,7 @@ public sealed class WarpgroupEmulationTests
             add.u32 %r2, %r2, 2048; setp.lt.u32 %p1, %r2, {{ImageBytes}}; @%p1 bra LOOP;
             fence.proxy.async.shared::cta;
             bar.sync 0;
-            mad.wide.u32 %rd2, %tid, 32, %b;
+            mad.wide.u32 %rd2, %thread, 32, %b;
             ld.global.v4.u32 {%r10, %r11, %r12, %r13}, [%rd2];
             ld.global.v4.u32 {%r14, %r15, %r16, %r17}, [%rd2+16];
             shr.u32 %r8, %r1, 4; cvt.u64.u32 %rd3, %r8;
@@ -150,7 +150,7 @@ public sealed class WarpgroupEmulationTests
             wgmma.commit_group.sync.aligned;
             wgmma.wait_group.sync.aligned 0;
             // Row 16 warp + lane / 4, column 2 (lane % 4).
-            shr.u32 %r20, %tid, 5; shl.b32 %r20, %r20, 4; shr.u32 %r21, %lane, 2; add.u32 %r20, %r20, %r21;
+            shr.u32 %r20, %thread, 5; shl.b32 %r20, %r20, 4; shr.u32 %r21, %lane, 2; add.u32 %r20, %r20, %r21;
             and.b32 %r21, %lane, 3; shl.b32 %r21, %r21, 1; mad.lo.u32 %r20, %r20, {{columns}}, %r21;
             mad.wide.u32 %rd20, %r20, 4, %c;
             {{string.Join("\n", Enumerable.Range(0, columns / 2).Select(i => $"st.global.f32 [%rd20+{4 * (i / 4 * 8 + i % 2 + i / 2 % 2 * 8 * columns)}], d{i};"))}}

@@ -97,6 +97,7 @@ internal sealed class WarpgroupMultiplyInstruction(PtxType type, int columns) : 
         foreach (ulong address in tile.Chunks())
         {
             _ = StateSpaces.Bytes(warp, this, 0, StateSpace.Shared, address, SharedMemory.GranuleBytes, SharedMemory.GranuleBytes);
+            warp.Block.Races?.Read(this, warp, 0, address, SharedMemory.GranuleBytes);
             int writer = warp.Block.Shared.UnfencedWriter(address, warp.Index * Warp.Lanes);
             if (writer >= 0)
                 throw warp.Fault(this, -1, $"reads 0x{address:X}, which thread {writer} stored without fence.proxy.async", address);

@@ -19,8 +19,11 @@ internal sealed class WarpgroupLog(Launch launch)
         if (number == entries.Count)
             entries.Add(entry);
         else if (entries[number] != entry)
-            throw warp.Fault(instruction, -1, $"another warp of the warpgroup has as its product {number} line {entries[number].Instruction.Statement.Line}, "
-                + $"A 0x{entries[number].A:X}, B 0x{entries[number].B:X}; this one has A 0x{a:X}, B 0x{b:X}");
+        {
+            Entry other = entries[number];
+            throw warp.Fault(instruction, -1, $"another warp of the warpgroup has line {other.Instruction.Statement.Line} as its product {number}, "
+                + $"with A 0x{other.A:X} and B 0x{other.B:X}; this one has A 0x{a:X} and B 0x{b:X}");
+        }
     }
 
     /// <summary>Operand B as 16 rows, one for each step of K.</summary>

@@ -12,6 +12,9 @@ public readonly record struct Operand(
     string Name, OperandRole Role, DataType Type, TensorLayout Shape, string DimensionNames, bool IsOptional = false,
     OperandValues Values = default)
 {
+    /// <summary>True for an optional output that takes a pass of its own: throughput is measured without it.</summary>
+    public bool IsCostly { get; init; }
+
     /// <summary>An operand that this problem does not have: it must be left out.</summary>
     public static Operand Absent(string name) => new(name, OperandRole.Absent, DataType.Float32, default, "", IsOptional: true);
 

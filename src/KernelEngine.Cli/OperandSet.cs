@@ -14,7 +14,7 @@ internal sealed class OperandSet : IDisposable
         _tensors = new Tensor?[problem.OperandCount];
         for (int i = 0; i < _tensors.Length; i++)
         {
-            if (problem.GetOperand(i) is { Role: not OperandRole.Absent } operand)
+            if (problem.GetOperand(i) is { Role: not OperandRole.Absent, IsCostly: false } operand)
                 _tensors[i] = RandomTensors.CreateRepeating(device, operand, seed: i + 1);
         }
         _views = [.. _tensors.Select(t => t?.View ?? default)];

@@ -122,7 +122,10 @@ public readonly record struct CrossEntropyProblem(CrossEntropyLoss Loss, int Hid
         Entropy => Whole(Loss.Position("entropy")),
         BestClass => Loss.Position("bestClass", DataType.Int32),
         Accuracy => Whole(new("accuracy", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(1), "1", IsOptional: true)),
-        MeanLogit => new("meanLogit", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(VocabSize), "vocabSize", IsOptional: true),
+        MeanLogit => new("meanLogit", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(VocabSize), "vocabSize", IsOptional: true)
+        {
+            IsCostly = true,
+        },
         State => IsShard
             ? new("state", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(Loss.Positions, StateSize), "positions, stateSize")
             : Operand.Absent("state"),

@@ -10,6 +10,9 @@ namespace KernelEngine;
 /// </summary>
 internal sealed class GpuWorkspacePool(GpuDevice device) : IDisposable
 {
+    // From here on blocks grow by this much, not to twice their size.
+    private const long Large = 4 << 20;
+
     private MemoryBuffer1D<byte, Stride1D.Dense>? _block;
 
     /// <summary>At least <paramref name="bytes"/> bytes, contents undefined, good until the next call.</summary>
@@ -20,7 +23,8 @@ internal sealed class GpuWorkspacePool(GpuDevice device) : IDisposable
         if (_block is null || _block.Length < bytes)
         {
             Dispose();
-            _block = device.Allocate((long)BitOperations.RoundUpToPowerOf2((ulong)Math.Max(bytes, 4096)));
+            _block = device.Allocate(bytes < Large
+                ? (long)BitOperations.RoundUpToPowerOf2((ulong)Math.Max(bytes, 4096)) : (bytes + Large - 1) / Large * Large);
         }
         return _block.View.BaseView;
     }

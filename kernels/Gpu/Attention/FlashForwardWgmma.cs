@@ -7,19 +7,16 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 
 /// <summary>
 /// <see cref="FlashForward"/> on the tensor cores of Hopper (Shah et al. 2024, arXiv:2407.08608): 16-bit operands, float32 sums.
-/// One group computes 64 · Consumers query rows of one head. One thread of the first warp group asks the copy engine for the
-/// queries and for blocks of BlockN keys and values, from the last visible block to the first, two blocks ahead; each of the
-/// other warp groups owns 64 rows: its softmax of one block runs while the tensor cores multiply the next block's keys and the
+/// One group computes 64 · Consumers query rows of one head. Two threads of the first warp group ask the copy engine for the
+/// queries and for blocks of BlockN keys, and for those of values, from the last visible block to the first; each of the other
+/// warp groups owns 64 rows: its softmax of one block runs while the tensor cores multiply the next block's keys and the
 /// last block's values, and two warp groups take turns. Scores and sums stay in registers; the weights become 16-bit operands
 /// there. Logarithms inside are base 2, the lse that is stored is natural.
-/// Shared memory: 128 · (64 · Consumers + 4 · BlockN) · headDim / 64 bytes and the barriers. 4 · rows · keys · headDim FLOPs.
+/// Shared memory: 128 · (64 · Consumers + 2 · Stages · BlockN) · headDim / 64 bytes and the barriers. 4 · rows · keys · headDim FLOPs.
 /// Rows past the end are loaded as zero; hidden keys weigh 0, so infinities and NaNs in values of a block reach all its rows.
 /// </summary>
 internal static class FlashForwardWgmma
 {
-    /// <summary>Blocks of keys, and of values, in shared memory at a time.</summary>
-    public const int Stages = 2;
-
     /// <summary>The arguments. Strides are in elements.</summary>
     internal struct Parameters
     {
@@ -34,7 +31,7 @@ internal static class FlashForwardWgmma
 
     /// <summary>Shared memory of a group: tiles, then the barriers.</summary>
     public static int SharedBytes<TTile>() where TTile : struct, IWgmmaTile =>
-        TTile.HeadDim / 64 * 128 * (64 * TTile.Consumers + 2 * Stages * TTile.BlockN) + 128;
+        TTile.HeadDim / 64 * 128 * (64 * TTile.Consumers + 2 * TTile.Stages * TTile.BlockN) + 256;
 
     /// <summary>The kernel; one group for each query block of each head of each sequence.</summary>
     public static void FlashAttentionForwardWgmma<TTile, TElement>(Parameters p)
@@ -55,8 +52,7 @@ internal static class FlashForwardWgmma
         if (warpGroup == 0)
         {
             CudaAsm.Emit("setmaxnreg.dec.sync.aligned.u32 $(PRODUCER);");
-            if (Group.IdxX == 0)
-                Produce<TTile>(ref p, row0, head, batch, blocks);
+            Produce<TTile>(ref p, row0, head, batch, blocks);
         }
         else
         {
@@ -71,6 +67,7 @@ internal static class FlashForwardWgmma
         CudaAsm.Emit("$let D %0", TTile.HeadDim);
         CudaAsm.Emit("$let N %0", TTile.BlockN);
         CudaAsm.Emit("$let CONSUMERS %0", TTile.Consumers);
+        CudaAsm.Emit("$let STAGES %0", TTile.Stages);
         CudaAsm.Emit("$let CONSUMER %0", TTile.ConsumerRegisters);
         CudaAsm.Emit("$let PRODUCER %0", TTile.ProducerRegisters);
         CudaAsm.Emit("$let TAKES_TURNS %0", TTile.TakesTurns);
@@ -89,7 +86,6 @@ internal static class FlashForwardWgmma
     // A tile is made of slabs of 64 columns: rows of 128 bytes, 16-byte pieces swizzled by the row modulo 8.
     private const string Layout = """
         $let T $pick(IS_BF16,bf16,f16)
-        $let STAGES 2
         $let SLABS D/64
         $let ROWS 64*CONSUMERS
         $let K_TILES SLABS*ROWS*128
@@ -117,11 +113,15 @@ internal static class FlashForwardWgmma
         fence.mbarrier_init.release.cluster;
         """;
 
-    private const string QueryCopies = """
+    private const string BeginCopies = """
         .reg .b64 maps;
         .reg .b32 barrier, tile;
         mov.b64 maps, $(PARAMETERS);
         cvta.param.u64 maps, maps;
+        """;
+
+    // %0 head, %1 first row, %2 sequence.
+    private const string QueryCopies = """
         mbarrier.arrive.expect_tx.shared::cta.b64 _, [shared+$(FULL_Q)], $(SLABS*ROWS*128);
         add.u32 barrier, shared, $(FULL_Q);
         $for slab 0 SLABS
@@ -137,35 +137,61 @@ internal static class FlashForwardWgmma
         """;
 
     // %0 stage, %1 the parity that a full round before it has, %2 kv head, %3 first key, %4 sequence.
-    private const string KeyValueCopies = """
-        $for value 0 2
+    private const string Copies = """
         {
         .reg .pred free;
+        .reg .b64 map;
         mad.lo.s32 barrier, %0, 8, shared;
         WAIT:
-        mbarrier.try_wait.parity.shared::cta.b64 free, [barrier+$(value*(EMPTY_V-EMPTY_K)+EMPTY_K)], %1;
+        mbarrier.try_wait.parity.shared::cta.b64 free, [barrier+$(EMPTY)], %1;
         @!free bra WAIT;
-        mbarrier.arrive.expect_tx.shared::cta.b64 _, [barrier+$(value*(FULL_V-FULL_K)+FULL_K)], $(TILE);
-        add.u32 barrier, barrier, $(value*(FULL_V-FULL_K)+FULL_K);
+        mbarrier.arrive.expect_tx.shared::cta.b64 _, [barrier+$(FULL)], $(TILE);
+        add.u32 barrier, barrier, $(FULL);
         mad.lo.s32 tile, %0, $(TILE), shared;
-        add.u32 tile, tile, $(value*(V_TILES-K_TILES)+K_TILES);
-        .reg .b64 map;
-        add.u64 map, maps, $(128+128*value);
+        add.u32 tile, tile, $(TILES);
+        add.u64 map, maps, $(MAP);
         $for slab 0 SLABS
         cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [map, {$(64*slab), %2, %3, %4}], [barrier];
         add.u32 tile, tile, $(N*128);
         $end
         }
-        $end
         """;
 
+    private const string KeyCopies = "$let EMPTY EMPTY_K\n$let FULL FULL_K\n$let TILES K_TILES\n$let MAP 128\n" + Copies;
+    private const string ValueCopies = "$let EMPTY EMPTY_V\n$let FULL FULL_V\n$let TILES V_TILES\n$let MAP 256\n" + Copies;
+
+    // Keys and values have a thread each: the next keys do not wait until values are free, which is later.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Produce<TTile>(ref Parameters p, int row0, int head, int batch, int blocks) where TTile : struct, IWgmmaTile
     {
-        CudaAsm.Emit(QueryCopies, head, row0, batch);
-        int kvHead = Registers.Pin(head / p.GroupSize);
-        for (int i = 0; i < blocks; i++)
-            CudaAsm.Emit(KeyValueCopies, i & 1, (i >> 1 & 1) ^ 1, kvHead, (blocks - 1 - i) * TTile.BlockN, batch);
+        CudaAsm.Emit(BeginCopies);
+        int kvHead = Registers.Pin(head / p.GroupSize), stage = 0, parity = 1, key0 = (blocks - 1) * TTile.BlockN;
+        if (Group.IdxX == 0)
+        {
+            CudaAsm.Emit(QueryCopies, head, row0, batch);
+            for (; key0 >= 0; key0 -= TTile.BlockN)
+            {
+                CudaAsm.Emit(KeyCopies, stage, parity, kvHead, key0, batch);
+                Advance<TTile>(ref stage, ref parity);
+            }
+        }
+        else if (Group.IdxX == 32)
+        {
+            for (; key0 >= 0; key0 -= TTile.BlockN)
+            {
+                CudaAsm.Emit(ValueCopies, stage, parity, kvHead, key0, batch);
+                Advance<TTile>(ref stage, ref parity);
+            }
+        }
+    }
+
+    // The next stage; the parity of its barriers changes after the last one.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Advance<TTile>(ref int stage, ref int parity) where TTile : struct, IWgmmaTile
+    {
+        int next = stage + 1, wraps = next == TTile.Stages ? 1 : 0;
+        parity ^= wraps;
+        stage = wraps != 0 ? 0 : next;
     }
 
     // Thread t of a warp group holds rows 16 · (t / 32) + t % 32 / 4 and 8 below it, of columns 8 · j + 2 · (t % 4) and the next one:
@@ -406,14 +432,15 @@ internal static class FlashForwardWgmma
             CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
             CudaAsm.Emit(Softmax);
             CudaAsm.Emit(PackWeights);
-            int i = 1;
+            int i = 1, stage = 0, parity = 0;
             for (; i < blocks && i < masked; i++)
             {
                 key0 -= TTile.BlockN;
-                int stage = i & 1, last = stage ^ 1;
+                int last = stage, lastParity = parity;
+                Advance<TTile>(ref stage, ref parity);
                 CudaAsm.Emit(TakeTurn, myTurn);
-                CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
-                CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
+                CudaAsm.Emit(MultiplyKeys, stage, parity);
+                CudaAsm.Emit(MultiplyValues, last, lastParity);
                 CudaAsm.Emit(GiveTurn, nextTurn);
                 CudaAsm.Emit(WaitForScores);
                 CudaAsm.Emit(ReleaseKeys, stage);
@@ -427,10 +454,11 @@ internal static class FlashForwardWgmma
             }
             for (; i < blocks; i++)
             {
-                int stage = i & 1, last = stage ^ 1;
+                int last = stage, lastParity = parity;
+                Advance<TTile>(ref stage, ref parity);
                 CudaAsm.Emit(TakeTurn, myTurn);
-                CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
-                CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
+                CudaAsm.Emit(MultiplyKeys, stage, parity);
+                CudaAsm.Emit(MultiplyValues, last, lastParity);
                 CudaAsm.Emit(GiveTurn, nextTurn);
                 CudaAsm.Emit(WaitForScores);
                 CudaAsm.Emit(ReleaseKeys, stage);
@@ -441,7 +469,7 @@ internal static class FlashForwardWgmma
                 CudaAsm.Emit(Rescale);
                 CudaAsm.Emit(PackWeights);
             }
-            CudaAsm.Emit(MultiplyValues, blocks - 1 & 1, blocks - 1 >> 1 & 1);
+            CudaAsm.Emit(MultiplyValues, stage, parity);
             CudaAsm.Emit(WaitForAll);
         }
         Store(ref p, row, column, head, batch);

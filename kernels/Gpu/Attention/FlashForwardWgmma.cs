@@ -10,13 +10,16 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// One group computes 64 · Consumers query rows of one head. Two threads of the first warp group ask the copy engine for the
 /// queries and for blocks of BlockN keys, and for those of values, from the last visible block to the first; each of the other
 /// warp groups owns 64 rows: its softmax of one block runs while the tensor cores multiply the next block's keys and the
-/// last block's values, and two warp groups take turns. Scores and sums stay in registers; the weights become 16-bit operands
+/// last block's values. Scores and sums stay in registers; the weights become 16-bit operands
 /// there. Logarithms inside are base 2, the lse that is stored is natural.
-/// Shared memory: 128 · (64 · Consumers + 2 · Stages · BlockN) · headDim / 64 bytes and the barriers. 4 · rows · keys · headDim FLOPs.
+/// Shared memory: 128 · (64 · Consumers + 4 · BlockN) · headDim / 64 bytes and the barriers. 4 · rows · keys · headDim FLOPs.
 /// Rows past the end are loaded as zero; hidden keys weigh 0, so infinities and NaNs in values of a block reach all its rows.
 /// </summary>
 internal static class FlashForwardWgmma
 {
+    // Blocks of keys, and of values, in shared memory at a time; three were not faster.
+    private const int Stages = 2;
+
     /// <summary>The arguments. Strides are in elements.</summary>
     internal struct Parameters
     {
@@ -31,7 +34,7 @@ internal static class FlashForwardWgmma
 
     /// <summary>Shared memory of a group: tiles, then the barriers.</summary>
     public static int SharedBytes<TTile>() where TTile : struct, IWgmmaTile =>
-        TTile.HeadDim / 64 * 128 * (64 * TTile.Consumers + 2 * TTile.Stages * TTile.BlockN) + 256;
+        TTile.HeadDim / 64 * 128 * (64 * TTile.Consumers + 2 * Stages * TTile.BlockN) + 128;
 
     /// <summary>The kernel; one group for each query block of each head of each sequence.</summary>
     public static void FlashAttentionForwardWgmma<TTile, TElement>(Parameters p)
@@ -67,10 +70,8 @@ internal static class FlashForwardWgmma
         CudaAsm.Emit("$let D %0", TTile.HeadDim);
         CudaAsm.Emit("$let N %0", TTile.BlockN);
         CudaAsm.Emit("$let CONSUMERS %0", TTile.Consumers);
-        CudaAsm.Emit("$let STAGES %0", TTile.Stages);
         CudaAsm.Emit("$let CONSUMER %0", TTile.ConsumerRegisters);
         CudaAsm.Emit("$let PRODUCER %0", TTile.ProducerRegisters);
-        CudaAsm.Emit("$let TAKES_TURNS %0", TTile.TakesTurns);
         CudaAsm.Emit("$let IS_BF16 %0", TElement.IsBFloat16);
     }
 
@@ -86,6 +87,7 @@ internal static class FlashForwardWgmma
     // A tile is made of slabs of 64 columns: rows of 128 bytes, 16-byte pieces swizzled by the row modulo 8.
     private const string Layout = """
         $let T $pick(IS_BF16,bf16,f16)
+        $let STAGES 2
         $let SLABS D/64
         $let ROWS 64*CONSUMERS
         $let K_TILES SLABS*ROWS*128
@@ -165,33 +167,18 @@ internal static class FlashForwardWgmma
     private static void Produce<TTile>(ref Parameters p, int row0, int head, int batch, int blocks) where TTile : struct, IWgmmaTile
     {
         CudaAsm.Emit(BeginCopies);
-        int kvHead = Registers.Pin(head / p.GroupSize), stage = 0, parity = 1, key0 = (blocks - 1) * TTile.BlockN;
+        int kvHead = Registers.Pin(head / p.GroupSize), key0 = (blocks - 1) * TTile.BlockN;
         if (Group.IdxX == 0)
         {
             CudaAsm.Emit(QueryCopies, head, row0, batch);
-            for (; key0 >= 0; key0 -= TTile.BlockN)
-            {
-                CudaAsm.Emit(KeyCopies, stage, parity, kvHead, key0, batch);
-                Advance<TTile>(ref stage, ref parity);
-            }
+            for (int i = 0; i < blocks; i++, key0 -= TTile.BlockN)
+                CudaAsm.Emit(KeyCopies, i & 1, (i >> 1 & 1) ^ 1, kvHead, key0, batch);
         }
         else if (Group.IdxX == 32)
         {
-            for (; key0 >= 0; key0 -= TTile.BlockN)
-            {
-                CudaAsm.Emit(ValueCopies, stage, parity, kvHead, key0, batch);
-                Advance<TTile>(ref stage, ref parity);
-            }
+            for (int i = 0; i < blocks; i++, key0 -= TTile.BlockN)
+                CudaAsm.Emit(ValueCopies, i & 1, (i >> 1 & 1) ^ 1, kvHead, key0, batch);
         }
-    }
-
-    // The next stage; the parity of its barriers changes after the last one.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Advance<TTile>(ref int stage, ref int parity) where TTile : struct, IWgmmaTile
-    {
-        int next = stage + 1, wraps = next == TTile.Stages ? 1 : 0;
-        parity ^= wraps;
-        stage = wraps != 0 ? 0 : next;
     }
 
     // Thread t of a warp group holds rows 16 · (t / 32) + t % 32 / 4 and 8 below it, of columns 8 · j + 2 · (t % 4) and the next one:
@@ -203,7 +190,7 @@ internal static class FlashForwardWgmma
         .reg .f32 max0, max1, sum0, sum1, scale, shift0, shift1, rescale0, rescale1, new0, new1;
         .reg .b64 queries, keys, values, layoutKN;
         .reg .b32 stageAddress, limit0, limit1;
-        .reg .pred never, always, leads, hides, rescales;
+        .reg .pred never, always, leads, hides;
         setp.ne.b32 never, 0, 0;
         setp.eq.b32 always, 0, 0;
         $for i 0 D/2
@@ -212,8 +199,6 @@ internal static class FlashForwardWgmma
         mov.f32 max0, 0fFF800000;
         mov.f32 max1, 0fFF800000;
         mov.f32 sum0, 0f00000000;
-        mov.f32 shift0, 0f00000000;
-        mov.f32 shift1, 0f00000000;
         mov.f32 sum1, 0f00000000;
         mov.f32 scale, %0;
         {
@@ -314,13 +299,13 @@ internal static class FlashForwardWgmma
         $end
         """;
 
-    // Scores become weights; maxima and sums go on. A maximum is replaced only where some row of the warp exceeds the one in use
-    // by 2^8: until then weights are up to 2^8 instead of 1, which changes no digit of the quotient, and nothing is rescaled.
-    // A row that saw nothing yet has shift 0, so that no −∞ is subtracted from −∞.
+    // Scores become weights; maxima and sums go on. A row that saw nothing yet has shift 0, so that no −∞ is subtracted from −∞.
+    // There is no branch here or in Rescale: with one, the driver's assembler keeps accumulators in local memory, and a third of
+    // the speed is lost.
     private const string Softmax = """
         {
-        .reg .f32 other, most<4>, growth;
-        .reg .pred none, grows<2>;
+        .reg .f32 other, most<4>;
+        .reg .pred none;
         $for i 0 4
         max.f32 most$(i), s$(i), s$(4+i);
         $end
@@ -335,14 +320,6 @@ internal static class FlashForwardWgmma
         max.f32 new$(r), new$(r), other;
         shfl.sync.bfly.b32 other, new$(r), 2, 31, -1;
         max.f32 new$(r), new$(r), other;
-        sub.f32 growth, new$(r), max$(r);
-        mul.f32 growth, growth, scale;
-        setp.gt.f32 grows$(r), growth, 0f41000000;
-        $end
-        or.pred grows0, grows0, grows1;
-        vote.sync.any.pred rescales, grows0, -1;
-        @!rescales bra KEPT;
-        $for r 0 2
         max.f32 new$(r), new$(r), max$(r);
         mul.ftz.f32 shift$(r), new$(r), scale;
         setp.eq.f32 none, new$(r), 0fFF800000;
@@ -353,7 +330,6 @@ internal static class FlashForwardWgmma
         mov.f32 max$(r), new$(r);
         mul.ftz.f32 sum$(r), sum$(r), rescale$(r);
         $end
-        KEPT:
         $for j 0 N/8
         $for r 0 2
         $for e 0 2
@@ -366,28 +342,13 @@ internal static class FlashForwardWgmma
         }
         """;
 
-    // Never true: a weight is at most 2^8, and there are less than 2^31. It keeps the assembler from computing weights behind the wait that follows.
-    private const string FinishWeights = """
-        {
-        .reg .pred impossible;
-        .reg .f32 both;
-        max.f32 both, sum0, sum1;
-        setp.gt.f32 impossible, both, 0f7F000000;
-        @impossible trap;
-        }
-        """;
-
     private const string Rescale = """
-        {
-        @!rescales bra KEPT;
         $for j 0 D/8
         $for e 0 2
         mul.ftz.f32 o$(4*j+e), o$(4*j+e), rescale0;
         mul.ftz.f32 o$(4*j+2+e), o$(4*j+2+e), rescale1;
         $end
         $end
-        KEPT:
-        }
         """;
 
     private const string PackWeights = """
@@ -399,19 +360,6 @@ internal static class FlashForwardWgmma
     private const string WaitForScores = "wgmma.wait_group.sync.aligned 1;";
     private const string WaitForAll = "wgmma.wait_group.sync.aligned 0;";
 
-    // The warp groups take turns at the tensor cores, so that one's softmax runs under the others' products.
-    private const string TakeTurn = """
-        $if TAKES_TURNS
-        barrier.cta.sync %0, 256;
-        $end
-        """;
-
-    private const string GiveTurn = """
-        $if TAKES_TURNS
-        barrier.cta.arrive %0, 256;
-        $end
-        """;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Consume<TTile>(ref Parameters p, int row0, int consumer, int head, int batch, int blocks) where TTile : struct, IWgmmaTile
     {
@@ -421,10 +369,7 @@ internal static class FlashForwardWgmma
         {
             int limit0 = Registers.Pin(VisibleKeys(ref p, row) - column), limit1 = Registers.Pin(VisibleKeys(ref p, row + 8) - column);
             int masked = Registers.Pin(blocks - VisibleKeys(ref p, row0) / TTile.BlockN);
-            int myTurn = 1 + consumer, nextTurn = Registers.Pin(consumer + 1 == TTile.Consumers ? 1 : 2 + consumer);
             int key0 = (blocks - 1) * TTile.BlockN;
-            if (consumer == TTile.Consumers - 1)
-                CudaAsm.Emit(GiveTurn, nextTurn);
             CudaAsm.Emit(WaitForQueries);
             CudaAsm.Emit(MultiplyKeys, 0, 0);
             CudaAsm.Emit(WaitForAll);
@@ -432,21 +377,17 @@ internal static class FlashForwardWgmma
             CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
             CudaAsm.Emit(Softmax);
             CudaAsm.Emit(PackWeights);
-            int i = 1, stage = 0, parity = 0;
+            int i = 1;
             for (; i < blocks && i < masked; i++)
             {
                 key0 -= TTile.BlockN;
-                int last = stage, lastParity = parity;
-                Advance<TTile>(ref stage, ref parity);
-                CudaAsm.Emit(TakeTurn, myTurn);
-                CudaAsm.Emit(MultiplyKeys, stage, parity);
-                CudaAsm.Emit(MultiplyValues, last, lastParity);
-                CudaAsm.Emit(GiveTurn, nextTurn);
+                int stage = i & 1, last = stage ^ 1;
+                CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
+                CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
                 CudaAsm.Emit(WaitForScores);
                 CudaAsm.Emit(ReleaseKeys, stage);
                 CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
                 CudaAsm.Emit(Softmax);
-                CudaAsm.Emit(FinishWeights);
                 CudaAsm.Emit(WaitForAll);
                 CudaAsm.Emit(ReleaseValues, last);
                 CudaAsm.Emit(Rescale);
@@ -454,22 +395,18 @@ internal static class FlashForwardWgmma
             }
             for (; i < blocks; i++)
             {
-                int last = stage, lastParity = parity;
-                Advance<TTile>(ref stage, ref parity);
-                CudaAsm.Emit(TakeTurn, myTurn);
-                CudaAsm.Emit(MultiplyKeys, stage, parity);
-                CudaAsm.Emit(MultiplyValues, last, lastParity);
-                CudaAsm.Emit(GiveTurn, nextTurn);
+                int stage = i & 1, last = stage ^ 1;
+                CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
+                CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
                 CudaAsm.Emit(WaitForScores);
                 CudaAsm.Emit(ReleaseKeys, stage);
                 CudaAsm.Emit(Softmax);
-                CudaAsm.Emit(FinishWeights);
                 CudaAsm.Emit(WaitForAll);
                 CudaAsm.Emit(ReleaseValues, last);
                 CudaAsm.Emit(Rescale);
                 CudaAsm.Emit(PackWeights);
             }
-            CudaAsm.Emit(MultiplyValues, stage, parity);
+            CudaAsm.Emit(MultiplyValues, blocks - 1 & 1, blocks - 1 >> 1 & 1);
             CudaAsm.Emit(WaitForAll);
         }
         Store(ref p, row, column, head, batch);

@@ -12,12 +12,6 @@ internal interface IWgmmaTile
     /// <summary>Keys of a block.</summary>
     static abstract int BlockN { get; }
 
-    /// <summary>Blocks of keys, and of values, in shared memory at a time.</summary>
-    static abstract int Stages { get; }
-
-    /// <summary>1 where the warp groups that multiply take turns, else 0.</summary>
-    static abstract int TakesTurns { get; }
-
     /// <summary>Registers of a thread that multiplies; the copying warp group keeps few.</summary>
     static abstract int ConsumerRegisters { get; }
 

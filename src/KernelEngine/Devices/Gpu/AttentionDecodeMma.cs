@@ -29,6 +29,9 @@ internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attent
         _tile128.Float16, _tile128.BFloat16, _tile256.Float16, _tile256.BFloat16,
     ];
 
+    /// <inheritdoc/>
+    public override bool RoundsIntermediates => true;
+
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm80);
 
     public override string? WhyUnsupported(in AttentionProblem problem) =>

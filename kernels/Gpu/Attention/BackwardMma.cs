@@ -16,19 +16,12 @@ internal static class BackwardMma
     /// <summary>The arguments. Strides are in elements.</summary>
     internal struct Parameters
     {
-        public long Query, Key, Value;    // [batchSize, tokens, heads, headDim]
-        public long GradOutput;           // [batchSize, queryLength, numHeads, headDim]
-        public long GradQuery;            // shaped as the query
-        public long GradKey, GradValue;   // shaped as key and value; 0 for one that is not wanted
+        public TokenAddress Query, Key, Value; // [batchSize, tokens, heads, headDim]
+        public TokenAddress GradOutput;   // [batchSize, queryLength, numHeads, headDim]
+        public TokenAddress GradQuery;    // shaped as the query
+        public TokenAddress GradKey, GradValue; // shaped as key and value; 0 for one that is not wanted
         public long Lse;                  // [batchSize, numHeads, queryLength], natural log
         public long Delta;                // [batchSize, numHeads, queryLength], contiguous
-        public long QueryBatchStride, QueryTokenStride, QueryHeadStride;
-        public long KeyBatchStride, KeyTokenStride, KeyHeadStride;
-        public long ValueBatchStride, ValueTokenStride, ValueHeadStride;
-        public long GradOutputBatchStride, GradOutputTokenStride, GradOutputHeadStride;
-        public long GradQueryBatchStride, GradQueryTokenStride, GradQueryHeadStride;
-        public long GradKeyBatchStride, GradKeyTokenStride, GradKeyHeadStride;
-        public long GradValueBatchStride, GradValueTokenStride, GradValueHeadStride;
         public long LseBatchStride, LseHeadStride;
         public int NumHeads, GroupSize, QueryLength, KvLength;
         public int Blocks;                // of 128 query rows or keys
@@ -59,28 +52,6 @@ internal static class BackwardMma
     /// <summary>A position among so many rows or keys.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Within(long position, int length) => position <= 0 ? 0 : position < length ? (int)position : length;
-
-    /// <summary>
-    /// Asks for COUNT rows, STEP at a time, into copyLane + TO and on. %0 address of the thread's piece of its first row, %1 bytes
-    /// from one of its rows to the next, %2 rows from there to the end: those past it are zero.
-    /// </summary>
-    public const string Copy = """
-        {
-        .reg .b64 from;
-        .reg .b32 bytes;
-        .reg .pred exists;
-        mov.b64 from, %0;
-        $for i 0 COUNT/STEP
-        setp.gt.s32 exists, %2, $(i*STEP);
-        selp.b32 bytes, 16, 0, exists;
-        cp.async.cg.shared.global.L2::128B [copyLane+$(TO+i*STEP*PITCH)], [from], 16, bytes;
-        add.s64 from, from, %1;
-        $end
-        }
-        """;
-
-    /// <summary>What was asked for is there, and every warp is done with what the next copy overwrites.</summary>
-    public const string Arrived = "cp.async.wait_all;\nbar.sync 0;";
 
     /// <summary>Where the thread's first row begins and ends to see.</summary>
     public const string Limits = "mov.b32 begin, %0;\nmov.b32 end, %1;";

@@ -36,18 +36,14 @@ internal static class FlashDecodeMma
     /// <summary>The arguments. Strides are in elements.</summary>
     internal struct Parameters
     {
-        public long Query;                // [batchSize, queryLength, numHeads, headDim]
-        public long Key, Value;           // [batchSize, kvLength, numKvHeads, headDim], or [pages, pageSize, headsOfAPage, headDim]
-        public long Output;               // [batchSize, queryLength, numHeads, headDim]
+        public TokenAddress Query; // [batchSize, queryLength, numHeads, headDim]
+        public TokenAddress Key, Value; // [batchSize, kvLength, numKvHeads, headDim], or [pages, pageSize, headsOfAPage, headDim]
+        public TokenAddress Output;       // [batchSize, queryLength, numHeads, headDim]
         public long Lse;                  // [batchSize, numHeads, queryLength], or 0
         public long KvLengths;            // i32 [batchSize, numKvHeads], or 0
         public long PageTable;            // i32 [batchSize, numKvHeads, pages], or 0
         public long PartialOutput;        // f32 [numSplits, batchSize, numHeads, queryLength, headDim], scratch when there are splits
         public long PartialLse;           // f32 [numSplits, batchSize, numHeads, queryLength], base 2, the same
-        public long QueryBatchStride, QueryTokenStride, QueryHeadStride;
-        public long KeyBatchStride, KeyTokenStride, KeyHeadStride; // of a page, a key in it and a head, when there are pages
-        public long ValueBatchStride, ValueTokenStride, ValueHeadStride;
-        public long OutputBatchStride, OutputTokenStride, OutputHeadStride;
         public long LseBatchStride, LseHeadStride, LengthStride, PageBatchStride, PageHeadStride;
         public int BatchSize, NumHeads, NumKvHeads, GroupSize, QueryLength, KvLength;
         public int PageSize, IsHeadPaged, RowBlocks, NumSplits;
@@ -91,8 +87,8 @@ internal static class FlashDecodeMma
         int fullFrom = Registers.Pin(FirstKey(ref p, lastQuery + diagonal, length)), fullTo = Registers.Pin(EndKey(ref p, firstQuery + diagonal, length));
 
         int headOfPage = p.IsHeadPaged != 0 ? 0 : kvHead;
-        long key = Registers.Pin(p.Key + 2 * (headOfPage * p.KeyHeadStride + piece * 8));
-        long value = Registers.Pin(p.Value + 2 * (headOfPage * p.ValueHeadStride + piece * 8));
+        long key = Registers.Pin(p.Key.Address + 2 * (headOfPage * p.Key.HeadStride + piece * 8));
+        long value = Registers.Pin(p.Value.Address + 2 * (headOfPage * p.Value.HeadStride + piece * 8));
         long pages = Registers.Pin(p.PageTable + 4 * (batch * p.PageBatchStride + kvHead * p.PageHeadStride));
         int copyKey = key0, laneKey = Registers.Pin(lane & TTile.BlockN - 1), copyEnd = Registers.Pin(end - copyRow);
         // The number of a page is asked for one block ahead of its use.
@@ -180,7 +176,7 @@ internal static class FlashDecodeMma
     {
         int row = row0 + MatrixLanes.ResultRow(lane), rowCount = p.GroupSize * p.QueryLength;
         int lower = row + 8, lastRow = rowCount - 1;
-        long query = p.Query + 2 * (batch * p.QueryBatchStride + kvHead * p.GroupSize * p.QueryHeadStride + MatrixLanes.ResultColumn(lane));
+        long query = p.Query.Address + 2 * (batch * p.Query.BatchStride + kvHead * p.GroupSize * p.Query.HeadStride + MatrixLanes.ResultColumn(lane));
         CudaAsm.Emit(
             LoadQueryRows, query + 2 * RowOffset(ref p, row < rowCount ? row : lastRow), query + 2 * RowOffset(ref p, lower < rowCount ? lower : lastRow),
             rowCount - row);
@@ -188,7 +184,7 @@ internal static class FlashDecodeMma
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static long RowOffset(ref Parameters p, int row) =>
-        row / p.GroupSize * p.QueryTokenStride + row % p.GroupSize * p.QueryHeadStride;
+        row / p.GroupSize * p.Query.TokenStride + row % p.GroupSize * p.Query.HeadStride;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void SetLimits(ref Parameters p, int row, int diagonal, int length, int column)
@@ -219,8 +215,8 @@ internal static class FlashDecodeMma
             if (p.PageTable != 0)
                 token %= p.PageSize;
             CudaAsm.Emit(
-                CopyBlock, key, value, 2 * (page * p.KeyBatchStride + token * p.KeyTokenStride),
-                2 * (page * p.ValueBatchStride + token * p.ValueTokenStride), copyEnd - copyKey);
+                CopyBlock, key, value, 2 * (page * p.Key.BatchStride + token * p.Key.TokenStride),
+                2 * (page * p.Value.BatchStride + token * p.Value.TokenStride), copyEnd - copyKey);
         }
         CudaAsm.Emit(NextCopy);
     }
@@ -241,7 +237,7 @@ internal static class FlashDecodeMma
         }
         else
         {
-            CudaAsm.Emit(StoreFinal, p.Output + 2 * (batch * p.OutputBatchStride + query * p.OutputTokenStride + head * p.OutputHeadStride + 4 * quad));
+            CudaAsm.Emit(StoreFinal, p.Output.Address + 2 * (batch * p.Output.BatchStride + query * p.Output.TokenStride + head * p.Output.HeadStride + 4 * quad));
             if (quad == 0 && p.Lse != 0)
                 CudaAsm.Emit(StoreLse, p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + query));
         }

@@ -19,13 +19,9 @@ internal static class FlashForwardMma
     /// <summary>The arguments. Strides are in elements.</summary>
     internal struct Parameters
     {
-        public long Query, Key, Value;    // [batchSize, tokens, heads, headDim]
-        public long Output;               // [batchSize, queryLength, numHeads, headDim]
+        public TokenAddress Query, Key, Value; // [batchSize, tokens, heads, headDim]
+        public TokenAddress Output;       // [batchSize, queryLength, numHeads, headDim]
         public long Lse;                  // [batchSize, numHeads, queryLength], or 0
-        public long QueryBatchStride, QueryTokenStride, QueryHeadStride;
-        public long KeyBatchStride, KeyTokenStride, KeyHeadStride;
-        public long ValueBatchStride, ValueTokenStride, ValueHeadStride;
-        public long OutputBatchStride, OutputTokenStride, OutputHeadStride;
         public long LseBatchStride, LseHeadStride;
         public int NumHeads, GroupSize, QueryLength, KvLength, QueryBlocks;
         public int Diagonal;              // position of row 0 among the keys
@@ -60,32 +56,32 @@ internal static class FlashForwardMma
         CudaAsm.Emit(
             LaneAddresses, MatrixLanes.Row(lane) * pitch + 2 * MatrixLanes.Column(lane),
             MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane), warpRow * pitch, copyRow * pitch + piece * 16,
-            piece, p.SoftmaxScaleLog2);
+            p.SoftmaxScaleLog2);
 
-        long query = p.Query + 2 * (batch * p.QueryBatchStride + (row0 + copyRow) * p.QueryTokenStride + head * p.QueryHeadStride + piece * 8);
-        long key = Registers.Pin(p.Key + 2 * (batch * p.KeyBatchStride + copyRow * p.KeyTokenStride + kvHead * p.KeyHeadStride + piece * 8));
-        long value = Registers.Pin(p.Value + 2 * (batch * p.ValueBatchStride + copyRow * p.ValueTokenStride + kvHead * p.ValueHeadStride + piece * 8));
+        long query = p.Query.Address + 2 * (batch * p.Query.BatchStride + (row0 + copyRow) * p.Query.TokenStride + head * p.Query.HeadStride + piece * 8);
+        long key = Registers.Pin(p.Key.Address + 2 * (batch * p.Key.BatchStride + copyRow * p.Key.TokenStride + kvHead * p.Key.HeadStride + piece * 8));
+        long value = Registers.Pin(p.Value.Address + 2 * (batch * p.Value.BatchStride + copyRow * p.Value.TokenStride + kvHead * p.Value.HeadStride + piece * 8));
         int row = row0 + warpRow + MatrixLanes.ResultRow(lane), column = MatrixLanes.ResultColumn(lane);
         int keysLeft = Registers.Pin(p.KvLength - copyRow);
 
-        CudaAsm.Emit(CopyQueries, query, 2 * step * p.QueryTokenStride, p.QueryLength - row0 - copyRow);
+        CudaAsm.Emit(CopyQueries, query, 2 * step * p.Query.TokenStride, p.QueryLength - row0 - copyRow);
         if (firstBlock <= lastBlock)
         {
             CudaAsm.Emit(Limits, Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
                 Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
             int fullFrom = Registers.Pin(FirstKey(ref p, row0 + blockM - 1)), fullTo = Registers.Pin(EndKey(ref p, row0));
-            long keyStep = Registers.Pin(2 * step * p.KeyTokenStride), valueStep = Registers.Pin(2 * step * p.ValueTokenStride);
+            long keyStep = Registers.Pin(2 * step * p.Key.TokenStride), valueStep = Registers.Pin(2 * step * p.Value.TokenStride);
             int key0 = lastBlock * TTile.BlockN;
-            CudaAsm.Emit(CopyKeys, key + 2 * key0 * p.KeyTokenStride, keyStep, keysLeft - key0);
+            CudaAsm.Emit(CopyKeys, key + 2 * key0 * p.Key.TokenStride, keyStep, keysLeft - key0);
             for (int block = lastBlock; block >= firstBlock; block--)
             {
                 key0 = block * TTile.BlockN;
-                CudaAsm.Emit(Arrived);
-                CudaAsm.Emit(CopyValues, value + 2 * key0 * p.ValueTokenStride, valueStep, keysLeft - key0);
+                CudaAsm.Emit(RowCopies.Arrived);
+                CudaAsm.Emit(CopyValues, value + 2 * key0 * p.Value.TokenStride, valueStep, keysLeft - key0);
                 CudaAsm.Emit(MultiplyKeys);
-                CudaAsm.Emit(Arrived);
+                CudaAsm.Emit(RowCopies.Arrived);
                 if (block > firstBlock)
-                    CudaAsm.Emit(CopyKeys, key + 2 * (key0 - TTile.BlockN) * p.KeyTokenStride, keyStep, keysLeft - key0 + TTile.BlockN);
+                    CudaAsm.Emit(CopyKeys, key + 2 * (key0 - TTile.BlockN) * p.Key.TokenStride, keyStep, keysLeft - key0 + TTile.BlockN);
                 if (key0 < fullFrom || key0 + TTile.BlockN > fullTo)
                     CudaAsm.Emit(Mask, key0);
                 CudaAsm.Emit(Softmax);
@@ -125,7 +121,7 @@ internal static class FlashForwardMma
     private static int Bounded(long position) => position < -(1 << 30) ? -(1 << 30) : position > 1 << 30 ? 1 << 30 : (int)position;
 
     // %0 lane's place in a left operand or in values, %1 in keys, %2 the warp's first row, %3 the thread's place in a copy,
-    // %4 its piece of a row, %5 scale. Thread t of a warp holds, of rows 16 · tile + t / 4 and 8 below, columns 8 · j + 2 · (t % 4)
+    // %4 scale. Thread t of a warp holds, of rows 16 · tile + t / 4 and 8 below, columns 8 · j + 2 · (t % 4)
     // and the next: s(4 · (tile · N / 8 + j)) and the next of the upper row, then two of the lower.
     private const string LaneAddresses = """
         $let T $pick(IS_BF16,bf16,f16)
@@ -138,7 +134,6 @@ internal static class FlashForwardMma
         .reg .b32 w<$(TILES*N/4)>;
         .reg .f32 max<$(ROWS)>, sum<$(ROWS)>, shift<$(ROWS)>, scale;
         .reg .b32 shared, leftLane, keyLane, valueLane, copyLane, begin, end, keysEnd;
-        .reg .pred copies;
         mov.u32 shared, dynamicShared;
         add.u32 leftLane, shared, %0;
         add.u32 valueLane, leftLane, $(VALUES);
@@ -146,8 +141,7 @@ internal static class FlashForwardMma
         add.u32 keyLane, shared, %1;
         add.u32 keyLane, keyLane, $(KEYS);
         add.u32 copyLane, shared, %3;
-        setp.lt.s32 copies, %4, $(D/8);
-        mov.f32 scale, %5;
+        mov.f32 scale, %4;
         $for i 0 TILES*D/2
         mov.f32 o$(i), 0f00000000;
         $end
@@ -158,28 +152,9 @@ internal static class FlashForwardMma
         $end
         """;
 
-    // %0 address of the thread's piece of the first row, %1 bytes from one of its rows to the next, %2 rows from there to the end.
-    private const string Copy = """
-        {
-        .reg .b64 from;
-        .reg .b32 bytes;
-        .reg .pred exists;
-        mov.b64 from, %0;
-        $for i 0 COUNT/STEP
-        setp.gt.s32 exists, %2, $(i*STEP);
-        selp.b32 bytes, 16, 0, exists;
-        @copies cp.async.cg.shared.global.L2::128B [copyLane+$(TO+i*STEP*PITCH)], [from], 16, bytes;
-        add.s64 from, from, %1;
-        $end
-        }
-        """;
-
-    private const string CopyQueries = "$let COUNT M\n$let TO 0\n" + Copy;
-    private const string CopyKeys = "$let COUNT N\n$let TO KEYS\n" + Copy + "\ncp.async.commit_group;";
-    private const string CopyValues = "$let COUNT N\n$let TO VALUES\n" + Copy + "\ncp.async.commit_group;";
-
-    // What was asked for is there, and every warp is done with what the next copy overwrites.
-    private const string Arrived = "cp.async.wait_all;\nbar.sync 0;";
+    private const string CopyQueries = "$let COUNT M\n$let TO 0\n" + RowCopies.Copy;
+    private const string CopyKeys = "$let COUNT N\n$let TO KEYS\n" + RowCopies.Copy + "\ncp.async.commit_group;";
+    private const string CopyValues = "$let COUNT N\n$let TO VALUES\n" + RowCopies.Copy + "\ncp.async.commit_group;";
 
     // Where the thread's first row begins and ends to see, and where keys end, less the column it holds.
     private const string Limits = """
@@ -351,8 +326,8 @@ internal static class FlashForwardMma
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Store<TTile>(ref Parameters p, int row, int column, int head, int batch) where TTile : struct, IMmaTile
     {
-        long address = p.Output + 2 * (batch * p.OutputBatchStride + row * p.OutputTokenStride + head * p.OutputHeadStride + column);
-        CudaAsm.Emit(StoreRows, address, 16 * p.OutputTokenStride, p.QueryLength - row);
+        long address = p.Output.Address + 2 * (batch * p.Output.BatchStride + row * p.Output.TokenStride + head * p.Output.HeadStride + column);
+        CudaAsm.Emit(StoreRows, address, 16 * p.Output.TokenStride, p.QueryLength - row);
         if (p.Lse == 0)
             return;
         long lse = p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + row);

@@ -24,8 +24,7 @@ internal static class FlashForwardWgmma
     internal struct Parameters
     {
         public TensorMap Query, Key, Value; // [batchSize, tokens, heads, headDim], boxes of 64 elements by 64 rows or BlockN keys
-        public long Output;                 // [batchSize, queryLength, numHeads, headDim]
-        public long OutputBatchStride, OutputTokenStride, OutputHeadStride;
+        public TokenAddress Output;         // [batchSize, queryLength, numHeads, headDim]
         public long Lse;                    // [batchSize, numHeads, queryLength], or 0
         public long LseBatchStride, LseHeadStride;
         public int NumHeads, GroupSize, QueryLength, KvLength, QueryBlocks, IsCausal;
@@ -455,9 +454,9 @@ internal static class FlashForwardWgmma
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Store(ref Parameters p, int row, int column, int head, int batch)
     {
-        long address = p.Output + 2 * (batch * p.OutputBatchStride + row * p.OutputTokenStride + head * p.OutputHeadStride + column);
+        long address = p.Output.Address + 2 * (batch * p.Output.BatchStride + row * p.Output.TokenStride + head * p.Output.HeadStride + column);
         CudaAsm.Emit(
-            StoreRows, address, address + 16 * p.OutputTokenStride, row < p.QueryLength ? 1 : 0, row + 8 < p.QueryLength ? 1 : 0);
+            StoreRows, address, address + 16 * p.Output.TokenStride, row < p.QueryLength ? 1 : 0, row + 8 < p.QueryLength ? 1 : 0);
         if (p.Lse == 0)
             return;
         long lse = p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + row);

@@ -62,16 +62,16 @@ internal static class FlashGradKeyValueMma
                 BackwardMma.Bounded((long)key - p.Diagonal + p.WindowLeft + 1 - column));
             int fullFrom = Registers.Pin(BackwardMma.Bounded((long)key0 + BackwardMma.Rows - 1 - p.Diagonal - p.WindowRight));
             int fullTo = Registers.Pin(BackwardMma.Bounded((long)key0 - p.Diagonal + p.WindowLeft + 1));
-            long query = Registers.Pin(p.Query + 2 * (batch * p.QueryBatchStride + copyRow * p.QueryTokenStride + piece * 8));
+            long query = Registers.Pin(p.Query.Address + 2 * (batch * p.Query.BatchStride + copyRow * p.Query.TokenStride + piece * 8));
             long gradOutput = Registers.Pin(
-                p.GradOutput + 2 * (batch * p.GradOutputBatchStride + copyRow * p.GradOutputTokenStride + piece * 8));
+                p.GradOutput.Address + 2 * (batch * p.GradOutput.BatchStride + copyRow * p.GradOutput.TokenStride + piece * 8));
             bool copiesDelta = Group.IdxX >= TTile.BlockM;
             int statisticRow = copiesDelta ? Group.IdxX - TTile.BlockM : Group.IdxX;
             long statisticHeadStride = Registers.Pin(copiesDelta ? p.QueryLength : p.LseHeadStride);
             long statistic = Registers.Pin(copiesDelta
                 ? p.Delta + 4 * ((long)batch * p.NumHeads * p.QueryLength + statisticRow)
                 : p.Lse + 4 * (batch * p.LseBatchStride + statisticRow));
-            long queryStep = Registers.Pin(2 * step * p.QueryTokenStride), gradStep = Registers.Pin(2 * step * p.GradOutputTokenStride);
+            long queryStep = Registers.Pin(2 * step * p.Query.TokenStride), gradStep = Registers.Pin(2 * step * p.GradOutput.TokenStride);
             int head = Registers.Pin(kvHead * p.GroupSize), endHead = Registers.Pin(head + p.GroupSize), block = firstBlock;
             for (int i = -1; head < endHead; i++)
             {
@@ -85,15 +85,15 @@ internal static class FlashGradKeyValueMma
                         block = firstBlock;
                         head++;
                     }
-                    CudaAsm.Emit(BackwardMma.Arrived);
+                    CudaAsm.Emit(RowCopies.Arrived);
                 }
                 CudaAsm.Emit(NextStage);
                 if (head < endHead)
                 {
                     int next = block * TTile.BlockM;
-                    CudaAsm.Emit(CopyQueries, query + 2 * (next * p.QueryTokenStride + head * p.QueryHeadStride), queryStep,
+                    CudaAsm.Emit(CopyQueries, query + 2 * (next * p.Query.TokenStride + head * p.Query.HeadStride), queryStep,
                         p.QueryLength - next - copyRow);
-                    CudaAsm.Emit(CopyGradients, gradOutput + 2 * (next * p.GradOutputTokenStride + head * p.GradOutputHeadStride), gradStep,
+                    CudaAsm.Emit(CopyGradients, gradOutput + 2 * (next * p.GradOutput.TokenStride + head * p.GradOutput.HeadStride), gradStep,
                         p.QueryLength - next - copyRow);
                     CudaAsm.Emit(CopyStatistics, statistic + 4 * (head * statisticHeadStride + next), p.QueryLength - next - statisticRow,
                         Group.IdxX);
@@ -114,11 +114,11 @@ internal static class FlashGradKeyValueMma
     private static void CopyOwn(ref BackwardMma.Parameters p, int step, int key0, int copyRow, int piece, int kvHead, int batch)
     {
         int first = key0 + copyRow;
-        CudaAsm.Emit(CopyKeys, p.Key + 2 * (batch * p.KeyBatchStride + first * p.KeyTokenStride + kvHead * p.KeyHeadStride + piece * 8),
-            2 * step * p.KeyTokenStride, p.KvLength - first);
+        CudaAsm.Emit(CopyKeys, p.Key.Address + 2 * (batch * p.Key.BatchStride + first * p.Key.TokenStride + kvHead * p.Key.HeadStride + piece * 8),
+            2 * step * p.Key.TokenStride, p.KvLength - first);
         CudaAsm.Emit(CopyValues,
-            p.Value + 2 * (batch * p.ValueBatchStride + first * p.ValueTokenStride + kvHead * p.ValueHeadStride + piece * 8),
-            2 * step * p.ValueTokenStride, p.KvLength - first);
+            p.Value.Address + 2 * (batch * p.Value.BatchStride + first * p.Value.TokenStride + kvHead * p.Value.HeadStride + piece * 8),
+            2 * step * p.Value.TokenStride, p.KvLength - first);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -126,18 +126,18 @@ internal static class FlashGradKeyValueMma
     {
         if (isGradient != 0)
         {
-            if (p.GradKey != 0)
+            if (p.GradKey.Address != 0)
             {
                 CudaAsm.Emit(BackwardMma.StoreRows,
-                    p.GradKey + 2 * (batch * p.GradKeyBatchStride + key * p.GradKeyTokenStride + kvHead * p.GradKeyHeadStride + column),
-                    16 * p.GradKeyTokenStride, p.KvLength - key, p.SoftmaxScale);
+                    p.GradKey.Address + 2 * (batch * p.GradKey.BatchStride + key * p.GradKey.TokenStride + kvHead * p.GradKey.HeadStride + column),
+                    16 * p.GradKey.TokenStride, p.KvLength - key, p.SoftmaxScale);
             }
         }
-        else if (p.GradValue != 0)
+        else if (p.GradValue.Address != 0)
         {
             CudaAsm.Emit(BackwardMma.StoreRows,
-                p.GradValue + 2 * (batch * p.GradValueBatchStride + key * p.GradValueTokenStride + kvHead * p.GradValueHeadStride + column),
-                16 * p.GradValueTokenStride, p.KvLength - key, 1f);
+                p.GradValue.Address + 2 * (batch * p.GradValue.BatchStride + key * p.GradValue.TokenStride + kvHead * p.GradValue.HeadStride + column),
+                16 * p.GradValue.TokenStride, p.KvLength - key, 1f);
         }
     }
 
@@ -177,8 +177,8 @@ internal static class FlashGradKeyValueMma
         $end
         """;
 
-    private const string CopyKeys = "$let COUNT OWN\n$let TO 0\n" + BackwardMma.Copy;
-    private const string CopyValues = "$let COUNT OWN\n$let TO OWN*PITCH\n" + BackwardMma.Copy + "\nadd.u32 copyLane, copyLane, $(STAGES);";
+    private const string CopyKeys = "$let COUNT OWN\n$let TO 0\n" + RowCopies.Copy;
+    private const string CopyValues = "$let COUNT OWN\n$let TO OWN*PITCH\n" + RowCopies.Copy + "\nadd.u32 copyLane, copyLane, $(STAGES);";
 
     // The stage that was copied is multiplied, the other one is copied.
     private const string NextStage = """
@@ -188,8 +188,8 @@ internal static class FlashGradKeyValueMma
         sub.u32 stage, $(STAGE), stage;
         """;
 
-    private const string CopyQueries = "add.u32 copyLane, copyLane, stage;\n$let COUNT M\n$let TO 0\n" + BackwardMma.Copy;
-    private const string CopyGradients = "$let COUNT M\n$let TO M*PITCH\n" + BackwardMma.Copy + "\nsub.u32 copyLane, copyLane, stage;";
+    private const string CopyQueries = "add.u32 copyLane, copyLane, stage;\n$let COUNT M\n$let TO 0\n" + RowCopies.Copy;
+    private const string CopyGradients = "$let COUNT M\n$let TO M*PITCH\n" + RowCopies.Copy + "\nsub.u32 copyLane, copyLane, stage;";
 
     // %0 address of the thread's lse or δ, %1 rows from there to the end, %2 the thread. Rows past the end have 0: their products are.
     private const string CopyStatistics = """

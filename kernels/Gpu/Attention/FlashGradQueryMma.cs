@@ -57,21 +57,21 @@ internal static class FlashGradQueryMma
             CudaAsm.Emit(LimitsOfKeys, BackwardMma.Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
                 BackwardMma.Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
             int fullFrom = Registers.Pin(FirstKey(ref p, row0 + BackwardMma.Rows - 1)), fullTo = Registers.Pin(EndKey(ref p, row0));
-            long key = Registers.Pin(p.Key + 2 * (batch * p.KeyBatchStride + copyRow * p.KeyTokenStride + kvHead * p.KeyHeadStride + piece * 8));
+            long key = Registers.Pin(p.Key.Address + 2 * (batch * p.Key.BatchStride + copyRow * p.Key.TokenStride + kvHead * p.Key.HeadStride + piece * 8));
             long value = Registers.Pin(
-                p.Value + 2 * (batch * p.ValueBatchStride + copyRow * p.ValueTokenStride + kvHead * p.ValueHeadStride + piece * 8));
+                p.Value.Address + 2 * (batch * p.Value.BatchStride + copyRow * p.Value.TokenStride + kvHead * p.Value.HeadStride + piece * 8));
             int keysLeft = Registers.Pin(p.KvLength - copyRow);
             for (int block = firstBlock - 1; block < endBlock; block++)
             {
                 // The next block is copied while this one is multiplied; before the first there is nothing to multiply.
                 int key0 = block * TTile.BlockN, next = key0 + TTile.BlockN;
                 if (block >= firstBlock)
-                    CudaAsm.Emit(BackwardMma.Arrived);
+                    CudaAsm.Emit(RowCopies.Arrived);
                 CudaAsm.Emit(NextStage);
                 if (block + 1 < endBlock)
                 {
-                    CudaAsm.Emit(CopyKeys, key + 2 * next * p.KeyTokenStride, 2 * step * p.KeyTokenStride, keysLeft - next);
-                    CudaAsm.Emit(CopyValues, value + 2 * next * p.ValueTokenStride, 2 * step * p.ValueTokenStride, keysLeft - next);
+                    CudaAsm.Emit(CopyKeys, key + 2 * next * p.Key.TokenStride, 2 * step * p.Key.TokenStride, keysLeft - next);
+                    CudaAsm.Emit(CopyValues, value + 2 * next * p.Value.TokenStride, 2 * step * p.Value.TokenStride, keysLeft - next);
                 }
                 if (block < firstBlock)
                     continue;
@@ -98,11 +98,11 @@ internal static class FlashGradQueryMma
     {
         int first = row0 + copyRow;
         CudaAsm.Emit(CopyQueries,
-            p.Query + 2 * (batch * p.QueryBatchStride + first * p.QueryTokenStride + head * p.QueryHeadStride + piece * 8),
-            2 * step * p.QueryTokenStride, p.QueryLength - first);
+            p.Query.Address + 2 * (batch * p.Query.BatchStride + first * p.Query.TokenStride + head * p.Query.HeadStride + piece * 8),
+            2 * step * p.Query.TokenStride, p.QueryLength - first);
         CudaAsm.Emit(CopyGradients,
-            p.GradOutput + 2 * (batch * p.GradOutputBatchStride + first * p.GradOutputTokenStride + head * p.GradOutputHeadStride + piece * 8),
-            2 * step * p.GradOutputTokenStride, p.QueryLength - first);
+            p.GradOutput.Address + 2 * (batch * p.GradOutput.BatchStride + first * p.GradOutput.TokenStride + head * p.GradOutput.HeadStride + piece * 8),
+            2 * step * p.GradOutput.TokenStride, p.QueryLength - first);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -119,9 +119,9 @@ internal static class FlashGradQueryMma
         int row = (p.Blocks - 1 - group % p.Blocks) * BackwardMma.Rows + (thread & ~31) + MatrixLanes.ResultRow(thread & 31);
         int head = group / p.Blocks % p.NumHeads, batch = group / p.Blocks / p.NumHeads;
         CudaAsm.Emit(BackwardMma.StoreRows,
-            p.GradQuery + 2 * (batch * p.GradQueryBatchStride + row * p.GradQueryTokenStride + head * p.GradQueryHeadStride
+            p.GradQuery.Address + 2 * (batch * p.GradQuery.BatchStride + row * p.GradQuery.TokenStride + head * p.GradQuery.HeadStride
                 + MatrixLanes.ResultColumn(thread & 31)),
-            16 * p.GradQueryTokenStride, p.QueryLength - row, p.SoftmaxScale);
+            16 * p.GradQuery.TokenStride, p.QueryLength - row, p.SoftmaxScale);
     }
 
     // The lane's place %0 in query and gradOutput, %1 in keys and values, %2 in keys transposed; %3 the thread's place in a copy,
@@ -151,8 +151,8 @@ internal static class FlashGradQueryMma
         $end
         """;
 
-    private const string CopyQueries = "$let COUNT OWN\n$let TO 0\n" + BackwardMma.Copy;
-    private const string CopyGradients = "$let COUNT OWN\n$let TO OWN*PITCH\n" + BackwardMma.Copy + "\nadd.u32 copyLane, copyLane, $(STAGES);";
+    private const string CopyQueries = "$let COUNT OWN\n$let TO 0\n" + RowCopies.Copy;
+    private const string CopyGradients = "$let COUNT OWN\n$let TO OWN*PITCH\n" + RowCopies.Copy + "\nadd.u32 copyLane, copyLane, $(STAGES);";
 
     // The stage that was copied is multiplied, the other one is copied.
     private const string NextStage = """
@@ -161,8 +161,8 @@ internal static class FlashGradQueryMma
         sub.u32 stage, $(STAGE), stage;
         """;
 
-    private const string CopyKeys = "add.u32 copyLane, copyLane, stage;\n$let COUNT N\n$let TO 0\n" + BackwardMma.Copy;
-    private const string CopyValues = "$let COUNT N\n$let TO N*PITCH\n" + BackwardMma.Copy + "\nsub.u32 copyLane, copyLane, stage;";
+    private const string CopyKeys = "add.u32 copyLane, copyLane, stage;\n$let COUNT N\n$let TO 0\n" + RowCopies.Copy;
+    private const string CopyValues = "$let COUNT N\n$let TO N*PITCH\n" + RowCopies.Copy + "\nsub.u32 copyLane, copyLane, stage;";
 
     private const string LimitsOfKeys = BackwardMma.Limits + "\nmov.b32 last, %2;";
 

@@ -78,7 +78,7 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
             }
         }
         bool isTile64 = forward.HeadDim == BackwardMmaTile64.HeadDim, isBFloat16 = forward.Type == DataType.BFloat16;
-        if (parameters.GradKey != 0 || parameters.GradValue != 0)
+        if (parameters.GradKey.Address != 0 || parameters.GradValue.Address != 0)
         {
             CudaEntry<BackwardMma.Parameters> entry = isTile64
                 ? isBFloat16 ? _keyValueBFloat16Tile64 : _keyValueFloat16Tile64
@@ -86,7 +86,7 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
             parameters.Blocks = Blocks(forward.KvLength);
             device.Launch(entry, (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
         }
-        if (parameters.GradQuery != 0)
+        if (parameters.GradQuery.Address != 0)
         {
             CudaEntry<BackwardMma.Parameters> entry = isTile64
                 ? isBFloat16 ? _queryBFloat16Tile64 : _queryFloat16Tile64
@@ -106,35 +106,14 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
         GpuView lse = operands[AttentionProblem.Lse];
         return new BackwardMma.Parameters
         {
-            Query = query.Address,
-            Key = key.Address,
-            Value = value.Address,
-            GradOutput = gradOutput.Address,
-            GradQuery = gradQuery.IsPresent ? gradQuery.Address : 0,
-            GradKey = gradKey.IsPresent ? gradKey.Address : 0,
-            GradValue = gradValue.IsPresent ? gradValue.Address : 0,
+            Query = query.AsTokenAddress(),
+            Key = key.AsTokenAddress(),
+            Value = value.AsTokenAddress(),
+            GradOutput = gradOutput.AsTokenAddress(),
+            GradQuery = gradQuery.AsTokenAddress(),
+            GradKey = gradKey.AsTokenAddress(),
+            GradValue = gradValue.AsTokenAddress(),
             Lse = lse.Address,
-            QueryBatchStride = query.Layout.Stride(0),
-            QueryTokenStride = query.Layout.Stride(1),
-            QueryHeadStride = query.Layout.Stride(2),
-            KeyBatchStride = key.Layout.Stride(0),
-            KeyTokenStride = key.Layout.Stride(1),
-            KeyHeadStride = key.Layout.Stride(2),
-            ValueBatchStride = value.Layout.Stride(0),
-            ValueTokenStride = value.Layout.Stride(1),
-            ValueHeadStride = value.Layout.Stride(2),
-            GradOutputBatchStride = gradOutput.Layout.Stride(0),
-            GradOutputTokenStride = gradOutput.Layout.Stride(1),
-            GradOutputHeadStride = gradOutput.Layout.Stride(2),
-            GradQueryBatchStride = AttentionArguments.Stride(gradQuery, 0),
-            GradQueryTokenStride = AttentionArguments.Stride(gradQuery, 1),
-            GradQueryHeadStride = AttentionArguments.Stride(gradQuery, 2),
-            GradKeyBatchStride = AttentionArguments.Stride(gradKey, 0),
-            GradKeyTokenStride = AttentionArguments.Stride(gradKey, 1),
-            GradKeyHeadStride = AttentionArguments.Stride(gradKey, 2),
-            GradValueBatchStride = AttentionArguments.Stride(gradValue, 0),
-            GradValueTokenStride = AttentionArguments.Stride(gradValue, 1),
-            GradValueHeadStride = AttentionArguments.Stride(gradValue, 2),
             LseBatchStride = lse.Layout.Stride(0),
             LseHeadStride = lse.Layout.Stride(1),
             NumHeads = forward.NumHeads,

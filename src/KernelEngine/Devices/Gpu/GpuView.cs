@@ -1,6 +1,7 @@
 using ILGPU;
 using ILGPU.Runtime;
 using KernelEngine.Kernels.Gpu.Primitives;
+using KernelEngine.Kernels.Gpu.Primitives.Ptx;
 
 namespace KernelEngine;
 
@@ -30,6 +31,15 @@ internal readonly struct GpuView(ArrayView<byte> data, long byteOffset, DataType
         TokenStride = Layout.Stride(1),
         HeadStride = Layout.Stride(2),
         HasQuads = HasQuads ? 1 : 0,
+    };
+
+    /// <summary>As inline code sees activations of 16 bits: [batchSize, tokens, heads, dim]; an absent one has address 0.</summary>
+    public TokenAddress AsTokenAddress() => !IsPresent ? default : new()
+    {
+        Address = Address,
+        BatchStride = Layout.Stride(0),
+        TokenStride = Layout.Stride(1),
+        HeadStride = Layout.Stride(2),
     };
 
     /// <summary>As kernels see a matrix: [rows, columns].</summary>

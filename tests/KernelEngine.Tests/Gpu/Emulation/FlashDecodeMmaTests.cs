@@ -92,27 +92,15 @@ public sealed class FlashDecodeMmaTests
         int rowBlocks = (problem.GroupSize * queries + FlashDecodeMma.Rows - 1) / FlashDecodeMma.Rows;
         var parameters = new FlashDecodeMma.Parameters
         {
-            Query = (long)gpu.Allocate<ushort>(query),
-            Key = (long)gpu.Allocate<ushort>(keys),
-            Value = (long)gpu.Allocate<ushort>(values),
-            Output = (long)output,
+            Query = Tokens(gpu.Allocate<ushort>(query), queries, heads),
+            Key = Tokens(gpu.Allocate<ushort>(keys), slots, slotHeads),
+            Value = Tokens(gpu.Allocate<ushort>(values), slots, slotHeads),
+            Output = Tokens(output, queries, heads),
             Lse = (long)lse,
             KvLengths = problem.Has(AttentionOperands.KvLengths) ? (long)gpu.Allocate<int>(lengths) : 0,
             PageTable = isPaged ? (long)gpu.Allocate<int>(table) : 0,
             PartialOutput = (long)partialOutput,
             PartialLse = (long)partialLse,
-            QueryBatchStride = queries * heads * dim,
-            QueryTokenStride = heads * dim,
-            QueryHeadStride = dim,
-            KeyBatchStride = slots * slotHeads * dim,
-            KeyTokenStride = slotHeads * dim,
-            KeyHeadStride = dim,
-            ValueBatchStride = slots * slotHeads * dim,
-            ValueTokenStride = slotHeads * dim,
-            ValueHeadStride = dim,
-            OutputBatchStride = queries * heads * dim,
-            OutputTokenStride = heads * dim,
-            OutputHeadStride = dim,
             LseBatchStride = heads * queries,
             LseHeadStride = queries,
             LengthStride = kvHeads,
@@ -132,6 +120,14 @@ public sealed class FlashDecodeMmaTests
             WindowLeft = problem.WindowLeft < 0 ? int.MaxValue : problem.WindowLeft,
             WindowRight = problem.IsCausal ? 0 : problem.WindowRight < 0 ? int.MaxValue : problem.WindowRight,
             SoftmaxScaleLog2 = problem.Scale * 1.44269504f,
+        };
+
+        TokenAddress Tokens(ulong address, long tokens, long headsOfToken) => new()
+        {
+            Address = (long)address,
+            BatchStride = tokens * headsOfToken * dim,
+            TokenStride = headsOfToken * dim,
+            HeadStride = dim,
         };
         PtxKernel kernel = PtxCompiler.Compile(new CudaEntry<FlashDecodeMma.Parameters>(
             FlashDecodeMma.FlashAttentionDecodeMma<TTile, TElement>, PtxTarget.Sm80, 32 * TTile.Warps, FlashDecodeMma.SharedBytes<TTile>(),

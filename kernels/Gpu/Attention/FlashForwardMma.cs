@@ -56,7 +56,7 @@ internal static class FlashForwardMma
         CudaAsm.Emit(
             LaneAddresses, MatrixLanes.Row(lane) * pitch + 2 * MatrixLanes.Column(lane),
             MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane), warpRow * pitch, copyRow * pitch + piece * 16,
-            p.SoftmaxScaleLog2);
+            piece, p.SoftmaxScaleLog2);
 
         long query = p.Query.Address + 2 * (batch * p.Query.BatchStride + (row0 + copyRow) * p.Query.TokenStride + head * p.Query.HeadStride + piece * 8);
         long key = Registers.Pin(p.Key.Address + 2 * (batch * p.Key.BatchStride + copyRow * p.Key.TokenStride + kvHead * p.Key.HeadStride + piece * 8));
@@ -121,7 +121,7 @@ internal static class FlashForwardMma
     private static int Bounded(long position) => position < -(1 << 30) ? -(1 << 30) : position > 1 << 30 ? 1 << 30 : (int)position;
 
     // %0 lane's place in a left operand or in values, %1 in keys, %2 the warp's first row, %3 the thread's place in a copy,
-    // %4 scale. Thread t of a warp holds, of rows 16 · tile + t / 4 and 8 below, columns 8 · j + 2 · (t % 4)
+    // %4 its piece of a row, %5 scale. Thread t of a warp holds, of rows 16 · tile + t / 4 and 8 below, columns 8 · j + 2 · (t % 4)
     // and the next: s(4 · (tile · N / 8 + j)) and the next of the upper row, then two of the lower.
     private const string LaneAddresses = """
         $let T $pick(IS_BF16,bf16,f16)
@@ -134,6 +134,7 @@ internal static class FlashForwardMma
         .reg .b32 w<$(TILES*N/4)>;
         .reg .f32 max<$(ROWS)>, sum<$(ROWS)>, shift<$(ROWS)>, scale;
         .reg .b32 shared, leftLane, keyLane, valueLane, copyLane, begin, end, keysEnd;
+        .reg .pred copies;
         mov.u32 shared, dynamicShared;
         add.u32 leftLane, shared, %0;
         add.u32 valueLane, leftLane, $(VALUES);
@@ -141,7 +142,8 @@ internal static class FlashForwardMma
         add.u32 keyLane, shared, %1;
         add.u32 keyLane, keyLane, $(KEYS);
         add.u32 copyLane, shared, %3;
-        mov.f32 scale, %4;
+        setp.lt.s32 copies, %4, $(D/8);
+        mov.f32 scale, %5;
         $for i 0 TILES*D/2
         mov.f32 o$(i), 0f00000000;
         $end
@@ -152,9 +154,26 @@ internal static class FlashForwardMma
         $end
         """;
 
-    private const string CopyQueries = "$let COUNT M\n$let TO 0\n" + RowCopies.Copy;
-    private const string CopyKeys = "$let COUNT N\n$let TO KEYS\n" + RowCopies.Copy + "\ncp.async.commit_group;";
-    private const string CopyValues = "$let COUNT N\n$let TO VALUES\n" + RowCopies.Copy + "\ncp.async.commit_group;";
+    // As RowCopies.Copy, by the threads that have a piece of a row; without that condition, which is always true where a row has as
+    // many pieces as threads, the assembler runs out of registers. %0 address of the thread's piece of the first row, %1 bytes from one of its rows to the next, %2 rows from there to the end.
+    private const string Copy = """
+        {
+        .reg .b64 from;
+        .reg .b32 bytes;
+        .reg .pred exists;
+        mov.b64 from, %0;
+        $for i 0 COUNT/STEP
+        setp.gt.s32 exists, %2, $(i*STEP);
+        selp.b32 bytes, 16, 0, exists;
+        @copies cp.async.cg.shared.global.L2::128B [copyLane+$(TO+i*STEP*PITCH)], [from], 16, bytes;
+        add.s64 from, from, %1;
+        $end
+        }
+        """;
+
+    private const string CopyQueries = "$let COUNT M\n$let TO 0\n" + Copy;
+    private const string CopyKeys = "$let COUNT N\n$let TO KEYS\n" + Copy + "\ncp.async.commit_group;";
+    private const string CopyValues = "$let COUNT N\n$let TO VALUES\n" + Copy + "\ncp.async.commit_group;";
 
     // Where the thread's first row begins and ends to see, and where keys end, less the column it holds.
     private const string Limits = """

@@ -15,7 +15,7 @@ internal interface IMmaTile
     /// <summary>Keys of a block: a multiple of 16.</summary>
     static abstract int BlockN { get; }
 
-    /// <summary>Threads that copy one row, 16 bytes each.</summary>
+    /// <summary>Threads that copy one row: its pieces of 16 bytes, rounded up to a power of two.</summary>
     static abstract int ThreadsOfRow { get; }
 
     /// <summary>Groups that share a multiprocessor: bounds a thread's registers.</summary>

@@ -41,6 +41,7 @@ internal static class CommandLine
               kernel-engine run --model stories260K.bin --prompt "Once upon a time"
               kernel-engine verify attention-forward "h=4 kv=2 q=65 k=129 d=64 causal bf16"
               kernel-engine bench attention-decode --device cpu
+              kernel-engine inspect attention-forward/cuda-wgmma
               kernel-engine score --model stories260K.bin --text story.txt
             """)
         {
@@ -49,10 +50,11 @@ internal static class CommandLine
             VerifyCommand.Create(terminal),
             BenchCommand.Create(terminal),
             ProfileCommand.Create(terminal),
+            InspectCommand.Create(terminal),
             RunCommand.Create(terminal),
             ScoreCommand.Create(terminal),
         };
-        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, profile, run or score (or --help).", ExitCodes.BadArguments));
+        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run or score (or --help).", ExitCodes.BadArguments));
         return root;
     }
 

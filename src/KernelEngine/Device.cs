@@ -52,6 +52,7 @@ public abstract class Device : IDisposable
             CheckKernel(kernel, problem);
         TensorViews views = default;
         operands.CopyTo(views);
+        using ProfilerRange range = ProfilerRange.IsOn ? ProfilerRange.Open($"{kernel.Name} {problem.ToText()}") : default;
         Launch(kernel, problem, ((ReadOnlySpan<TensorView>)views)[..problem.OperandCount]);
         Interlocked.Increment(ref _launches.GetOrAdd(kernel, static _ => new StrongBox<long>()).Value);
     }

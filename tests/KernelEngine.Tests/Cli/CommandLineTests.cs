@@ -7,7 +7,7 @@ public sealed class CommandLineTests
     [Test]
     public void HelpOfEachCommandHasItsExamples()
     {
-        foreach (string command in (string[])["verify", "bench", "profile", "run", "score"])
+        foreach (string command in (string[])["verify", "bench", "profile", "inspect", "run", "score"])
         {
             var run = CommandRun.Of(command, "--help");
             Assert.That(run.ExitCode, Is.Zero);
@@ -15,7 +15,7 @@ public sealed class CommandLineTests
         }
     }
 
-    [TestCase("kernels, devices, verify, bench, profile")]
+    [TestCase("kernels, devices, verify, bench, profile, inspect")]
     [TestCase("attention-forward", "bench", "nothing")]
     [TestCase("attention-forward", "verify", "nothing")]
     [TestCase("reference, cpu, opencl, cuda, simulator", "verify", "--device", "tpu")]

@@ -1,12 +1,9 @@
 using System.Text.RegularExpressions;
 using ILGPU;
-using ILGPU.Algorithms;
 using ILGPU.Backends;
 using ILGPU.Backends.EntryPoints;
 using ILGPU.Backends.OpenCL;
-using ILGPU.Backends.PTX;
 using ILGPU.Runtime;
-using ILGPU.Runtime.CPU;
 using ILGPU.Runtime.Cuda;
 using ILGPU.Runtime.OpenCL;
 
@@ -26,7 +23,7 @@ public sealed partial class CodeGenerationTests
     private Context _context = null!;
 
     [OneTimeSetUp]
-    public void CreateContext() => _context = Context.Create(builder => builder.CPU().EnableAlgorithms().Optimize(OptimizationLevel.O2));
+    public void CreateContext() => _context = PtxCompiler.CreateContext();
 
     [OneTimeTearDown]
     public void DisposeContext() => _context.Dispose();
@@ -37,9 +34,7 @@ public sealed partial class CodeGenerationTests
         var entry = (GpuEntry)entryObject;
         foreach (CudaArchitecture architecture in Architectures)
         {
-            using var backend = new PTXBackend(_context, new CudaCapabilityContext(architecture), architecture, CudaInstructionSet.ISA_80, null!);
-            string text = ((PTXCompiledKernel)backend.Compile(
-                EntryPointDescription.FromExplicitlyGroupedKernel(entry.Method), entry.Specialization)).PTXAssembly;
+            string text = PtxCompiler.CompileText(_context, entry, architecture);
             using (Assert.EnterMultipleScope())
             {
                 Assert.That(text, Does.Contain(".entry"));

@@ -1,10 +1,4 @@
 using ILGPU;
-using ILGPU.Algorithms;
-using ILGPU.Backends;
-using ILGPU.Backends.EntryPoints;
-using ILGPU.Backends.PTX;
-using ILGPU.Runtime;
-using ILGPU.Runtime.CPU;
 using ILGPU.Runtime.Cuda;
 
 namespace KernelEngine.Tests.Gpu;
@@ -22,7 +16,7 @@ public sealed class PtxTests
     public void CreateContext()
     {
         PtxAssembler.Require();
-        _context = Context.Create(builder => builder.CPU().EnableAlgorithms().Optimize(OptimizationLevel.O2));
+        _context = PtxCompiler.CreateContext();
     }
 
     [OneTimeTearDown]
@@ -95,10 +89,5 @@ public sealed class PtxTests
     private static IEnumerable<string> GpuKernels() =>
         OperationList.All.SelectMany(o => o.Kernels).Where(k => (k.Devices & DeviceKinds.OpenCL) != 0 && k is IGpuKernel).Select(k => k.Name);
 
-    private string Compile(GpuEntry entry)
-    {
-        using var backend = new PTXBackend(_context, new CudaCapabilityContext(CudaArchitecture.SM_80), CudaArchitecture.SM_80, CudaInstructionSet.ISA_80, null!);
-        return ((PTXCompiledKernel)backend.Compile(
-            EntryPointDescription.FromExplicitlyGroupedKernel(entry.Method), entry.Specialization)).PTXAssembly;
-    }
+    private string Compile(GpuEntry entry) => PtxCompiler.CompileText(_context, entry, CudaArchitecture.SM_80);
 }

@@ -20,17 +20,22 @@ internal static class PtxCompiler
     /// <exception cref="InvalidOperationException">The inline code has an error, or an array stays in local memory.</exception>
     public static PtxKernel Compile(CudaEntry entry)
     {
-        string text;
         lock (s_gate)
         {
             // A context of its own: after one failed compilation ILGPU's context refuses correct code too.
-            using Context context = Context.Create(builder => builder.CPU().EnableAlgorithms().Optimize(OptimizationLevel.O2));
-            CudaArchitecture newest = CudaArchitecture.SM_90;
-            using var backend = new PTXBackend(context, new CudaCapabilityContext(newest), newest, CudaInstructionSet.ISA_80, null!);
-            var compiled = (PTXCompiledKernel)backend.Compile(EntryPointDescription.FromExplicitlyGroupedKernel(entry.Method), entry.Specialization);
-            text = compiled.PTXAssembly;
+            using Context context = CreateContext();
+            return Rewrite(CompileText(context, entry, CudaArchitecture.SM_90), entry);
         }
-        return Rewrite(text, entry);
+    }
+
+    /// <summary>A context that compiles without a device.</summary>
+    public static Context CreateContext() => Context.Create(builder => builder.CPU().EnableAlgorithms().Optimize(OptimizationLevel.O2));
+
+    /// <summary>What ILGPU alone makes of an entry: all there is to do for a portable one.</summary>
+    public static string CompileText(Context context, GpuEntry entry, CudaArchitecture architecture)
+    {
+        using var backend = new PTXBackend(context, new CudaCapabilityContext(architecture), architecture, CudaInstructionSet.ISA_80, null!);
+        return ((PTXCompiledKernel)backend.Compile(EntryPointDescription.FromExplicitlyGroupedKernel(entry.Method), entry.Specialization)).PTXAssembly;
     }
 
     /// <summary>The passes after ILGPU.</summary>

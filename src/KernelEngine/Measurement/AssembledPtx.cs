@@ -1,4 +1,4 @@
-namespace KernelEngine.Tests.Gpu;
+namespace KernelEngine;
 
 /// <summary>What NVIDIA's assembler made of one entry.</summary>
 /// <param name="Registers">32-bit registers a thread.</param>
@@ -7,7 +7,7 @@ namespace KernelEngine.Tests.Gpu;
 /// <param name="SpillLoadBytes">Bytes a thread loads back.</param>
 /// <param name="SharedBytes">Static shared memory of a group.</param>
 /// <param name="Instructions">How often each machine instruction stands in the code, by its name with all modifiers.</param>
-internal sealed record AssembledPtx(
+public sealed record AssembledPtx(
     int Registers, int StackBytes, int SpillStoreBytes, int SpillLoadBytes, int SharedBytes, IReadOnlyDictionary<string, int> Instructions)
 {
     /// <summary>True when every variable of a thread is in a register.</summary>

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text.RegularExpressions;
 
-namespace KernelEngine.Tests.Gpu;
+namespace KernelEngine;
 
 /// <summary>
 /// NVIDIA's <c>ptxas</c> and <c>cuobjdump</c>, which need no GPU: from the folder that <c>KERNEL_ENGINE_CUDA_TOOLS</c> names, else
@@ -17,13 +17,6 @@ internal static partial class PtxAssembler
     public static string? WhyAbsent =>
         s_folder is null ? "NVIDIA's ptxas, cuobjdump and nvdisasm are not here (.ci/cuda-tools fetches them)" : null;
 
-    /// <summary>Ignores the running test where the tools are absent.</summary>
-    public static void Require()
-    {
-        if (WhyAbsent is { } reason)
-            Assert.Ignore(reason);
-    }
-
     /// <summary>Assembles a text with one entry.</summary>
     /// <param name="text">PTX; its target may be older than the architecture, unless either ends in a letter.</param>
     /// <param name="architecture">sm_80, sm_90, sm_90a.</param>
@@ -31,15 +24,32 @@ internal static partial class PtxAssembler
     /// <exception cref="InvalidOperationException">The assembler refused the text; the message is its own.</exception>
     public static AssembledPtx Assemble(string text, string architecture, bool countInstructions = false)
     {
+        string sass = "";
+        string report = Assemble(text, architecture, cubin => sass = countInstructions ? Run("cuobjdump", "-sass", cubin) : "");
+        Match frame = Frame().Match(report);
+        return new AssembledPtx(
+            Number(Registers().Match(report), 1), Number(frame, 1), Number(frame, 2), Number(frame, 3), Number(Shared().Match(report), 1), CountInstructions(sass));
+    }
+
+    /// <summary>The machine instructions of a text with one entry, as NVIDIA's disassembler writes them.</summary>
+    /// <exception cref="InvalidOperationException">The assembler refused the text.</exception>
+    public static string Disassemble(string text, string architecture)
+    {
+        string sass = "";
+        Assemble(text, architecture, cubin => sass = Run("cuobjdump", "-sass", cubin));
+        return sass;
+    }
+
+    // What the assembler says, after a look at what it made.
+    private static string Assemble(string text, string architecture, Action<string> look)
+    {
         string input = Path.GetTempFileName(), output = input + ".cubin";
         try
         {
             File.WriteAllText(input, text);
             string report = Run("ptxas", "-v", $"-arch={architecture}", input, "-o", output);
-            Match frame = Frame().Match(report);
-            var instructions = countInstructions ? CountInstructions(Run("cuobjdump", "-sass", output)) : [];
-            return new AssembledPtx(
-                Number(Registers().Match(report), 1), Number(frame, 1), Number(frame, 2), Number(frame, 3), Number(Shared().Match(report), 1), instructions);
+            look(output);
+            return report;
         }
         finally
         {

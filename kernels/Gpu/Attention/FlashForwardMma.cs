@@ -155,7 +155,7 @@ internal static class FlashForwardMma
         """;
 
     // As RowCopies.Copy, by the threads that have a piece of a row; without that condition, which is always true where a row has as
-    // many pieces as threads, the assembler runs out of registers. %0 address of the thread's piece of the first row, %1 bytes from one of its rows to the next, %2 rows from there to the end.
+    // many pieces as threads, the assembler runs out of registers.
     private const string Copy = """
         {
         .reg .b64 from;

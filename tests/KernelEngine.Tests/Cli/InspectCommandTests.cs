@@ -95,7 +95,7 @@ public sealed class InspectCommandTests
         Assert.That(run.Error.TrimEnd().Split('\n'), Has.Length.EqualTo(1));
     }
 
-    // Figures of NVIDIA's occupancy calculator.
+    // By the rules of the occupancy calculator: registers in units of 256 a warp, shared memory and 1 KiB a group, 64 warps, 32 groups.
     [TestCase("sm_80", 128, 0, 256, 2, 16, "registers")]
     [TestCase("sm_80", 32, 0, 1024, 2, 64, "registers")]
     [TestCase("sm_80", 255, 0, 32, 8, 8, "registers")]

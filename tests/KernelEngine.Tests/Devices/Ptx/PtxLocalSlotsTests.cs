@@ -21,12 +21,12 @@ public sealed class PtxLocalSlotsTests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(text, Does.Not.Contain("local"));
-            Assert.That(text, Does.Contain("mov.b32\t%slot_0_, 0f00000000;"));
-            Assert.That(text, Does.Contain("mov.b32\t%f3, %slot_0_;"));
+            Assert.That(text, Does.Contain("mov.b32\t%slot_0_0, 0f00000000;"));
+            Assert.That(text, Does.Contain("mov.b32\t%f3, %slot_0_0;"));
             Assert.That(text, Does.Contain("@%p1 mov.b64\t%slot_1_8, %rd9;"));
             Assert.That(text, Does.Contain("@!%p2 mov.b64\t%rd8, %slot_1_8;"));
             Assert.That(text, Does.Contain("mov.b64\t%rd33, %rd30;"));
-            Assert.That(text.IndexOf(".reg .b32\t%slot_0_;", StringComparison.Ordinal), Is.GreaterThan(text.IndexOf(".entry", StringComparison.Ordinal)));
+            Assert.That(text.IndexOf(".reg .b32\t%slot_0_0;", StringComparison.Ordinal), Is.GreaterThan(text.IndexOf(".entry", StringComparison.Ordinal)));
         }
     }
 
@@ -41,7 +41,13 @@ public sealed class PtxLocalSlotsTests
     public void RefusesASlotOfTwoWidths() => Assert.That(
         () => PtxLocalSlots.Promote(Kernel(
             "\tmov.b64\t%rd3, __local_depot0;\n\tst.local.b32\t[%rd3], %r1;\n\tld.local.b64\t%rd1, [%rd3];\n")),
-        Throws.InvalidOperationException.With.Message.Contains("%slot_0_"));
+        Throws.InvalidOperationException.With.Message.Contains("%slot_0_0"));
+
+    [Test]
+    public void RefusesSlotsThatOverlap() => Assert.That(
+        () => PtxLocalSlots.Promote(Kernel(
+            "\tmov.b64\t%rd3, __local_depot0;\n\tst.local.b64\t[%rd3], %rd1;\n\tld.local.b32\t%r1, [%rd3+4];\n")),
+        Throws.InvalidOperationException.With.Message.Contains("overlap"));
 
     [Test]
     public void LeavesOtherTextAlone() => Assert.That(PtxLocalSlots.Promote(Kernel("\tret;\n")), Is.EqualTo(Kernel("\tret;\n")));

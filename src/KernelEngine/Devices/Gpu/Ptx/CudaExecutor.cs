@@ -40,7 +40,7 @@ internal sealed class CudaExecutor(CudaAccelerator accelerator) : ICudaExecutor
     {
         try
         {
-            PtxKernel kernel = PtxCompiler.Compile(entry);
+            PtxKernel kernel = PtxCache.Default.Get(entry, PtxCompiler.Compile);
             using var binding = Bind();
             return CudaModule.Load(kernel);
         }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 
@@ -19,6 +20,7 @@ internal static partial class PtxLocalSlots
         if (pointers.Count == 0)
             return text;
         var registers = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        var slots = new HashSet<(string Register, string Depot, int From, int To)>();
         var result = new StringBuilder(text.Length);
         foreach (string line in text.Split('\n'))
         {
@@ -27,10 +29,19 @@ internal static partial class PtxLocalSlots
             if (Access().Match(line) is { Success: true } access && pointers.TryGetValue(access.Groups["pointer"].Value, out string? depot))
             {
                 string type = access.Groups["type"].Value, width = type[1..];
-                string register = $"%slot_{depot}_{access.Groups["offset"].Value}";
+                int offset = access.Groups["offset"] is { Success: true, Value: var digits } ? int.Parse(digits, CultureInfo.InvariantCulture) : 0;
+                string register = $"%slot_{depot}_{offset}";
                 if (registers.TryGetValue(register, out string? known) && known != width)
                     throw new InvalidOperationException($"Slot {register} is used as .b{known} and .b{width}: {line.Trim()}");
                 registers[register] = width;
+                // Two registers for bytes that overlap would not see each other's stores.
+                int end = offset + int.Parse(width, CultureInfo.InvariantCulture) / 8;
+                foreach ((string other, _, int from, int to) in slots.Where(slot => slot.Register != register && slot.Depot == depot))
+                {
+                    if (from < end && offset < to)
+                        throw new InvalidOperationException($"Slots {other} and {register} overlap: {line.Trim()}");
+                }
+                slots.Add((register, depot, offset, end));
                 string guard = access.Groups["guard"].Value, value = access.Groups["value"].Value;
                 // A move of untyped bits takes integer and float registers alike.
                 result.Append(access.Groups["op"].Value == "ld"

@@ -67,8 +67,8 @@ internal static class FlashForwardMma
         CudaAsm.Emit(CopyQueries, query, 2 * step * p.Query.TokenStride, p.QueryLength - row0 - copyRow);
         if (firstBlock <= lastBlock)
         {
-            CudaAsm.Emit(Limits, Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
-                Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
+            CudaAsm.Emit(Limits, ScoreRange.Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
+                ScoreRange.Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
             int fullFrom = Registers.Pin(FirstKey(ref p, row0 + blockM - 1)), fullTo = Registers.Pin(EndKey(ref p, row0));
             long keyStep = Registers.Pin(2 * step * p.Key.TokenStride), valueStep = Registers.Pin(2 * step * p.Value.TokenStride);
             int key0 = lastBlock * TTile.BlockN;
@@ -103,22 +103,10 @@ internal static class FlashForwardMma
 
     // The keys that a row sees, first .. end − 1; also for the rows past the last query of the last block.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstKey(ref Parameters p, int row)
-    {
-        long first = (long)row + p.Diagonal - p.WindowLeft;
-        return first <= 0 ? 0 : first < p.KvLength ? (int)first : p.KvLength;
-    }
+    private static int FirstKey(ref Parameters p, int row) => ScoreRange.Within((long)row + p.Diagonal - p.WindowLeft, p.KvLength);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int EndKey(ref Parameters p, int row)
-    {
-        long end = (long)row + p.Diagonal + p.WindowRight + 1;
-        return end <= 0 ? 0 : end < p.KvLength ? (int)end : p.KvLength;
-    }
-
-    // Far enough outside that adding sizes to it does not overflow.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Bounded(long position) => position < -(1 << 30) ? -(1 << 30) : position > 1 << 30 ? 1 << 30 : (int)position;
+    private static int EndKey(ref Parameters p, int row) => ScoreRange.Within((long)row + p.Diagonal + p.WindowRight + 1, p.KvLength);
 
     // %0 lane's place in a left operand or in values, %1 in keys, %2 the warp's first row, %3 the thread's place in a copy,
     // %4 its piece of a row, %5 scale. Thread t of a warp holds, of rows 16 · tile + t / 4 and 8 below, columns 8 · j + 2 · (t % 4)
@@ -133,7 +121,7 @@ internal static class FlashForwardMma
         .reg .f32 o<$(TILES*D/2)>;
         .reg .b32 w<$(TILES*N/4)>;
         .reg .f32 max<$(ROWS)>, sum<$(ROWS)>, shift<$(ROWS)>, scale;
-        .reg .b32 shared, leftLane, keyLane, valueLane, copyLane, begin, end, keysEnd;
+        .reg .b32 shared, leftLane, keyLane, valueLane, copyLane, begin, end, last;
         .reg .pred copies;
         mov.u32 shared, dynamicShared;
         add.u32 leftLane, shared, %0;
@@ -179,7 +167,7 @@ internal static class FlashForwardMma
     private const string Limits = """
         mov.b32 begin, %0;
         mov.b32 end, %1;
-        mov.b32 keysEnd, %2;
+        mov.b32 last, %2;
         """;
 
     private const string MultiplyKeys = """
@@ -220,27 +208,7 @@ internal static class FlashForwardMma
         }
         """;
 
-    // %0 the block's first key.
-    private const string Mask = """
-        {
-        .reg .pred hides;
-        .reg .b32 from, to;
-        $for r 0 ROWS
-        add.s32 from, begin, $(8*r);
-        sub.s32 from, from, %0;
-        add.s32 to, end, $(8*r);
-        min.s32 to, to, keysEnd;
-        sub.s32 to, to, %0;
-        $for j 0 N/8
-        $for e 0 2
-        setp.gt.s32 hides, from, $(8*j+e);
-        setp.le.or.s32 hides, to, $(8*j+e), hides;
-        selp.f32 s$(4*((r/2)*(N/8)+j)+2*(r&1)+e), 0fFF800000, s$(4*((r/2)*(N/8)+j)+2*(r&1)+e), hides;
-        $end
-        $end
-        $end
-        }
-        """;
+    private const string Mask = "$let X s\n$let WIDTH N\n" + ScoreRange.Mask;
 
     // Scores become weights; maxima and sums go on. A maximum is replaced only where some row of the warp exceeds the one in use
     // by 2^8: until then weights are up to 2^8 instead of 1, which changes no digit of the quotient, and nothing is rescaled.

@@ -17,6 +17,9 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// </summary>
 internal static class FlashForwardWgmma
 {
+    /// <summary>Warp groups that multiply, with 64 query rows each; with three, threads have too few registers.</summary>
+    public const int Consumers = 2;
+
     // Blocks of keys, and of values, in shared memory at a time; three were not faster.
     private const int Stages = 2;
 
@@ -33,7 +36,7 @@ internal static class FlashForwardWgmma
 
     /// <summary>Shared memory of a group: tiles, then the barriers.</summary>
     public static int SharedBytes<TTile>() where TTile : struct, IWgmmaTile =>
-        TTile.HeadDim / 64 * 128 * (64 * TTile.Consumers + 2 * Stages * TTile.BlockN) + 128;
+        TTile.HeadDim / 64 * 128 * (64 * Consumers + 2 * Stages * TTile.BlockN) + 128;
 
     /// <summary>The kernel; one group for each query block of each head of each sequence.</summary>
     public static void FlashAttentionForwardWgmma<TTile, TElement>(Parameters p)
@@ -43,9 +46,9 @@ internal static class FlashForwardWgmma
         Constants<TTile, TElement>();
         int warpGroup = Registers.Uniform(Group.IdxX >> 7);
         // The last query blocks see the most keys: they start first.
-        int row0 = Registers.Pin((p.QueryBlocks - 1 - Grid.IdxX % p.QueryBlocks) * 64 * TTile.Consumers);
+        int row0 = Registers.Pin((p.QueryBlocks - 1 - Grid.IdxX % p.QueryBlocks) * 64 * Consumers);
         int head = Registers.Pin(Grid.IdxX / p.QueryBlocks % p.NumHeads), batch = Registers.Pin(Grid.IdxX / p.QueryBlocks / p.NumHeads);
-        int blocks = Registers.Pin((VisibleKeys(ref p, row0 + 64 * TTile.Consumers - 1) + TTile.BlockN - 1) / TTile.BlockN);
+        int blocks = Registers.Pin((VisibleKeys(ref p, row0 + 64 * Consumers - 1) + TTile.BlockN - 1) / TTile.BlockN);
 
         CudaAsm.Emit(Layout);
         if (Group.IdxX == 0)
@@ -53,12 +56,12 @@ internal static class FlashForwardWgmma
         Group.Barrier();
         if (warpGroup == 0)
         {
-            CudaAsm.Emit("setmaxnreg.dec.sync.aligned.u32 $(PRODUCER);");
+            CudaAsm.Emit("setmaxnreg.dec.sync.aligned.u32 24;");
             Produce<TTile>(ref p, row0, head, batch, blocks);
         }
         else
         {
-            CudaAsm.Emit("setmaxnreg.inc.sync.aligned.u32 $(CONSUMER);");
+            CudaAsm.Emit("setmaxnreg.inc.sync.aligned.u32 240;");
             Consume<TTile>(ref p, row0 + 64 * (warpGroup - 1), warpGroup - 1, head, batch, blocks);
         }
     }
@@ -68,9 +71,7 @@ internal static class FlashForwardWgmma
     {
         CudaAsm.Emit("$let D %0", TTile.HeadDim);
         CudaAsm.Emit("$let N %0", TTile.BlockN);
-        CudaAsm.Emit("$let CONSUMERS %0", TTile.Consumers);
-        CudaAsm.Emit("$let CONSUMER %0", TTile.ConsumerRegisters);
-        CudaAsm.Emit("$let PRODUCER %0", TTile.ProducerRegisters);
+        CudaAsm.Emit("$let CONSUMERS %0", Consumers);
         CudaAsm.Emit("$let IS_BF16 %0", TElement.IsBFloat16);
     }
 
@@ -187,8 +188,7 @@ internal static class FlashForwardWgmma
         .reg .f32 o<$(D/2)>;
         .reg .b32 w<$(N/4)>;
         .reg .f32 max0, max1, sum0, sum1, scale, shift0, shift1, rescale0, rescale1, new0, new1;
-        .reg .b64 queries, keys, values, layoutKN;
-        .reg .b32 stageAddress, limit0, limit1;
+        .reg .b64 queries;
         .reg .pred never, always, leads, hides;
         setp.ne.b32 never, 0, 0;
         setp.eq.b32 always, 0, 0;
@@ -224,17 +224,17 @@ internal static class FlashForwardWgmma
     private const string MultiplyKeys = """
         {
         .reg .pred done;
-        .reg .b32 address;
-        mad.lo.s32 stageAddress, %0, 8, shared;
+        .reg .b32 address, barrier;
+        .reg .b64 keys, a, b;
+        mad.lo.s32 barrier, %0, 8, shared;
         WAIT:
-        mbarrier.try_wait.parity.shared::cta.b64 done, [stageAddress+$(FULL_K)], %1;
+        mbarrier.try_wait.parity.shared::cta.b64 done, [barrier+$(FULL_K)], %1;
         @!done bra WAIT;
         mad.lo.s32 address, %0, $(TILE), shared;
         add.u32 address, address, $(K_TILES);
         shr.u32 address, address, 4;
         cvt.u64.u32 keys, address;
         or.b64 keys, keys, 0x4000004000010000;
-        .reg .b64 a, b;
         wgmma.fence.sync.aligned;
         $for k 0 D/16
         add.u64 a, queries, $((k/4*ROWS*128+(k&3)*32)/16);
@@ -250,6 +250,7 @@ internal static class FlashForwardWgmma
         {
         .reg .pred done;
         .reg .b32 address, barrier;
+        .reg .b64 values, b;
         mad.lo.s32 barrier, %0, 8, shared;
         WAIT:
         mbarrier.try_wait.parity.shared::cta.b64 done, [barrier+$(FULL_V)], %1;
@@ -259,7 +260,6 @@ internal static class FlashForwardWgmma
         shr.u32 address, address, 4;
         cvt.u64.u32 values, address;
         or.b64 values, values, $(0x4000004000000000+(N*8<<16));
-        .reg .b64 b;
         wgmma.fence.sync.aligned;
         $for k 0 N/16
         add.u64 b, values, $(k*2048/16);
@@ -270,21 +270,16 @@ internal static class FlashForwardWgmma
         """;
 
     // %0 stage.
-    private const string ReleaseKeys = """
+    private const string Release = """
         {
         .reg .b32 barrier;
         mad.lo.s32 barrier, %0, 8, shared;
-        @leads mbarrier.arrive.shared::cta.b64 _, [barrier+$(EMPTY_K)];
+        @leads mbarrier.arrive.shared::cta.b64 _, [barrier+$(EMPTY)];
         }
         """;
 
-    private const string ReleaseValues = """
-        {
-        .reg .b32 barrier;
-        mad.lo.s32 barrier, %0, 8, shared;
-        @leads mbarrier.arrive.shared::cta.b64 _, [barrier+$(EMPTY_V)];
-        }
-        """;
+    private const string ReleaseKeys = "$let EMPTY EMPTY_K\n" + Release;
+    private const string ReleaseValues = "$let EMPTY EMPTY_V\n" + Release;
 
     // %0 and %1: keys that the upper and the lower row see, less the first key of the block and of the thread.
     private const string Mask = """
@@ -363,7 +358,7 @@ internal static class FlashForwardWgmma
     private static void Consume<TTile>(ref Parameters p, int row0, int consumer, int head, int batch, int blocks) where TTile : struct, IWgmmaTile
     {
         CudaAsm.Emit(ConsumerRegisters, p.SoftmaxScaleLog2, consumer * 64 * 128);
-        int lane = Group.IdxX & 31, row = row0 + (Group.IdxX >> 5 & 3) * 16 + (lane >> 2), column = 2 * (lane & 3);
+        int lane = Group.IdxX & 31, row = row0 + (Group.IdxX >> 5 & 3) * 16 + MatrixLanes.ResultRow(lane), column = MatrixLanes.ResultColumn(lane);
         if (blocks > 0)
         {
             int limit0 = Registers.Pin(VisibleKeys(ref p, row) - column), limit1 = Registers.Pin(VisibleKeys(ref p, row + 8) - column);
@@ -381,34 +376,41 @@ internal static class FlashForwardWgmma
             {
                 key0 -= TTile.BlockN;
                 int stage = i & 1, last = stage ^ 1;
-                CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
-                CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
-                CudaAsm.Emit(WaitForScores);
-                CudaAsm.Emit(ReleaseKeys, stage);
+                MultiplyBlock(i, stage, last);
                 CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
-                CudaAsm.Emit(Softmax);
-                CudaAsm.Emit(WaitForAll);
-                CudaAsm.Emit(ReleaseValues, last);
-                CudaAsm.Emit(Rescale);
-                CudaAsm.Emit(PackWeights);
+                FinishBlock(last);
             }
             for (; i < blocks; i++)
             {
                 int stage = i & 1, last = stage ^ 1;
-                CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
-                CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
-                CudaAsm.Emit(WaitForScores);
-                CudaAsm.Emit(ReleaseKeys, stage);
-                CudaAsm.Emit(Softmax);
-                CudaAsm.Emit(WaitForAll);
-                CudaAsm.Emit(ReleaseValues, last);
-                CudaAsm.Emit(Rescale);
-                CudaAsm.Emit(PackWeights);
+                MultiplyBlock(i, stage, last);
+                FinishBlock(last);
             }
             CudaAsm.Emit(MultiplyValues, blocks - 1 & 1, blocks - 1 >> 1 & 1);
             CudaAsm.Emit(WaitForAll);
         }
         Store(ref p, row, column, head, batch);
+    }
+
+    // Starts the products with the i-th block's keys and with the values of the one before; the scores are there on return.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MultiplyBlock(int i, int stage, int last)
+    {
+        CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
+        CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
+        CudaAsm.Emit(WaitForScores);
+        CudaAsm.Emit(ReleaseKeys, stage);
+    }
+
+    // Makes weights of the scores while the values are multiplied, and waits for those.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void FinishBlock(int last)
+    {
+        CudaAsm.Emit(Softmax);
+        CudaAsm.Emit(WaitForAll);
+        CudaAsm.Emit(ReleaseValues, last);
+        CudaAsm.Emit(Rescale);
+        CudaAsm.Emit(PackWeights);
     }
 
     // %0, %1 addresses of the rows' first elements, %2, %3 whether the rows exist.

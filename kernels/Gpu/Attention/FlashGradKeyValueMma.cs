@@ -38,9 +38,9 @@ internal static class FlashGradKeyValueMma
         int key0 = Registers.Pin(Grid.IdxX % p.Blocks * BackwardMma.Rows), numKvHeads = p.NumHeads / p.GroupSize;
         int kvHead = Registers.Pin(Grid.IdxX / p.Blocks % numKvHeads), batch = Registers.Pin(Grid.IdxX / p.Blocks / numKvHeads);
         int keyEnd = key0 + BackwardMma.Rows < p.KvLength ? key0 + BackwardMma.Rows : p.KvLength;
-        int firstBlock = Registers.Pin(BackwardMma.Within((long)key0 - p.Diagonal - p.WindowRight, p.QueryLength) / TTile.BlockM);
+        int firstBlock = Registers.Pin(ScoreRange.Within((long)key0 - p.Diagonal - p.WindowRight, p.QueryLength) / TTile.BlockM);
         int endBlock = Registers.Pin(
-            (BackwardMma.Within((long)keyEnd - p.Diagonal + p.WindowLeft, p.QueryLength) + TTile.BlockM - 1) / TTile.BlockM);
+            (ScoreRange.Within((long)keyEnd - p.Diagonal + p.WindowLeft, p.QueryLength) + TTile.BlockM - 1) / TTile.BlockM);
 
         int threadsOfRow = TTile.HeadDim / 8, step = Threads / threadsOfRow, pitch = BackwardMma.Pitch<TTile>();
         int piece = Group.IdxX & threadsOfRow - 1, copyRow = Group.IdxX / threadsOfRow;
@@ -58,10 +58,10 @@ internal static class FlashGradKeyValueMma
         {
             CopyOwn(ref p, step, key0, copyRow, piece, kvHead, batch);
             int key = key0 + warpRow + MatrixLanes.ResultRow(lane);
-            CudaAsm.Emit(BackwardMma.Limits, BackwardMma.Bounded((long)key - p.Diagonal - p.WindowRight - column),
-                BackwardMma.Bounded((long)key - p.Diagonal + p.WindowLeft + 1 - column));
-            int fullFrom = Registers.Pin(BackwardMma.Bounded((long)key0 + BackwardMma.Rows - 1 - p.Diagonal - p.WindowRight));
-            int fullTo = Registers.Pin(BackwardMma.Bounded((long)key0 - p.Diagonal + p.WindowLeft + 1));
+            CudaAsm.Emit(BackwardMma.Limits, ScoreRange.Bounded((long)key - p.Diagonal - p.WindowRight - column),
+                ScoreRange.Bounded((long)key - p.Diagonal + p.WindowLeft + 1 - column));
+            int fullFrom = Registers.Pin(ScoreRange.Bounded((long)key0 + BackwardMma.Rows - 1 - p.Diagonal - p.WindowRight));
+            int fullTo = Registers.Pin(ScoreRange.Bounded((long)key0 - p.Diagonal + p.WindowLeft + 1));
             long query = Registers.Pin(p.Query.Address + 2 * (batch * p.Query.BatchStride + copyRow * p.Query.TokenStride + piece * 8));
             long gradOutput = Registers.Pin(
                 p.GradOutput.Address + 2 * (batch * p.GradOutput.BatchStride + copyRow * p.GradOutput.TokenStride + piece * 8));
@@ -207,7 +207,7 @@ internal static class FlashGradKeyValueMma
         """;
 
     private const string Multiply = "$let FROM 0\n$let LEFT leftLane\n$let LEFT_AT 0\n$let RIGHT right\n$let RIGHT_AT 0\n" + BackwardMma.MultiplyRows;
-    private const string Mask = BackwardMma.Mask;
+    private const string Mask = "$let X x\n$let ROWS 4\n" + ScoreRange.Mask;
     private const string Add = "$let RIGHT sum\n$let RIGHT_AT 0\n" + BackwardMma.AddProduct;
 
     // The first warp makes weights of its scores and hands them to the second, which makes gradients of scores of its products.

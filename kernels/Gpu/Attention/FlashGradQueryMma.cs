@@ -54,8 +54,8 @@ internal static class FlashGradQueryMma
         {
             CopyOwn(ref p, step, row0, copyRow, piece, head, batch);
             LoadStatistics(ref p, row, head, batch);
-            CudaAsm.Emit(LimitsOfKeys, BackwardMma.Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
-                BackwardMma.Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
+            CudaAsm.Emit(LimitsOfKeys, ScoreRange.Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
+                ScoreRange.Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
             int fullFrom = Registers.Pin(FirstKey(ref p, row0 + BackwardMma.Rows - 1)), fullTo = Registers.Pin(EndKey(ref p, row0));
             long key = Registers.Pin(p.Key.Address + 2 * (batch * p.Key.BatchStride + copyRow * p.Key.TokenStride + kvHead * p.Key.HeadStride + piece * 8));
             long value = Registers.Pin(
@@ -78,7 +78,7 @@ internal static class FlashGradQueryMma
                 CudaAsm.Emit(MultiplyKeys);
                 CudaAsm.Emit(MultiplyValues);
                 if (key0 < fullFrom || next > fullTo)
-                    CudaAsm.Emit(BackwardMma.Mask, key0);
+                    CudaAsm.Emit(Mask, key0);
                 CudaAsm.Emit(Transform);
                 CudaAsm.Emit(Add);
             }
@@ -88,10 +88,10 @@ internal static class FlashGradQueryMma
 
     // The keys that a row sees, first .. end − 1; also for the rows past the last query of the last block.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstKey(ref BackwardMma.Parameters p, int row) => BackwardMma.Within((long)row + p.Diagonal - p.WindowLeft, p.KvLength);
+    private static int FirstKey(ref BackwardMma.Parameters p, int row) => ScoreRange.Within((long)row + p.Diagonal - p.WindowLeft, p.KvLength);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int EndKey(ref BackwardMma.Parameters p, int row) => BackwardMma.Within((long)row + p.Diagonal + p.WindowRight + 1, p.KvLength);
+    private static int EndKey(ref BackwardMma.Parameters p, int row) => ScoreRange.Within((long)row + p.Diagonal + p.WindowRight + 1, p.KvLength);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void CopyOwn(ref BackwardMma.Parameters p, int step, int row0, int copyRow, int piece, int head, int batch)
@@ -191,6 +191,8 @@ internal static class FlashGradQueryMma
         "$let FROM 0\n$let LEFT leftLane\n$let LEFT_AT 0\n$let RIGHT right\n$let RIGHT_AT 0\n" + BackwardMma.MultiplyRows;
 
     private const string MultiplyValues = "$let FROM N\n$let LEFT_AT OWN*PITCH\n$let RIGHT_AT N*PITCH\n" + BackwardMma.MultiplyRows;
+
+    private const string Mask = "$let X x\n$let ROWS 4\n" + ScoreRange.Mask;
 
     private const string Add = "$let RIGHT sum\n$let RIGHT_AT 0\n" + BackwardMma.AddProduct;
 

@@ -4,10 +4,7 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 internal readonly struct WgmmaTile64 : IWgmmaTile
 {
     public static int HeadDim => 64;
-    public static int Consumers => 2;
     public static int BlockN => 128;
-    public static int ConsumerRegisters => 240;
-    public static int ProducerRegisters => 24;
 }
 
 /// <summary>
@@ -17,8 +14,5 @@ internal readonly struct WgmmaTile64 : IWgmmaTile
 internal readonly struct WgmmaTile128 : IWgmmaTile
 {
     public static int HeadDim => 128;
-    public static int Consumers => 2;
     public static int BlockN => 128;
-    public static int ConsumerRegisters => 240;
-    public static int ProducerRegisters => 24;
 }

@@ -34,14 +34,7 @@ internal static class LogSumExpWgmma
         {
             WgmmaProduct.BeginCopies();
             if (Group.IdxX == 0)
-            {
-                int step = 0;
-                for (int class0 = firstClass; class0 < endClass; class0 += WgmmaProduct.BlockN)
-                {
-                    for (int depth = 0; depth < p.HiddenSize; depth += WgmmaProduct.Depth)
-                        WgmmaProduct.Copy(step++, row0, class0, depth, depth);
-                }
-            }
+                WgmmaProduct.CopyTiles(row0, firstClass, endClass, p.HiddenSize);
         }
         else
         {
@@ -54,10 +47,7 @@ internal static class LogSumExpWgmma
             int step = 0, steps = Registers.Pin((p.HiddenSize + WgmmaProduct.Depth - 1) / WgmmaProduct.Depth);
             for (int class0 = firstClass; class0 < endClass; class0 += WgmmaProduct.BlockN)
             {
-                WgmmaProduct.MultiplyFirst(step++);
-                for (int i = 1; i < steps; i++)
-                    WgmmaProduct.Multiply(step++);
-                WgmmaProduct.Finish(step);
+                step = WgmmaProduct.MultiplyTile(step, steps);
                 if (class0 + WgmmaProduct.BlockN > endClass)
                     CudaAsm.Emit(Mask, endClass - class0 - column);
                 CudaAsm.Emit(TakeLabels, class0);

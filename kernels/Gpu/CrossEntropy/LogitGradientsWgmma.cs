@@ -38,14 +38,7 @@ internal static class LogitGradientsWgmma
         {
             WgmmaProduct.BeginCopies();
             if (Group.IdxX == 0)
-            {
-                int step = 0;
-                for (int class0 = firstClass; class0 < endClass; class0 += WgmmaProduct.BlockN)
-                {
-                    for (int depth = 0; depth < p.HiddenSize; depth += WgmmaProduct.Depth)
-                        WgmmaProduct.Copy(step++, row0, class0, depth, depth);
-                }
-            }
+                WgmmaProduct.CopyTiles(row0, firstClass, endClass, p.HiddenSize);
         }
         else
         {
@@ -58,10 +51,7 @@ internal static class LogitGradientsWgmma
             int step = 0, steps = Registers.Pin((p.HiddenSize + WgmmaProduct.Depth - 1) / WgmmaProduct.Depth);
             for (int class0 = firstClass; class0 < endClass; class0 += WgmmaProduct.BlockN)
             {
-                WgmmaProduct.MultiplyFirst(step++);
-                for (int i = 1; i < steps; i++)
-                    WgmmaProduct.Multiply(step++);
-                WgmmaProduct.Finish(step);
+                step = WgmmaProduct.MultiplyTile(step, steps);
                 CudaAsm.Emit(Differentiate, class0, endClass - class0 - column);
                 CudaAsm.Emit(Store, gradients + 2L * class0, (long)rowBytes);
                 long tile = (long)((class0 - p.FirstPlace) / WgmmaProduct.BlockN) * p.RowTiles + rowTile;

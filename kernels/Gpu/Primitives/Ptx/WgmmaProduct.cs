@@ -66,6 +66,35 @@ internal static class WgmmaProduct
     public static void Copy(int step, int row, int column, int leftDepth, int rightDepth) =>
         CudaAsm.Emit(Copies, step & 3, (step >> 2 & 1) ^ 1, row, column, leftDepth, rightDepth);
 
+    /// <summary>Asks for all of a row of tiles, one after another; both operands lie with their depth together.</summary>
+    /// <param name="row">First row of the tiles.</param>
+    /// <param name="column">First column of the first tile.</param>
+    /// <param name="endColumn">Where the columns end.</param>
+    /// <param name="depth">Length of the depth.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void CopyTiles(int row, int column, int endColumn, int depth)
+    {
+        int step = 0;
+        for (; column < endColumn; column += BlockN)
+        {
+            for (int place = 0; place < depth; place += Depth)
+                Copy(step++, row, column, place, place);
+        }
+    }
+
+    /// <summary>Multiplies a whole tile; its sums are in the registers d0 .. d127. Returns how many steps the group made.</summary>
+    /// <param name="step">How many steps the group made before.</param>
+    /// <param name="steps">Steps of a tile.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int MultiplyTile(int step, int steps)
+    {
+        MultiplyFirst(step++);
+        for (int i = 1; i < steps; i++)
+            Multiply(step++);
+        Finish(step);
+        return step;
+    }
+
     /// <summary>A multiplying warp group begins.</summary>
     /// <param name="consumer">0 for the upper 64 rows, 1 for the lower.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -50,7 +50,7 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
         CudaEntry<FlashForwardWgmma.Parameters> entry, in AttentionProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
         where TTile : struct, IWgmmaTile
     {
-        int blockM = RowsOfConsumer * TTile.Consumers;
+        int blockM = RowsOfConsumer * FlashForwardWgmma.Consumers;
         int queryBlocks = (int)(((long)problem.QueryLength + blockM - 1) / blockM);
         GpuView output = operands[AttentionProblem.Output], lse = operands[AttentionProblem.Lse];
         device.Launch(entry, (long)queryBlocks * problem.NumHeads * problem.BatchSize, new FlashForwardWgmma.Parameters
@@ -100,5 +100,5 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
     private static CudaEntry<FlashForwardWgmma.Parameters> Entry<TTile, TElement>()
         where TTile : struct, IWgmmaTile where TElement : struct, ITensorCoreElement => new(
             FlashForwardWgmma.FlashAttentionForwardWgmma<TTile, TElement>, PtxTarget.Sm90a,
-            CopyingThreads + ConsumerThreads * TTile.Consumers, FlashForwardWgmma.SharedBytes<TTile>());
+            CopyingThreads + ConsumerThreads * FlashForwardWgmma.Consumers, FlashForwardWgmma.SharedBytes<TTile>());
 }

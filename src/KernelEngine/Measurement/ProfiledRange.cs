@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace KernelEngine;
 
 /// <summary>
@@ -18,7 +16,7 @@ public sealed class ProfiledRange : IDisposable
         _device = device;
         device.Synchronize();
         _isOpen = true;
-        Call("cuProfilerStart");
+        SetProfiling(true);
     }
 
     /// <summary>Waits for what was queued and closes the range. Safe to call twice.</summary>
@@ -28,18 +26,12 @@ public sealed class ProfiledRange : IDisposable
             return;
         _isOpen = false;
         _device.Synchronize();
-        Call("cuProfilerStop");
+        SetProfiling(false);
     }
 
-    // The status tells whether a profiler listens, which is none of our business.
-    private void Call(string function)
+    private void SetProfiling(bool isOn)
     {
-        if (_device is not GpuDevice { Kind: DeviceKinds.Cuda } device)
-            return;
-        string library = OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
-        if (NativeLibrary.TryLoad(library, out nint handle) && NativeLibrary.TryGetExport(handle, function, out nint address))
-            device.InContext(() => _ = Marshal.GetDelegateForFunctionPointer<ProfilerCall>(address)());
+        if (_device is GpuDevice { Kind: DeviceKinds.Cuda } device)
+            device.InContext(() => CudaDriver.SetProfiling(isOn));
     }
-
-    private delegate int ProfilerCall();
 }

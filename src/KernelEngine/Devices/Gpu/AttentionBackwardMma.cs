@@ -12,24 +12,21 @@ namespace KernelEngine;
 /// </summary>
 internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProblem>("attention-backward/cuda-mma", DeviceKinds.Cuda)
 {
-    private readonly CudaEntry<BackwardMma.Parameters> _keyValueFloat16Tile64 = KeyValue<BackwardMmaTile64, TensorCoreFloat16>();
-    private readonly CudaEntry<BackwardMma.Parameters> _keyValueBFloat16Tile64 = KeyValue<BackwardMmaTile64, TensorCoreBFloat16>();
-    private readonly CudaEntry<BackwardMma.Parameters> _keyValueFloat16Tile128 = KeyValue<BackwardMmaTile128, TensorCoreFloat16>();
-    private readonly CudaEntry<BackwardMma.Parameters> _keyValueBFloat16Tile128 = KeyValue<BackwardMmaTile128, TensorCoreBFloat16>();
-    private readonly CudaEntry<BackwardMma.Parameters> _queryFloat16Tile64 = Query<BackwardMmaTile64, TensorCoreFloat16>();
-    private readonly CudaEntry<BackwardMma.Parameters> _queryBFloat16Tile64 = Query<BackwardMmaTile64, TensorCoreBFloat16>();
-    private readonly CudaEntry<BackwardMma.Parameters> _queryFloat16Tile128 = Query<BackwardMmaTile128, TensorCoreFloat16>();
-    private readonly CudaEntry<BackwardMma.Parameters> _queryBFloat16Tile128 = Query<BackwardMmaTile128, TensorCoreBFloat16>();
+    private readonly TensorCoreEntries<BackwardMma.Parameters> _keyValueTile64 = new(
+        KeyValue<BackwardMmaTile64, TensorCoreFloat16>(), KeyValue<BackwardMmaTile64, TensorCoreBFloat16>());
+    private readonly TensorCoreEntries<BackwardMma.Parameters> _keyValueTile128 = new(
+        KeyValue<BackwardMmaTile128, TensorCoreFloat16>(), KeyValue<BackwardMmaTile128, TensorCoreBFloat16>());
+    private readonly TensorCoreEntries<BackwardMma.Parameters> _queryTile64 = new(
+        Query<BackwardMmaTile64, TensorCoreFloat16>(), Query<BackwardMmaTile64, TensorCoreBFloat16>());
+    private readonly TensorCoreEntries<BackwardMma.Parameters> _queryTile128 = new(
+        Query<BackwardMmaTile128, TensorCoreFloat16>(), Query<BackwardMmaTile128, TensorCoreBFloat16>());
 
     // For tensors whose rows do not begin on 16 bytes.
     private readonly AttentionBackwardTiled _portable = new();
 
     /// <inheritdoc/>
     public override IReadOnlyList<GpuEntry> Entries =>
-    [
-        _keyValueFloat16Tile64, _keyValueBFloat16Tile64, _keyValueFloat16Tile128, _keyValueBFloat16Tile128,
-        _queryFloat16Tile64, _queryBFloat16Tile64, _queryFloat16Tile128, _queryBFloat16Tile128,
-    ];
+        [.. _keyValueTile64.All, .. _keyValueTile128.All, .. _queryTile64.All, .. _queryTile128.All];
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm80);
@@ -55,15 +52,10 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
     /// <inheritdoc/>
     public override void Launch(in AttentionBackwardProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
-        ReadOnlySpan<int> rowOperands =
-        [
-            AttentionProblem.Query, AttentionProblem.Key, AttentionProblem.Value, AttentionBackwardProblem.GradOutput,
-            AttentionBackwardProblem.GradQuery, AttentionBackwardProblem.GradKey, AttentionBackwardProblem.GradValue,
-        ];
-        foreach (int i in rowOperands)
+        ReadOnlySpan<GpuView> gradients = operands[AttentionBackwardProblem.GradQuery..(AttentionBackwardProblem.GradValue + 1)];
+        if (!GpuView.AllHaveRowsOf(8, operands[..(AttentionProblem.Value + 1)]) || !operands[AttentionBackwardProblem.GradOutput].HasRowsOf(8)
+            || !GpuView.AllHaveRowsOf(8, gradients))
         {
-            if (!operands[i].IsPresent || operands[i].HasRowsOf(8))
-                continue;
             _portable.Launch(problem, operands, workspace, device);
             return;
         }
@@ -72,27 +64,20 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
         if (forward.BatchSize > 0 && forward.QueryLength > 0)
         {
             AttentionBackwardTiled.LaunchDelta(problem, operands, workspace.Cast<float>(), device);
-            unsafe
-            {
-                parameters.Delta = (long)workspace.LoadEffectiveAddressAsPtr();
-            }
+            parameters.Delta = GpuView.AddressOf(workspace);
         }
-        bool isTile64 = forward.HeadDim == BackwardMmaTile64.HeadDim, isBFloat16 = forward.Type == DataType.BFloat16;
+        bool isTile64 = forward.HeadDim == BackwardMmaTile64.HeadDim;
         if (parameters.GradKey.Address != 0 || parameters.GradValue.Address != 0)
         {
-            CudaEntry<BackwardMma.Parameters> entry = isTile64
-                ? isBFloat16 ? _keyValueBFloat16Tile64 : _keyValueFloat16Tile64
-                : isBFloat16 ? _keyValueBFloat16Tile128 : _keyValueFloat16Tile128;
+            TensorCoreEntries<BackwardMma.Parameters> entries = isTile64 ? _keyValueTile64 : _keyValueTile128;
             parameters.Blocks = Blocks(forward.KvLength);
-            device.Launch(entry, (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
+            device.Launch(entries.For(forward.Type), (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
         }
         if (parameters.GradQuery.Address != 0)
         {
-            CudaEntry<BackwardMma.Parameters> entry = isTile64
-                ? isBFloat16 ? _queryBFloat16Tile64 : _queryFloat16Tile64
-                : isBFloat16 ? _queryBFloat16Tile128 : _queryFloat16Tile128;
+            TensorCoreEntries<BackwardMma.Parameters> entries = isTile64 ? _queryTile64 : _queryTile128;
             parameters.Blocks = Blocks(forward.QueryLength);
-            device.Launch(entry, (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
+            device.Launch(entries.For(forward.Type), (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
         }
     }
 

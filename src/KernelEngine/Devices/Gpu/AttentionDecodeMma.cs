@@ -15,19 +15,15 @@ internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attent
     // ManyKeys hide both, and there may be as many of them as it takes for groups that end early to take over from others.
     private const int MinKeysPerSplit = 256, ManyKeys = 2048, WavesOfManyKeys = 4, MaxSplits = 128;
 
-    private readonly Tile _tile64 = CreateTile<DecodeMmaTile64>();
-    private readonly Tile _tile96 = CreateTile<DecodeMmaTile96>();
-    private readonly Tile _tile128 = CreateTile<DecodeMmaTile128>();
-    private readonly Tile _tile256 = CreateTile<DecodeMmaTile256>();
+    private readonly TensorCoreEntries<FlashDecodeMma.Parameters> _tile64 = Both<DecodeMmaTile64>();
+    private readonly TensorCoreEntries<FlashDecodeMma.Parameters> _tile96 = Both<DecodeMmaTile96>();
+    private readonly TensorCoreEntries<FlashDecodeMma.Parameters> _tile128 = Both<DecodeMmaTile128>();
+    private readonly TensorCoreEntries<FlashDecodeMma.Parameters> _tile256 = Both<DecodeMmaTile256>();
 
     // For tensors whose rows do not begin on 16 bytes.
     private readonly AttentionGeneral _portable = new("attention-decode/ilgpu-general", isDecode: true);
 
-    public override IReadOnlyList<GpuEntry> Entries =>
-    [
-        _tile64.Float16, _tile64.BFloat16, _tile96.Float16, _tile96.BFloat16,
-        _tile128.Float16, _tile128.BFloat16, _tile256.Float16, _tile256.BFloat16,
-    ];
+    public override IReadOnlyList<GpuEntry> Entries => [.. _tile64.All, .. _tile96.All, .. _tile128.All, .. _tile256.All];
 
     /// <inheritdoc/>
     public override bool RoundsIntermediates => true;
@@ -60,17 +56,14 @@ internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attent
 
     public override void Launch(in AttentionProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
-        for (int i = AttentionProblem.Query; i <= AttentionProblem.Output; i++)
+        if (!GpuView.AllHaveRowsOf(8, operands[..(AttentionProblem.Output + 1)]))
         {
-            if (operands[i].HasRowsOf(8))
-                continue;
             _portable.Launch(problem, operands, workspace, device);
             return;
         }
-        Tile tile = problem.HeadDim switch { 64 => _tile64, 96 => _tile96, 128 => _tile128, _ => _tile256 };
+        TensorCoreEntries<FlashDecodeMma.Parameters> tile = problem.HeadDim switch { 64 => _tile64, 96 => _tile96, 128 => _tile128, _ => _tile256 };
         int splits = ChooseSplits(problem, device.ComputeUnits);
-        device.Launch(
-            problem.Type == DataType.BFloat16 ? tile.BFloat16 : tile.Float16, Groups(problem) * splits, Arguments(problem, operands, workspace, splits));
+        device.Launch(tile.For(problem.Type), Groups(problem) * splits, Arguments(problem, operands, workspace, splits));
     }
 
     /// <summary>
@@ -108,22 +101,22 @@ internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attent
 
     private static long Rows(in AttentionProblem problem) => (long)problem.BatchSize * problem.NumHeads * problem.QueryLength;
 
-    private static unsafe FlashDecodeMma.Parameters Arguments(
+    private static FlashDecodeMma.Parameters Arguments(
         in AttentionProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, int splits)
     {
         GpuView query = operands[AttentionProblem.Query], key = operands[AttentionProblem.Key], value = operands[AttentionProblem.Value];
         GpuView output = operands[AttentionProblem.Output], lse = operands[AttentionProblem.Lse];
         GpuView lengths = operands[AttentionProblem.KvLengths], pages = operands[AttentionProblem.PageTable];
-        long partial = splits > 1 ? (long)workspace.LoadEffectiveAddressAsPtr() : 0;
+        long partial = splits > 1 ? GpuView.AddressOf(workspace) : 0;
         return new FlashDecodeMma.Parameters
         {
             Query = query.AsTokenAddress(),
             Key = key.AsTokenAddress(),
             Value = value.AsTokenAddress(),
             Output = output.AsTokenAddress(),
-            Lse = lse.IsPresent ? lse.Address : 0,
-            KvLengths = lengths.IsPresent ? lengths.Address : 0,
-            PageTable = pages.IsPresent ? pages.Address : 0,
+            Lse = lse.Address,
+            KvLengths = lengths.Address,
+            PageTable = pages.Address,
             PartialOutput = partial,
             PartialLse = partial + splits * Rows(problem) * problem.HeadDim * sizeof(float),
             LseBatchStride = AttentionArguments.Stride(lse, 0),
@@ -148,13 +141,11 @@ internal sealed class AttentionDecodeMma() : GpuKernel<AttentionProblem>("attent
         };
     }
 
-    private static Tile CreateTile<TTile>() where TTile : struct, IDecodeMmaTile =>
+    private static TensorCoreEntries<FlashDecodeMma.Parameters> Both<TTile>() where TTile : struct, IDecodeMmaTile =>
         new(Entry<TTile, TensorCoreFloat16>(), Entry<TTile, TensorCoreBFloat16>());
 
     private static CudaEntry<FlashDecodeMma.Parameters> Entry<TTile, TElement>()
         where TTile : struct, IDecodeMmaTile where TElement : struct, ITensorCoreElement => new(
             FlashDecodeMma.FlashAttentionDecodeMma<TTile, TElement>, PtxTarget.Sm80, 32 * TTile.Warps,
             FlashDecodeMma.SharedBytes<TTile>(), FlashDecodeMma.GroupsPerMultiprocessor);
-
-    private sealed record Tile(CudaEntry<FlashDecodeMma.Parameters> Float16, CudaEntry<FlashDecodeMma.Parameters> BFloat16);
 }

@@ -7,18 +7,12 @@ namespace KernelEngine;
 /// <summary>Launches <see cref="FlashForwardMma"/>: attention of many query rows on the tensor cores of Ampere and later.</summary>
 internal sealed class AttentionMma() : GpuKernel<AttentionProblem>("attention-forward/cuda-mma", DeviceKinds.Cuda)
 {
-    private readonly CudaEntry<FlashForwardMma.Parameters> _float16Tile64 = Entry<MmaTile64, TensorCoreFloat16>();
-    private readonly CudaEntry<FlashForwardMma.Parameters> _bfloat16Tile64 = Entry<MmaTile64, TensorCoreBFloat16>();
-    private readonly CudaEntry<FlashForwardMma.Parameters> _float16Tile128 = Entry<MmaTile128, TensorCoreFloat16>();
-    private readonly CudaEntry<FlashForwardMma.Parameters> _bfloat16Tile128 = Entry<MmaTile128, TensorCoreBFloat16>();
-    private readonly CudaEntry<FlashForwardMma.Parameters> _float16Tile256 = Entry<MmaTile256, TensorCoreFloat16>();
-    private readonly CudaEntry<FlashForwardMma.Parameters> _bfloat16Tile256 = Entry<MmaTile256, TensorCoreBFloat16>();
+    private readonly TensorCoreEntries<FlashForwardMma.Parameters> _tile64 = Both<MmaTile64>(), _tile128 = Both<MmaTile128>(), _tile256 = Both<MmaTile256>();
 
     // For tensors whose rows do not begin on 16 bytes.
     private readonly AttentionGeneral _portable = new("attention-forward/ilgpu-general", isDecode: false);
 
-    public override IReadOnlyList<GpuEntry> Entries =>
-        [_float16Tile64, _bfloat16Tile64, _float16Tile128, _bfloat16Tile128, _float16Tile256, _bfloat16Tile256];
+    public override IReadOnlyList<GpuEntry> Entries => [.. _tile64.All, .. _tile128.All, .. _tile256.All];
 
     public override bool RoundsIntermediates => true;
 
@@ -34,39 +28,33 @@ internal sealed class AttentionMma() : GpuKernel<AttentionProblem>("attention-fo
 
     public override void Launch(in AttentionProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
-        for (int i = AttentionProblem.Query; i <= AttentionProblem.Output; i++)
-        {
-            if (operands[i].HasRowsOf(8))
-                continue;
+        if (!GpuView.AllHaveRowsOf(8, operands[..(AttentionProblem.Output + 1)]))
             _portable.Launch(problem, operands, workspace, device);
-            return;
-        }
-        bool isBFloat16 = problem.Type == DataType.BFloat16;
-        if (problem.HeadDim == MmaTile64.HeadDim)
-            Launch<MmaTile64>(isBFloat16 ? _bfloat16Tile64 : _float16Tile64, problem, operands, device);
+        else if (problem.HeadDim == MmaTile64.HeadDim)
+            Launch<MmaTile64>(_tile64, problem, operands, device);
         else if (problem.HeadDim == MmaTile128.HeadDim)
-            Launch<MmaTile128>(isBFloat16 ? _bfloat16Tile128 : _float16Tile128, problem, operands, device);
+            Launch<MmaTile128>(_tile128, problem, operands, device);
         else
-            Launch<MmaTile256>(isBFloat16 ? _bfloat16Tile256 : _float16Tile256, problem, operands, device);
+            Launch<MmaTile256>(_tile256, problem, operands, device);
     }
 
     private static void Launch<TTile>(
-        CudaEntry<FlashForwardMma.Parameters> entry, in AttentionProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
+        TensorCoreEntries<FlashForwardMma.Parameters> entries, in AttentionProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
         where TTile : struct, IMmaTile
     {
         int blockM = FlashForwardMma.BlockM<TTile>();
         int queryBlocks = (int)(((long)problem.QueryLength + blockM - 1) / blockM);
         GpuView query = operands[AttentionProblem.Query], key = operands[AttentionProblem.Key], value = operands[AttentionProblem.Value];
         GpuView output = operands[AttentionProblem.Output], lse = operands[AttentionProblem.Lse];
-        device.Launch(entry, (long)queryBlocks * problem.NumHeads * problem.BatchSize, new FlashForwardMma.Parameters
+        device.Launch(entries.For(problem.Type), (long)queryBlocks * problem.NumHeads * problem.BatchSize, new FlashForwardMma.Parameters
         {
             Query = query.AsTokenAddress(),
             Key = key.AsTokenAddress(),
             Value = value.AsTokenAddress(),
             Output = output.AsTokenAddress(),
-            Lse = lse.IsPresent ? lse.Address : 0,
-            LseBatchStride = lse.IsPresent ? lse.Layout.Stride(0) : 0,
-            LseHeadStride = lse.IsPresent ? lse.Layout.Stride(1) : 0,
+            Lse = lse.Address,
+            LseBatchStride = AttentionArguments.Stride(lse, 0),
+            LseHeadStride = AttentionArguments.Stride(lse, 1),
             NumHeads = problem.NumHeads,
             GroupSize = problem.GroupSize,
             QueryLength = problem.QueryLength,
@@ -78,6 +66,9 @@ internal sealed class AttentionMma() : GpuKernel<AttentionProblem>("attention-fo
             SoftmaxScaleLog2 = problem.Scale * 1.44269504f,
         });
     }
+
+    private static TensorCoreEntries<FlashForwardMma.Parameters> Both<TTile>() where TTile : struct, IMmaTile =>
+        new(Entry<TTile, TensorCoreFloat16>(), Entry<TTile, TensorCoreBFloat16>());
 
     private static CudaEntry<FlashForwardMma.Parameters> Entry<TTile, TElement>()
         where TTile : struct, IMmaTile where TElement : struct, ITensorCoreElement => new(

@@ -9,15 +9,12 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
 {
     private const int CopyingThreads = 128, ConsumerThreads = 128, RowsOfConsumer = 64, SlabColumns = 64;
 
-    private readonly CudaEntry<FlashForwardWgmma.Parameters> _float16Tile64 = Entry<WgmmaTile64, TensorCoreFloat16>();
-    private readonly CudaEntry<FlashForwardWgmma.Parameters> _bfloat16Tile64 = Entry<WgmmaTile64, TensorCoreBFloat16>();
-    private readonly CudaEntry<FlashForwardWgmma.Parameters> _float16Tile128 = Entry<WgmmaTile128, TensorCoreFloat16>();
-    private readonly CudaEntry<FlashForwardWgmma.Parameters> _bfloat16Tile128 = Entry<WgmmaTile128, TensorCoreBFloat16>();
+    private readonly TensorCoreEntries<FlashForwardWgmma.Parameters> _tile64 = Both<WgmmaTile64>(), _tile128 = Both<WgmmaTile128>();
 
     // For tensors whose rows do not begin on 16 bytes.
     private readonly AttentionTiled _portable = new();
 
-    public override IReadOnlyList<GpuEntry> Entries => [_float16Tile64, _bfloat16Tile64, _float16Tile128, _bfloat16Tile128];
+    public override IReadOnlyList<GpuEntry> Entries => [.. _tile64.All, .. _tile128.All];
 
     public override bool RoundsIntermediates => true;
 
@@ -39,29 +36,28 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
             _portable.Launch(problem, operands, workspace, device);
             return;
         }
-        bool isBFloat16 = problem.Type == DataType.BFloat16;
         if (problem.HeadDim == WgmmaTile64.HeadDim)
-            Launch<WgmmaTile64>(isBFloat16 ? _bfloat16Tile64 : _float16Tile64, problem, operands, device);
+            Launch<WgmmaTile64>(_tile64, problem, operands, device);
         else
-            Launch<WgmmaTile128>(isBFloat16 ? _bfloat16Tile128 : _float16Tile128, problem, operands, device);
+            Launch<WgmmaTile128>(_tile128, problem, operands, device);
     }
 
     private static void Launch<TTile>(
-        CudaEntry<FlashForwardWgmma.Parameters> entry, in AttentionProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
+        TensorCoreEntries<FlashForwardWgmma.Parameters> entries, in AttentionProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
         where TTile : struct, IWgmmaTile
     {
         int blockM = RowsOfConsumer * FlashForwardWgmma.Consumers;
         int queryBlocks = (int)(((long)problem.QueryLength + blockM - 1) / blockM);
         GpuView output = operands[AttentionProblem.Output], lse = operands[AttentionProblem.Lse];
-        device.Launch(entry, (long)queryBlocks * problem.NumHeads * problem.BatchSize, new FlashForwardWgmma.Parameters
+        device.Launch(entries.For(problem.Type), (long)queryBlocks * problem.NumHeads * problem.BatchSize, new FlashForwardWgmma.Parameters
         {
             Query = Map(device, operands[AttentionProblem.Query], RowsOfConsumer),
             Key = Map(device, operands[AttentionProblem.Key], TTile.BlockN),
             Value = Map(device, operands[AttentionProblem.Value], TTile.BlockN),
             Output = output.AsTokenAddress(),
-            Lse = lse.IsPresent ? lse.Address : 0,
-            LseBatchStride = lse.IsPresent ? lse.Layout.Stride(0) : 0,
-            LseHeadStride = lse.IsPresent ? lse.Layout.Stride(1) : 0,
+            Lse = lse.Address,
+            LseBatchStride = AttentionArguments.Stride(lse, 0),
+            LseHeadStride = AttentionArguments.Stride(lse, 1),
             NumHeads = problem.NumHeads,
             GroupSize = problem.GroupSize,
             QueryLength = problem.QueryLength,
@@ -96,6 +92,9 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
             view.Address, view.Type, [(ulong)layout[3], (ulong)layout[2], (ulong)layout[1], (ulong)layout[0]],
             [strides[2], strides[1], strides[0]], [SlabColumns, 1, (uint)rows, 1]);
     }
+
+    private static TensorCoreEntries<FlashForwardWgmma.Parameters> Both<TTile>() where TTile : struct, IWgmmaTile =>
+        new(Entry<TTile, TensorCoreFloat16>(), Entry<TTile, TensorCoreBFloat16>());
 
     private static CudaEntry<FlashForwardWgmma.Parameters> Entry<TTile, TElement>()
         where TTile : struct, IWgmmaTile where TElement : struct, ITensorCoreElement => new(

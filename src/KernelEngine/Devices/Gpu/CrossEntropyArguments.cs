@@ -137,6 +137,29 @@ internal static class CrossEntropyArguments
         };
     }
 
+    /// <summary>Queues the kernels that make results of the states of parts of the vocabulary.</summary>
+    /// <param name="loss">The loss.</param>
+    /// <param name="operands">The forward problem's.</param>
+    /// <param name="states">f32 [parts, positions, StateSize].</param>
+    /// <param name="bestClasses">i32 [parts, positions].</param>
+    /// <param name="positionLosses">Scratch, f32 [3, positions].</param>
+    /// <param name="parts">How many.</param>
+    /// <param name="device">The device.</param>
+    public static void LaunchResults(
+        in LossParameters loss, ReadOnlySpan<GpuView> operands, ArrayView<byte> states, ArrayView<byte> bestClasses, ArrayView<byte> positionLosses,
+        int parts, GpuDevice device) => LaunchResults(
+            ResultsOf(loss, operands, positionLosses.Cast<float>()) with
+            {
+                States = states.Cast<float>(),
+                BestClasses = bestClasses.Cast<int>(),
+                PartStride = (long)loss.Positions * PartialStates.StateSize,
+                PositionStride = PartialStates.StateSize,
+                BestPartStride = loss.Positions,
+                Parts = parts,
+                HasBestClasses = 1,
+            },
+            device);
+
     /// <summary>Queues the kernels that make results of states.</summary>
     public static void LaunchResults(in PositionResults.Parameters parameters, GpuDevice device)
     {

@@ -20,13 +20,20 @@ internal sealed class CrossEntropyBackwardWgmma()
     private const int TilesOfPart = 4;
 
     private readonly GpuEntry<RowNumbers.Parameters> _rows = new(RowNumbers.CrossEntropyRowNumbers, RowNumbers.Threads, 0, hasQuadLoads: false);
-    private readonly Instance _float16 = new Instance<TensorCoreFloat16>();
-    private readonly Instance _bfloat16 = new Instance<TensorCoreBFloat16>();
+    private readonly TensorCoreEntries<LogitGradientsWgmma.Parameters> _logits = new(
+        Entry<LogitGradientsWgmma.Parameters>(LogitGradientsWgmma.CrossEntropyLogitGradientsWgmma<TensorCoreFloat16>),
+        Entry<LogitGradientsWgmma.Parameters>(LogitGradientsWgmma.CrossEntropyLogitGradientsWgmma<TensorCoreBFloat16>));
+    private readonly TensorCoreEntries<GradientProductWgmma.Parameters> _gradHidden = new(
+        Entry<GradientProductWgmma.Parameters>(GradientProductWgmma.CrossEntropyGradHiddenWgmma<TensorCoreFloat16>),
+        Entry<GradientProductWgmma.Parameters>(GradientProductWgmma.CrossEntropyGradHiddenWgmma<TensorCoreBFloat16>));
+    private readonly TensorCoreEntries<GradientProductWgmma.Parameters> _gradClassifier = new(
+        Entry<GradientProductWgmma.Parameters>(GradientProductWgmma.CrossEntropyGradClassifierWgmma<TensorCoreFloat16>),
+        Entry<GradientProductWgmma.Parameters>(GradientProductWgmma.CrossEntropyGradClassifierWgmma<TensorCoreBFloat16>));
 
     // For matrices whose rows do not begin on 16 bytes.
     private readonly CrossEntropyBackwardTiled _portable = new();
 
-    public override IReadOnlyList<GpuEntry> Entries => [_rows, .. _float16.Entries, .. _bfloat16.Entries];
+    public override IReadOnlyList<GpuEntry> Entries => [_rows, .. _logits.All, .. _gradHidden.All, .. _gradClassifier.All];
 
     public override bool RoundsIntermediates => true;
 
@@ -65,10 +72,87 @@ internal sealed class CrossEntropyBackwardWgmma()
             FirstClass = forward.FirstClass,
             InverseTemperature = 1 / forward.Temperature,
         });
-        Instance instance = forward.Type == DataType.BFloat16 ? _bfloat16 : _float16;
         for (int place = 0; place < forward.VocabSize; place += plan.ClassesOfChunk)
-            instance.Launch(problem, operands, plan, place, (int)Math.Min((long)place + plan.ClassesOfChunk, forward.VocabSize), workspace, device);
+            LaunchChunk(problem, operands, plan, place, (int)Math.Min((long)place + plan.ClassesOfChunk, forward.VocabSize), workspace, device);
     }
+
+    private void LaunchChunk(
+        in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, in Plan plan, int place, int end,
+        ArrayView<byte> workspace, GpuDevice device)
+    {
+        CrossEntropyProblem forward = problem.Forward;
+        GpuView hidden = operands[CrossEntropyProblem.Hidden], classifier = operands[CrossEntropyProblem.Classifier];
+        GpuView gradHidden = operands[CrossEntropyBackwardProblem.GradHidden];
+        GpuView gradClassifier = operands[CrossEntropyBackwardProblem.GradClassifier];
+        long gradients = GpuView.AddressOf(workspace.SubView(plan.Gradients)), isKept = GpuView.AddressOf(workspace.SubView(plan.IsKept));
+        int rows = plan.RowTiles * WgmmaProduct.BlockM, stride = plan.ClassesOfChunk;
+        int classTiles = (end - place + WgmmaProduct.BlockN - 1) / WgmmaProduct.BlockN;
+        device.Launch(_logits.For(forward.Type), (long)plan.RowTiles * ((classTiles + TilesOfPart - 1) / TilesOfPart), new LogitGradientsWgmma.Parameters
+        {
+            Hidden = CrossEntropyWgmmaArguments.Map(device, hidden, WgmmaProduct.BlockM),
+            Classifier = CrossEntropyWgmmaArguments.Map(device, classifier, WgmmaProduct.BlockN),
+            Gradients = gradients,
+            IsKept = isKept,
+            Rows = GpuView.AddressOf(workspace.SubView(plan.Rows)),
+            GradientStride = stride,
+            HiddenSize = forward.HiddenSize,
+            RowTiles = plan.RowTiles,
+            FirstPlace = place,
+            EndPlace = end,
+            ClassesOfPart = TilesOfPart * WgmmaProduct.BlockN,
+            InverseTemperature = 1 / forward.Temperature,
+            FilterEpsilon = problem.FilterEpsilon,
+        });
+        bool isFirst = place == 0, isLast = end == forward.VocabSize;
+        if (gradHidden.IsPresent)
+        {
+            bool sumsInPlace = gradHidden.Type == DataType.Float32;
+            device.Launch(_gradHidden.For(forward.Type), (long)plan.RowTiles * plan.ColumnTiles, new GradientProductWgmma.Parameters
+            {
+                Gradients = Map(rows, WgmmaProduct.LeftRows(isTransposed: false)),
+                Other = CrossEntropyWgmmaArguments.Map(device, classifier, WgmmaProduct.RightRows(isTransposed: true)),
+                IsKept = problem.FilterEpsilon > 0 && !problem.IsHiddenFull ? isKept : 0,
+                Sums = sumsInPlace ? gradHidden.Address : GpuView.AddressOf(workspace.SubView(plan.HiddenSums)),
+                SumStride = sumsInPlace ? gradHidden.Layout.Stride(0) : forward.HiddenSize,
+                Target = isLast ? gradHidden.Address : 0,
+                TargetStride = gradHidden.Layout.Stride(0),
+                IsTargetFloat32 = sumsInPlace ? 1 : 0,
+                Rows = forward.Loss.Positions,
+                HiddenSize = forward.HiddenSize,
+                Terms = end - place,
+                TermOffset = place,
+                ColumnTiles = plan.ColumnTiles,
+                RowTiles = plan.RowTiles,
+                IsFirst = isFirst ? 1 : 0,
+            });
+        }
+        if (gradClassifier.IsPresent)
+        {
+            bool isFloat32 = gradClassifier.Type == DataType.Float32;
+            long classTilesOf128 = (end - place + WgmmaProduct.BlockM - 1) / WgmmaProduct.BlockM;
+            device.Launch(_gradClassifier.For(forward.Type), classTilesOf128 * plan.ColumnTiles, new GradientProductWgmma.Parameters
+            {
+                Gradients = Map(rows, WgmmaProduct.LeftRows(isTransposed: true)),
+                Other = CrossEntropyWgmmaArguments.Map(device, hidden, WgmmaProduct.RightRows(isTransposed: true)),
+                IsKept = problem.FilterEpsilon > 0 && !problem.IsClassifierFull ? isKept : 0,
+                Target = gradClassifier.Address + place * gradClassifier.Layout.Stride(0) * gradClassifier.Type.SizeInBytes(),
+                TargetStride = gradClassifier.Layout.Stride(0),
+                IsTargetFloat32 = isFloat32 ? 1 : 0,
+                Rows = end - place,
+                HiddenSize = forward.HiddenSize,
+                Terms = forward.Loss.Positions,
+                ColumnTiles = plan.ColumnTiles,
+                RowTiles = plan.RowTiles,
+                IsFirst = 1,
+            });
+        }
+
+        TensorMap Map(int height, int boxRows) =>
+            CrossEntropyWgmmaArguments.Map(device, gradients, forward.Type, stride, height, stride, boxRows);
+    }
+
+    private static CudaEntry<TParameters> Entry<TParameters>(Action<TParameters> body) where TParameters : unmanaged =>
+        new(body, PtxTarget.Sm90a, WgmmaProduct.Threads, WgmmaProduct.SharedBytes);
 
     /// <summary>How the vocabulary is cut, and what lies where in the workspace.</summary>
     private readonly struct Plan
@@ -107,104 +191,5 @@ internal sealed class CrossEntropyBackwardWgmma()
             }
             return best;
         }
-    }
-
-    private abstract class Instance
-    {
-        public abstract IEnumerable<GpuEntry> Entries { get; }
-
-        public abstract void Launch(
-            in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, in Plan plan, int place, int end,
-            ArrayView<byte> workspace, GpuDevice device);
-    }
-
-    private sealed class Instance<TElement> : Instance where TElement : struct, ITensorCoreElement
-    {
-        private readonly CudaEntry<LogitGradientsWgmma.Parameters> _logits = Entry<LogitGradientsWgmma.Parameters>(
-            LogitGradientsWgmma.CrossEntropyLogitGradientsWgmma<TElement>);
-        private readonly CudaEntry<GradientProductWgmma.Parameters> _gradHidden = Entry<GradientProductWgmma.Parameters>(
-            GradientProductWgmma.CrossEntropyGradHiddenWgmma<TElement>);
-        private readonly CudaEntry<GradientProductWgmma.Parameters> _gradClassifier = Entry<GradientProductWgmma.Parameters>(
-            GradientProductWgmma.CrossEntropyGradClassifierWgmma<TElement>);
-
-        public override IEnumerable<GpuEntry> Entries => [_logits, _gradHidden, _gradClassifier];
-
-        public override void Launch(
-            in CrossEntropyBackwardProblem problem, ReadOnlySpan<GpuView> operands, in Plan plan, int place, int end,
-            ArrayView<byte> workspace, GpuDevice device)
-        {
-            CrossEntropyProblem forward = problem.Forward;
-            GpuView hidden = operands[CrossEntropyProblem.Hidden], classifier = operands[CrossEntropyProblem.Classifier];
-            GpuView gradHidden = operands[CrossEntropyBackwardProblem.GradHidden];
-            GpuView gradClassifier = operands[CrossEntropyBackwardProblem.GradClassifier];
-            long gradients = GpuView.AddressOf(workspace.SubView(plan.Gradients)), isKept = GpuView.AddressOf(workspace.SubView(plan.IsKept));
-            int rows = plan.RowTiles * WgmmaProduct.BlockM, stride = plan.ClassesOfChunk;
-            int classTiles = (end - place + WgmmaProduct.BlockN - 1) / WgmmaProduct.BlockN;
-            device.Launch(_logits, (long)plan.RowTiles * ((classTiles + TilesOfPart - 1) / TilesOfPart), new LogitGradientsWgmma.Parameters
-            {
-                Hidden = CrossEntropyWgmmaArguments.Map(device, hidden, WgmmaProduct.BlockM),
-                Classifier = CrossEntropyWgmmaArguments.Map(device, classifier, WgmmaProduct.BlockN),
-                Gradients = gradients,
-                IsKept = isKept,
-                Rows = GpuView.AddressOf(workspace.SubView(plan.Rows)),
-                GradientStride = stride,
-                HiddenSize = forward.HiddenSize,
-                RowTiles = plan.RowTiles,
-                FirstPlace = place,
-                EndPlace = end,
-                ClassesOfPart = TilesOfPart * WgmmaProduct.BlockN,
-                InverseTemperature = 1 / forward.Temperature,
-                FilterEpsilon = problem.FilterEpsilon,
-            });
-            bool isFirst = place == 0, isLast = end == forward.VocabSize;
-            if (gradHidden.IsPresent)
-            {
-                bool sumsInPlace = gradHidden.Type == DataType.Float32;
-                device.Launch(_gradHidden, (long)plan.RowTiles * plan.ColumnTiles, new GradientProductWgmma.Parameters
-                {
-                    Gradients = Map(rows, WgmmaProduct.LeftRows(isTransposed: false)),
-                    Other = CrossEntropyWgmmaArguments.Map(device, classifier, WgmmaProduct.RightRows(isTransposed: true)),
-                    IsKept = problem.FilterEpsilon > 0 && !problem.IsHiddenFull ? isKept : 0,
-                    Sums = sumsInPlace ? gradHidden.Address : GpuView.AddressOf(workspace.SubView(plan.HiddenSums)),
-                    SumStride = sumsInPlace ? gradHidden.Layout.Stride(0) : forward.HiddenSize,
-                    Target = isLast ? gradHidden.Address : 0,
-                    TargetStride = gradHidden.Layout.Stride(0),
-                    IsTargetFloat32 = sumsInPlace ? 1 : 0,
-                    Rows = forward.Loss.Positions,
-                    HiddenSize = forward.HiddenSize,
-                    Terms = end - place,
-                    TermOffset = place,
-                    ColumnTiles = plan.ColumnTiles,
-                    RowTiles = plan.RowTiles,
-                    IsFirst = isFirst ? 1 : 0,
-                });
-            }
-            if (gradClassifier.IsPresent)
-            {
-                bool isFloat32 = gradClassifier.Type == DataType.Float32;
-                long classTilesOf128 = (end - place + WgmmaProduct.BlockM - 1) / WgmmaProduct.BlockM;
-                device.Launch(_gradClassifier, classTilesOf128 * plan.ColumnTiles, new GradientProductWgmma.Parameters
-                {
-                    Gradients = Map(rows, WgmmaProduct.LeftRows(isTransposed: true)),
-                    Other = CrossEntropyWgmmaArguments.Map(device, hidden, WgmmaProduct.RightRows(isTransposed: true)),
-                    IsKept = problem.FilterEpsilon > 0 && !problem.IsClassifierFull ? isKept : 0,
-                    Target = gradClassifier.Address + place * gradClassifier.Layout.Stride(0) * gradClassifier.Type.SizeInBytes(),
-                    TargetStride = gradClassifier.Layout.Stride(0),
-                    IsTargetFloat32 = isFloat32 ? 1 : 0,
-                    Rows = end - place,
-                    HiddenSize = forward.HiddenSize,
-                    Terms = forward.Loss.Positions,
-                    ColumnTiles = plan.ColumnTiles,
-                    RowTiles = plan.RowTiles,
-                    IsFirst = 1,
-                });
-            }
-
-            TensorMap Map(int height, int boxRows) =>
-                CrossEntropyWgmmaArguments.Map(device, gradients, forward.Type, stride, height, stride, boxRows);
-        }
-
-        private static CudaEntry<TParameters> Entry<TParameters>(Action<TParameters> body) where TParameters : unmanaged =>
-            new(body, PtxTarget.Sm90a, WgmmaProduct.Threads, WgmmaProduct.SharedBytes);
     }
 }

@@ -37,17 +37,7 @@ internal sealed class CrossEntropyTiled() : GpuKernel<CrossEntropyProblem>("cros
         _instances[(int)problem.Type].Launch(problem, operands, loss, plan, workspace, device);
         LaunchMeanLogits(problem, operands, loss, device);
         CrossEntropyArguments.LaunchResults(
-            CrossEntropyArguments.ResultsOf(loss, operands, workspace.SubView(plan.PositionLosses).Cast<float>()) with
-            {
-                States = workspace.SubView(plan.States).Cast<float>(),
-                BestClasses = workspace.SubView(plan.BestClasses).Cast<int>(),
-                PartStride = (long)problem.Loss.Positions * PartialStates.StateSize,
-                PositionStride = PartialStates.StateSize,
-                BestPartStride = problem.Loss.Positions,
-                Parts = plan.Parts,
-                HasBestClasses = 1,
-            },
-            device);
+            loss, operands, workspace.SubView(plan.States), workspace.SubView(plan.BestClasses), workspace.SubView(plan.PositionLosses), plan.Parts, device);
     }
 
     /// <summary>Queues the kernel of the mean logits, where they are asked for.</summary>

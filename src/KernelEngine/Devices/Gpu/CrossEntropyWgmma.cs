@@ -10,13 +10,12 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
     // The vocabulary is split until every multiprocessor has this many groups.
     private const int GroupsOfUnit = 16;
 
-    private readonly CudaEntry<LogSumExpWgmma.Parameters> _float16 = Entry<TensorCoreFloat16>();
-    private readonly CudaEntry<LogSumExpWgmma.Parameters> _bfloat16 = Entry<TensorCoreBFloat16>();
+    private readonly TensorCoreEntries<LogSumExpWgmma.Parameters> _entries = new(Entry<TensorCoreFloat16>(), Entry<TensorCoreBFloat16>());
 
     // For rows that do not begin on 16 bytes, and for mean logits.
     private readonly CrossEntropyTiled _portable = new();
 
-    public override IReadOnlyList<GpuEntry> Entries => [_float16, _bfloat16];
+    public override IReadOnlyList<GpuEntry> Entries => [.. _entries.All];
 
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm90a);
 
@@ -35,10 +34,9 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
         }
         var plan = new Plan(problem, device);
         LossParameters loss = CrossEntropyArguments.Loss(problem.Loss, operands, workspace);
-        ArrayView<float> states = workspace.SubView(plan.States).Cast<float>();
         device.Launch(CrossEntropyArguments.PositionSums, 1, loss);
         device.Launch(
-            problem.Type == DataType.BFloat16 ? _bfloat16 : _float16, (long)plan.RowTiles * plan.Parts, new LogSumExpWgmma.Parameters
+            _entries.For(problem.Type), (long)plan.RowTiles * plan.Parts, new LogSumExpWgmma.Parameters
             {
                 Hidden = CrossEntropyWgmmaArguments.Map(device, hidden, WgmmaProduct.BlockM),
                 Classifier = CrossEntropyWgmmaArguments.Map(device, classifier, WgmmaProduct.BlockN),
@@ -54,17 +52,7 @@ internal sealed class CrossEntropyWgmma() : GpuKernel<CrossEntropyProblem>("cros
                 InverseTemperature = 1 / problem.Temperature,
             });
         CrossEntropyArguments.LaunchResults(
-            CrossEntropyArguments.ResultsOf(loss, operands, workspace.SubView(plan.PositionLosses).Cast<float>()) with
-            {
-                States = states,
-                BestClasses = workspace.SubView(plan.BestClasses).Cast<int>(),
-                PartStride = (long)problem.Loss.Positions * PartialStates.StateSize,
-                PositionStride = PartialStates.StateSize,
-                BestPartStride = problem.Loss.Positions,
-                Parts = plan.Parts,
-                HasBestClasses = 1,
-            },
-            device);
+            loss, operands, workspace.SubView(plan.States), workspace.SubView(plan.BestClasses), workspace.SubView(plan.PositionLosses), plan.Parts, device);
         _portable.LaunchMeanLogits(problem, operands, loss, device);
     }
 

@@ -53,6 +53,17 @@ internal readonly struct GpuView(ArrayView<byte> data, long byteOffset, DataType
     /// <summary>True when every row begins on four elements and is a multiple of four long. Storages begin on 16 bytes.</summary>
     public bool HasQuads => HasRowsOf(4);
 
+    /// <summary>Whether all that are present have <see cref="HasRowsOf"/> so many elements.</summary>
+    public static bool AllHaveRowsOf(int elements, ReadOnlySpan<GpuView> views)
+    {
+        foreach (GpuView view in views)
+        {
+            if (view.IsPresent && !view.HasRowsOf(elements))
+                return false;
+        }
+        return true;
+    }
+
     /// <summary>True when every row begins on a multiple of so many elements and is a multiple of it long.</summary>
     public bool HasRowsOf(int elements)
     {
@@ -66,8 +77,8 @@ internal readonly struct GpuView(ArrayView<byte> data, long byteOffset, DataType
         return true;
     }
 
-    /// <summary>The first element's address on the device.</summary>
-    public long Address => AddressOf(Data);
+    /// <summary>The first element's address on the device; 0 for an optional operand that was not given.</summary>
+    public long Address => IsPresent ? AddressOf(Data) : 0;
 
     /// <summary>Where memory begins on the device.</summary>
     public static long AddressOf(ArrayView<byte> memory) => memory.LoadEffectiveAddressAsPtr();

@@ -26,6 +26,13 @@ internal static unsafe class CudaDriver
         : target.RunsOn(Capability) ? null
         : $"is written for {target}; the GPU has compute capability {Capability / 10}.{Capability % 10}";
 
+    /// <summary>cuProfilerStart or cuProfilerStop. The status tells whether a profiler listens, which is none of our business.</summary>
+    public static void SetProfiling(bool isOn)
+    {
+        if (s_library.Value != IntPtr.Zero && NativeLibrary.TryGetExport(s_library.Value, isOn ? "cuProfilerStart" : "cuProfilerStop", out IntPtr function))
+            _ = ((delegate* unmanaged<CudaError>)function)();
+    }
+
     /// <summary>cuFuncSetAttribute.</summary>
     public static CudaError SetFunctionAttribute(IntPtr function, int attribute, int value) =>
         ((delegate* unmanaged<IntPtr, int, int, CudaError>)Export("cuFuncSetAttribute"))(function, attribute, value);

@@ -15,7 +15,8 @@ public sealed class ModelRunner : IDisposable
     private readonly ModelWeights _weights;
     private readonly Device _device;
     private readonly Activations _activations;
-    private readonly LayerCache[] _caches;
+    private readonly LayerCache[] _caches = []; // without a policy
+    private readonly KvSession? _session; // with one
     private readonly AttentionOptions[] _attentionOptions;
     private readonly Dictionary<RotaryDescription, RotaryTensors> _rotaryTables = [];
     private readonly RotaryTensors?[] _rotary;
@@ -30,8 +31,8 @@ public sealed class ModelRunner : IDisposable
         options ??= RunnerOptions.Default;
         ArgumentOutOfRangeException.ThrowIfLessThan(options.ChunkSize, 1, nameof(options));
         ArgumentOutOfRangeException.ThrowIfLessThan(options.InitialCapacity, 1, nameof(options));
-        if (!options.KvType.IsFloat())
-            throw new ArgumentException($"The cache holds f32, f16 or bf16, not {options.KvType.ToText()}.", nameof(options));
+        if (!options.KvType.IsFloat() && options.Policy is null)
+            throw new ArgumentException($"Without a policy the cache holds f32, f16 or bf16, not {options.KvType.ToText()}.", nameof(options));
         if (description.FindError() is { } error)
             throw new ArgumentException(error, nameof(description));
         if (weights.Layers.Count != description.Layers.Length)
@@ -43,7 +44,16 @@ public sealed class ModelRunner : IDisposable
         (Description, _weights, _device) = (description, weights, weights.Device);
         Capacity = Math.Min(options.InitialCapacity, description.MaxPosition);
         _activations = new Activations(_device, description, Math.Min(options.ChunkSize, description.MaxPosition));
-        _caches = [.. description.Layers.Select(layer => new LayerCache(_device, layer, options.KvType, Capacity))];
+        if (options.Policy is { } policy)
+        {
+            _session = new KvSession(
+                _device, [.. description.Layers.Select(layer => new KvLayerShape(layer.NumKvHeads, layer.HeadDim, layer.ValueHeadDim))],
+                [.. description.Layers.Select(layer => layer.NumHeads)], policy, options.KvType, options.PageSize);
+        }
+        else
+        {
+            _caches = [.. description.Layers.Select(layer => new LayerCache(_device, layer, options.KvType, Capacity))];
+        }
         _attentionOptions = [.. description.Layers.Select(
             layer => new AttentionOptions { IsCausal = true, SoftmaxScale = layer.AttentionScale })];
         _rotary = new RotaryTensors?[description.Layers.Length];
@@ -59,24 +69,35 @@ public sealed class ModelRunner : IDisposable
     /// <summary>Tokens so far: the position of the next one.</summary>
     public int Position { get; private set; }
 
-    /// <summary>Positions that the cache has memory for.</summary>
+    /// <summary>Positions that the cache, or under a policy the rotary tables, have memory for.</summary>
     public int Capacity { get; private set; }
+
+    /// <summary>The cache under its policy; null when everything is kept side by side.</summary>
+    public KvSession? Session => _session;
+
+    /// <summary>Tokens that still fit: without end when positions are those within the cache.</summary>
+    public int RemainingPositions => IsReindexed ? int.MaxValue - Position : Description.MaxPosition - Position;
 
     /// <summary>Tokens that go through the model together.</summary>
     public int ChunkSize => _activations.Rows;
 
     /// <summary>Bytes of the KV cache.</summary>
-    public long CacheBytes => _caches.Sum(cache => cache.Bytes);
+    public long CacheBytes => _session?.Bytes.Total ?? _caches.Sum(cache => cache.Bytes);
 
     /// <summary>Forgets the sequence; memory stays.</summary>
     public void Reset() => Rewind(0);
 
     /// <summary>Forgets the tokens from <paramref name="position"/> on, to go on from there with others.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The sequence is not that long.</exception>
+    /// <exception cref="InvalidOperationException">The policy dropped tokens that would be seen again.</exception>
     public void Rewind(int position)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(position);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(position, Position);
+        if (position == 0)
+            _session?.Clear();
+        else
+            _session?.Truncate(position);
         Position = position;
         _hasLogits = false;
     }
@@ -85,7 +106,7 @@ public sealed class ModelRunner : IDisposable
     /// <exception cref="ArgumentException">
     /// A token is not of the vocabulary, or the model has not that many positions.
     /// </exception>
-    public void Prefill(ReadOnlySpan<int> tokens) => Append(tokens, []);
+    public void Prefill(ReadOnlySpan<int> tokens) => Append(tokens, [], isDecode: false);
 
     /// <summary>Appends tokens, in chunks, and reads the logits after each.</summary>
     /// <param name="tokens">The tokens to append.</param>
@@ -101,7 +122,7 @@ public sealed class ModelRunner : IDisposable
                 + $"but has {logits.Length} elements.",
                 nameof(logits));
         }
-        Append(tokens, logits);
+        Append(tokens, logits, isDecode: false);
     }
 
     /// <summary>
@@ -116,8 +137,8 @@ public sealed class ModelRunner : IDisposable
         if (tokens.Length == 0 || tokens.Length > ChunkSize)
             throw new ArgumentException($"A chunk must have 1 to {ChunkSize} tokens but has {tokens.Length}.", nameof(tokens));
         CheckTokens(tokens);
-        EnsureCapacity(Position + tokens.Length);
-        RunLayers(tokens);
+        EnsureCapacity(tokens.Length);
+        RunLayers(tokens, KvPhases.PrefillChunk);
         _hasLogits = false;
         Position += tokens.Length;
         return Normalize(_activations.Hidden.Slice(0, 0, tokens.Length), _weights.FinalNorm, tokens.Length);
@@ -128,7 +149,7 @@ public sealed class ModelRunner : IDisposable
     /// room.
     /// </summary>
     /// <exception cref="ArgumentException">The token is not of the vocabulary, or the model has no position left.</exception>
-    public void Decode(int token) => Append(new ReadOnlySpan<int>(in token), []);
+    public void Decode(int token) => Append(new ReadOnlySpan<int>(in token), [], isDecode: true);
 
     /// <summary>Copies the logits after the last token: [vocabSize].</summary>
     /// <exception cref="InvalidOperationException">There is no token yet.</exception>
@@ -201,6 +222,7 @@ public sealed class ModelRunner : IDisposable
         _activations.Dispose();
         foreach (LayerCache cache in _caches)
             cache.Dispose();
+        _session?.Dispose();
         foreach (RotaryTensors tables in _rotaryTables.Values)
             tables.Dispose();
     }
@@ -219,21 +241,26 @@ public sealed class ModelRunner : IDisposable
             if (stops.Contains(token))
                 yield break;
             yield return token;
-            if (Position == Description.MaxPosition || count + 1 == options.MaxTokens)
+            if (RemainingPositions == 0 || count + 1 == options.MaxTokens)
                 yield break;
             Decode(token);
         }
     }
 
-    private void Append(ReadOnlySpan<int> tokens, Span<float> logits)
+    private void Append(ReadOnlySpan<int> tokens, Span<float> logits, bool isDecode)
     {
         CheckTokens(tokens);
-        EnsureCapacity(Position + tokens.Length);
+        if (!IsReindexed)
+            EnsureCapacity(tokens.Length);
+        if (Position == 0)
+            _session?.Reserve(_activations.Rows, tokens.Length);
         while (tokens.Length > 0)
         {
             int rows = Math.Min(tokens.Length, _activations.Rows);
             bool isLast = rows == tokens.Length;
-            RunLayers(tokens[..rows]);
+            if (IsReindexed)
+                EnsureCapacity(rows);
+            RunLayers(tokens[..rows], isDecode ? KvPhases.Decode : isLast ? KvPhases.PrefillEnd : KvPhases.PrefillChunk);
             if (logits.Length > 0)
             {
                 int chunk = rows * Description.VocabSize;
@@ -249,7 +276,9 @@ public sealed class ModelRunner : IDisposable
         }
     }
 
-    private void RunLayers(ReadOnlySpan<int> tokens)
+    private bool IsReindexed => _session is not null && _session.Policy.Positions != KvPositions.Original;
+
+    private void RunLayers(ReadOnlySpan<int> tokens, KvPhases phase)
     {
         int rows = tokens.Length;
         int position = Position;
@@ -257,40 +286,48 @@ public sealed class ModelRunner : IDisposable
         _activations.Position.CopyFrom(new ReadOnlySpan<int>(in position), 0);
         TensorView hidden = _activations.Hidden.Slice(0, 0, rows);
         Layers.Embedding(_activations.Tokens.Slice(0, 0, rows), _weights.Embedding, hidden);
-        for (int i = 0; i < _caches.Length; i++)
+        for (int i = 0; i < Description.Layers.Length; i++)
         {
             LayerDescription layer = Description.Layers[i];
-            RunAttention(i, layer, hidden, rows);
+            RunAttention(i, layer, hidden, rows, phase);
             if (layer.FeedForwardSize > 0)
                 RunFeedForward(i, layer, hidden, rows);
         }
     }
 
-    private void RunAttention(int index, LayerDescription layer, TensorView hidden, int rows)
+    private void RunAttention(int index, LayerDescription layer, TensorView hidden, int rows, KvPhases phase)
     {
         LayerWeights weights = _weights.Layers[index];
-        LayerCache cache = _caches[index];
         TensorView input = Normalize(hidden, weights.AttentionNorm, rows);
         int queryWidth = layer.NumHeads * layer.HeadDim, keyWidth = layer.NumKvHeads * layer.HeadDim, valueWidth = layer.NumKvHeads * layer.ValueHeadDim;
         TensorView projected = _activations.QueryKeyValue.Rows(rows, queryWidth + keyWidth + valueWidth);
         Linear.Forward(input, weights.QueryKeyValue, projected);
         TensorView query = projected.Slice(1, 0, queryWidth).Split(1, layer.HeadDim).Split(0, rows);
-        Attention.Append(
-            projected.Slice(1, queryWidth, keyWidth).Split(1, layer.HeadDim).Split(0, rows),
-            projected.Slice(1, queryWidth + keyWidth, valueWidth).Split(1, layer.ValueHeadDim).Split(0, rows),
-            cache.Keys(Capacity), cache.Values(Capacity), _activations.Position,
-            _rotary[index] is { } rotary ? new AttentionAppendInputs { Query = query, Cos = rotary.Cos, Sin = rotary.Sin } : default,
-            _rotary[index]?.IsInterleaved ?? false);
-        int length = Position + rows;
+        TensorView key = projected.Slice(1, queryWidth, keyWidth).Split(1, layer.HeadDim).Split(0, rows);
+        TensorView value = projected.Slice(1, queryWidth + keyWidth, valueWidth).Split(1, layer.ValueHeadDim).Split(0, rows);
         TensorView output = _activations.Attended.Rows(rows, layer.NumHeads * layer.ValueHeadDim);
         TensorView outputHeads = output.Reshape(1, rows, layer.NumHeads, layer.ValueHeadDim);
-        if (rows <= MaxDecodeRows)
-            Attention.Decode(query, cache.Keys(length), cache.Values(length), outputHeads, _attentionOptions[index]);
+        if (_session is null)
+            AttendToAll(index, query, key, value, outputHeads);
         else
-            Attention.Forward(query, cache.Keys(length), cache.Values(length), outputHeads, _attentionOptions[index]);
+            _session.Run(index, query, key, value, outputHeads, Position, phase, _rotary[index]?.AsKvRotary() ?? default, _attentionOptions[index]);
         TensorView branch = _activations.Branch.Slice(0, 0, rows);
         Linear.Forward(output, weights.AttentionOutput, branch);
         Layers.ResidualAdd(hidden, branch);
+    }
+
+    private void AttendToAll(int index, TensorView query, TensorView key, TensorView value, TensorView output)
+    {
+        LayerCache cache = _caches[index];
+        Attention.Append(
+            key, value, cache.Keys(Capacity), cache.Values(Capacity), _activations.Position,
+            _rotary[index] is { } rotary ? new AttentionAppendInputs { Query = query, Cos = rotary.Cos, Sin = rotary.Sin } : default,
+            _rotary[index]?.IsInterleaved ?? false);
+        int rows = (int)query[1], length = Position + rows;
+        if (rows <= MaxDecodeRows)
+            Attention.Decode(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index]);
+        else
+            Attention.Forward(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index]);
     }
 
     private void RunFeedForward(int index, LayerDescription layer, TensorView hidden, int rows)
@@ -326,7 +363,7 @@ public sealed class ModelRunner : IDisposable
 
     private void CheckTokens(ReadOnlySpan<int> tokens)
     {
-        if (tokens.Length > Description.MaxPosition - Position)
+        if (tokens.Length > RemainingPositions)
         {
             throw new ArgumentException(
                 $"The model has {Description.MaxPosition} positions, of which {Position} are taken: "
@@ -343,10 +380,18 @@ public sealed class ModelRunner : IDisposable
         }
     }
 
-    private void EnsureCapacity(int length)
+    // Sees to it that so many new tokens have their positions.
+    private void EnsureCapacity(int newTokens)
     {
+        int length = newTokens + (IsReindexed ? _session!.Cache.Layers.Max(layer => layer.MaxLength) : Position);
         if (length <= Capacity)
             return;
+        if (length > Description.MaxPosition)
+        {
+            throw new ArgumentException(
+                $"The cache holds {length - newTokens} tokens and the model has {Description.MaxPosition} positions: "
+                + $"{newTokens} more do not fit. A smaller budget or chunk leaves room.", nameof(newTokens));
+        }
         long capacity = Capacity;
         while (capacity < length)
             capacity *= 2;

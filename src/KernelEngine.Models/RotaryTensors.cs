@@ -19,6 +19,8 @@ internal sealed class RotaryTensors : IDisposable
     /// <summary>f32 [capacity, dimensions / 2]</summary>
     public Tensor Sin { get; }
 
+    public KvRotary AsKvRotary() => new(Cos, Sin, IsInterleaved);
+
     public void Dispose()
     {
         Cos.Dispose();

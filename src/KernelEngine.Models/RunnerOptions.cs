@@ -17,6 +17,12 @@ public sealed record RunnerOptions
     /// </summary>
     public int InitialCapacity { get; init; } = 256;
 
-    /// <summary>Storage of keys and values: f32, f16 or bf16.</summary>
+    /// <summary>Storage of keys and values: f32, f16 or bf16, or under a policy i8.</summary>
     public DataType KvType { get; init; } = DataType.Float32;
+
+    /// <summary>What the cache keeps, head by head; null for everything, side by side.</summary>
+    public KvPolicy? Policy { get; init; }
+
+    /// <summary>Slots of a page of a cache under a policy.</summary>
+    public int PageSize { get; init; } = 32;
 }

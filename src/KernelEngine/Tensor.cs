@@ -99,6 +99,25 @@ public sealed class Tensor : IDisposable
         _storage.Write(firstElement * Type.SizeInBytes(), MemoryMarshal.AsBytes(source));
     }
 
+    /// <summary>Copies elements of another tensor of the device, in its queue. Both must be contiguous.</summary>
+    /// <param name="source">A tensor of the same device and type, not this one.</param>
+    /// <param name="sourceElement">Its first element to copy.</param>
+    /// <param name="firstElement">Where it goes.</param>
+    /// <param name="count">Elements to copy.</param>
+    /// <exception cref="ArgumentException">Another device or type, or elements beyond the end of either.</exception>
+    public void CopyFrom(Tensor source, long sourceElement, long firstElement, long count)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        ObjectDisposedException.ThrowIf(_storage.IsDisposed, this);
+        ObjectDisposedException.ThrowIf(source._storage.IsDisposed, source);
+        if (source.Device != Device || source.Type != Type || source._storage == _storage)
+            throw new ArgumentException($"The source must be another tensor of {Type.ToText()} on device '{Device.Name}'.", nameof(source));
+        source.CheckRange(sourceElement, count, nameof(sourceElement));
+        CheckRange(firstElement, count, nameof(firstElement));
+        int size = Type.SizeInBytes();
+        _storage.CopyFrom(source._storage, sourceElement * size, firstElement * size, count * size);
+    }
+
     /// <summary>Waits for the device and copies the elements from <paramref name="firstElement"/> on. The tensor must be contiguous.</summary>
     /// <exception cref="ArgumentException">Another element type, or elements beyond the tensor's end.</exception>
     public void CopyTo<T>(Span<T> target, long firstElement) where T : unmanaged
@@ -134,10 +153,15 @@ public sealed class Tensor : IDisposable
         ObjectDisposedException.ThrowIf(_storage.IsDisposed, this);
         if (DataTypes.Of<T>() != Type)
             throw new ArgumentException($"The tensor holds {Type.ToText()} but {typeof(T).Name} was given.", paramName);
-        if (!Layout.IsContiguous || firstElement < 0 || firstElement > Layout.Count - length)
+        CheckRange(firstElement, length, paramName);
+    }
+
+    private void CheckRange(long firstElement, long count, string paramName)
+    {
+        if (!Layout.IsContiguous || firstElement < 0 || count < 0 || firstElement > Layout.Count - count)
         {
             throw new ArgumentException(
-                $"Elements {firstElement} to {firstElement + length} do not lie in a contiguous tensor of shape {Layout}.", paramName);
+                $"Elements {firstElement} to {firstElement + count} do not lie in a contiguous tensor of shape {Layout}.", paramName);
         }
     }
 

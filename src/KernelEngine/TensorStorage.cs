@@ -20,6 +20,9 @@ public abstract class TensorStorage : IDisposable
     /// <summary>Waits for the queue and copies the storage into host memory.</summary>
     internal abstract void Read(long offset, Span<byte> target);
 
+    /// <summary>Copies part of another storage of the same device, in its queue.</summary>
+    internal abstract void CopyFrom(TensorStorage source, long sourceOffset, long offset, long bytes);
+
     /// <summary>Gives the memory back. Safe to call twice.</summary>
     public void Dispose()
     {

@@ -39,9 +39,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
 
     /// <inheritdoc/>
     public override string? WhyUnsupported(in AttentionProblem problem) =>
-        problem.PageSize > 0 ? "reads keys and values that lie side by side, not pages"
-        : !problem.KvType.IsFloat() ? $"reads f32, f16 and bf16 keys and values, not {problem.KvType.ToText()}"
-        : null;
+        problem.KvType.IsFloat() ? null : $"reads f32, f16 and bf16 keys and values, not {problem.KvType.ToText()}";
 
     private static int Columns => MatrixTile<TSimd, TVector>.Columns;
 
@@ -184,7 +182,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             int headDim = Call.Problem.HeadDim;
             // panel[d, n] = key[n, d].
             float* panel = workspace + Plan.Keys + (long)key0 * headDim;
-            if (Call.Key.Type == DataType.Float32)
+            if (Call.Key.Type == DataType.Float32 && Call.RunLength(sequence, key0) >= count)
             {
                 Rows<TSimd, TVector>.Transpose(
                     (float*)Call.KeyRow(sequence, kvHead, key0), Call.Key.Layout.Stride(1), count, headDim, panel, Columns);

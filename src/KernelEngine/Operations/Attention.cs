@@ -20,7 +20,7 @@ public static partial class Attention
         new FlashForward<Simd512, Vector512<float>>(),
         new FlashForward<Simd256, Vector256<float>>(),
         new FlashForward<Simd128, Vector128<float>>(),
-        new FlashDecode<Simd512, Vector512<float>>(StreamedForward), // pages and i8
+        new FlashDecode<Simd512, Vector512<float>>(StreamedForward), // i8
         new FlashDecode<Simd256, Vector256<float>>(StreamedForward),
         new FlashDecode<Simd128, Vector128<float>>(StreamedForward),
         new AttentionWgmma(),

@@ -41,5 +41,7 @@ public sealed class AttentionForwardCases : IOperationCases<AttentionProblem>
         "h=2 q=50 k=90 d=16 ragged=4", "h=4 kv=2 q=500 k=300 d=32 causal ragged=7", "q=20 k=20 d=8 causal ragged=30 left=2 sinks=1 alibi sink bf16", "b=3 h=2 q=10 k=50 d=8 lengths causal",
         // Pages and narrow storage.
         "b=2 h=4 kv=2 q=9 k=70 d=16 page=16 pool=11 causal", "b=2 h=4 kv=2 q=9 k=70 d=16 page=8 pool=11 headpages lengths slotbias", "h=2 q=9 k=50 d=16 kvtype=i8 causal",
+        "h=4 kv=2 q=70 k=576 d=64 page=32 pool=50 headpages lengths causal", "h=2 q=33 k=640 d=40 page=64 pool=13 causal bf16",
+        "h=4 kv=2 q=200 k=300 d=24 dv=40 page=100 pool=9 headpages lengths causal slotbias",
     ];
 }

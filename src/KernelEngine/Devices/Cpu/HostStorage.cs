@@ -32,6 +32,9 @@ internal sealed unsafe class HostStorage : TensorStorage
     internal override void Read(long offset, Span<byte> target) =>
         new ReadOnlySpan<byte>(Address + offset, target.Length).CopyTo(target);
 
+    internal override void CopyFrom(TensorStorage source, long sourceOffset, long offset, long bytes) =>
+        Buffer.MemoryCopy(((HostStorage)source).Address + sourceOffset, Address + offset, bytes, bytes);
+
     private protected override void Release()
     {
         _pin.Dispose();

@@ -91,6 +91,17 @@ public sealed class GpuDevice : Device
         }
     }
 
+    /// <summary>Queues a copy within the device.</summary>
+    internal void Copy(ArrayView<byte> source, ArrayView<byte> target)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        lock (_gate)
+        {
+            using var binding = _accelerator.BindScoped();
+            source.CopyTo(_accelerator.DefaultStream, target);
+        }
+    }
+
     internal MemoryBuffer1D<byte, Stride1D.Dense> Allocate(long bytes)
     {
         lock (_gate)

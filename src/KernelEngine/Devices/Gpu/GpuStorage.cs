@@ -33,5 +33,11 @@ internal sealed class GpuStorage : TensorStorage
             _device.CopyOut(View.SubView(offset, target.Length), target);
     }
 
+    internal override void CopyFrom(TensorStorage source, long sourceOffset, long offset, long bytes)
+    {
+        if (bytes > 0)
+            _device.Copy(((GpuStorage)source).View.SubView(sourceOffset, bytes), View.SubView(offset, bytes));
+    }
+
     private protected override void Release() => _device.Free(_buffer);
 }

@@ -1,0 +1,471 @@
+using System.Runtime.InteropServices;
+
+namespace KernelEngine;
+
+/// <summary>
+/// The cells of one layer: one for each key/value head, of any length each. Attention reads their pages where they lie. What a
+/// slot means is on the host (<see cref="KvCell"/>), keys and values are on the device.
+/// </summary>
+public sealed class KvLayer : IDisposable
+{
+    private const int MaxDecodeRows = 4; // beyond that many query rows the kernels for long prompts are the better ones
+
+    private readonly KvCacheOptions _options;
+    private readonly KvCell[] _cells;
+    private readonly KvPagePool _pool;
+    private readonly KvScratch _scratch;
+    private readonly DeviceTable<int> _lengths, _slots, _positions, _pages, _steps;
+    private readonly DeviceTable<float> _biases;
+    private KvRotary _rotary;
+    private bool _hasBiases, _arePagesSent;
+    private int _leastPages;
+
+    internal KvLayer(Device device, int index, KvLayerShape shape, KvCacheOptions options, KvScratch scratch)
+    {
+        (Device, Index, Shape, _options, _scratch) = (device, index, shape, options, scratch);
+        _cells = [.. Enumerable.Range(0, shape.NumKvHeads).Select(_ => new KvCell())];
+        _pool = new KvPagePool(device, shape, options.Type, options.PageSize);
+        (_lengths, _slots, _positions, _pages, _steps, _biases) = (new(device), new(device), new(device), new(device), new(device), new(device));
+    }
+
+    /// <summary>Where keys and values lie.</summary>
+    public Device Device { get; }
+
+    /// <summary>Which layer of its cache this is.</summary>
+    public int Index { get; }
+
+    /// <summary>Its sizes.</summary>
+    public KvLayerShape Shape { get; }
+
+    /// <summary>Slots of a page.</summary>
+    public int PageSize => _options.PageSize;
+
+    /// <summary>The cells, one for each key/value head.</summary>
+    public IReadOnlyList<KvCell> Cells => _cells;
+
+    /// <summary>Slots of the longest cell.</summary>
+    public int MaxLength => _cells.Max(cell => cell.Length);
+
+    /// <summary>Slots that the page table has room for: the row length of <see cref="Lengths"/>' companions.</summary>
+    public int Capacity => Math.Max(1, _cells.Max(cell => cell.Pages.Count)) * PageSize;
+
+    /// <summary>The key pages, [pages, pageSize, 1, headDim].</summary>
+    public TensorView Key => _pool.Key;
+
+    /// <summary>The value pages, [pages, pageSize, 1, valueHeadDim].</summary>
+    public TensorView Value => _pool.Value;
+
+    /// <summary>The scales of i8 keys, f32 [pages, 1, pageSize]; the default for other types.</summary>
+    public TensorView KeyScale => _pool.KeyScale?.View ?? default;
+
+    /// <summary>The scales of i8 values.</summary>
+    public TensorView ValueScale => _pool.ValueScale?.View ?? default;
+
+    /// <summary>i32 [1, numKvHeads]: the slots in use of each cell.</summary>
+    public TensorView Lengths
+    {
+        get
+        {
+            Span<int> row = _lengths.Begin(1, Shape.NumKvHeads);
+            for (int h = 0; h < row.Length; h++)
+                row[h] = _cells[h].Length;
+            return _lengths.End();
+        }
+    }
+
+    /// <summary>i32 [1, numKvHeads, pages]: the pages of each cell.</summary>
+    public TensorView PageTable
+    {
+        get
+        {
+            if (_arePagesSent)
+                return _pages.View;
+            int width = Capacity / PageSize;
+            Span<int> table = _pages.Begin(1, Shape.NumKvHeads, width);
+            for (int h = 0; h < _cells.Length; h++)
+                CollectionsMarshal.AsSpan(_cells[h].Pages).CopyTo(table[(h * width)..]);
+            _arePagesSent = true;
+            return _pages.End();
+        }
+    }
+
+    /// <summary>Where the bytes of this layer are, but for what a policy keeps.</summary>
+    public KvBytes Bytes => new(
+        _cells.Sum(cell => (long)cell.Length) * _pool.SlotBytes, _pool.ReservedBytes,
+        _cells.Sum(cell => cell.MetadataBytes) + _lengths.Bytes + _slots.Bytes + _positions.Bytes + _pages.Bytes + _steps.Bytes + _biases.Bytes, 0);
+
+    /// <summary>
+    /// Makes a cell keep its first <paramref name="sinkCount"/> tokens and the last <paramref name="recentCount"/> alone
+    /// (arXiv:2309.17453): from then on a new token takes the place of the oldest between them.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The cell holds more tokens than that, or is a ring already.</exception>
+    /// <exception cref="NotSupportedException">Keys are turned in place when tokens go, and a ring loses one with each.</exception>
+    public void SetRing(int cell, int sinkCount, int recentCount)
+    {
+        if (_cells[cell].IsRing || _cells[cell].Length > (long)sinkCount + recentCount)
+            throw new InvalidOperationException($"A cell of {_cells[cell].Length} tokens cannot become a ring of {sinkCount} + {recentCount}.");
+        if (_options.Positions == KvPositions.Reindexed)
+            throw new NotSupportedException("A ring loses a token with each new one: keep original positions, or re-index on reading.");
+        _cells[cell].SetRing(sinkCount, recentCount);
+    }
+
+    /// <summary>Takes memory for so many slots of every cell at once, so that nothing is moved while they fill.</summary>
+    public void Reserve(ReadOnlySpan<int> slots)
+    {
+        long pages = 0;
+        for (int h = 0; h < slots.Length; h++)
+            pages += Math.Max(0, PagesFor(slots[h]) - _cells[h].Pages.Count);
+        _pool.Reserve(checked((int)pages), isExact: true);
+        _leastPages = _pool.Reserved;
+    }
+
+    /// <summary>
+    /// Appends the keys and values of new tokens to every cell and turns their queries, in place. A full ring replaces its oldest
+    /// token when one is new; when several are, it grows until <see cref="Settle"/>, so that each row still sees its window.
+    /// </summary>
+    /// <param name="query">[1, newLength, numHeads, headDim], turned in place; the default for none</param>
+    /// <param name="newKey">[1, newLength, numKvHeads, headDim]</param>
+    /// <param name="newValue">[1, newLength, numKvHeads, valueHeadDim]</param>
+    /// <param name="position">Position of the first new token among all tokens of the sequence.</param>
+    /// <param name="rotary">The layer's rotary embedding.</param>
+    /// <exception cref="ArgumentException">Shapes, types or devices do not fit, or the rotary tables end before a position.</exception>
+    public void Append(TensorView query, TensorView newKey, TensorView newValue, int position, in KvRotary rotary = default)
+    {
+        Shapes.RequireRank(newKey, 4, nameof(newKey));
+        ArgumentOutOfRangeException.ThrowIfNegative(position);
+        int count = Shapes.Size(newKey, 1, nameof(newKey));
+        if (count == 0)
+            return;
+        _rotary = rotary;
+        TakePages(count);
+        try
+        {
+            Store(query, newKey, newValue, position, count);
+        }
+        catch
+        {
+            foreach (KvCell cell in _cells)
+                FreePages(cell);
+            throw;
+        }
+        foreach (KvCell cell in _cells)
+            cell.Append(position, count);
+    }
+
+    /// <summary>Attention of the tokens appended last over every cell: row i sees all slots but those of the tokens after it.</summary>
+    /// <param name="query">[1, newLength, numHeads, headDim], as <see cref="Append"/> turned it</param>
+    /// <param name="output">[1, newLength, numHeads, valueHeadDim], written</param>
+    /// <param name="lse">f32 [1, numHeads, newLength], written: natural log of the softmax denominator; the default for none</param>
+    /// <param name="options">Scale and soft cap; masks are the cache's own.</param>
+    /// <exception cref="ArgumentException">Shapes, types or devices do not fit.</exception>
+    public void Attend(TensorView query, TensorView output, TensorView lse = default, AttentionOptions? options = null)
+    {
+        Shapes.RequireRank(query, 4, nameof(query));
+        options = (options ?? AttentionOptions.Default) with { IsCausal = true };
+        TensorView key = ReadKeys();
+        if (query[1] <= MaxDecodeRows)
+            Attention.Decode(query, key, Value, output, options, lse, Inputs);
+        else
+            Attention.Forward(query, key, Value, output, options, lse, Inputs);
+    }
+
+    /// <summary>The cells as attention takes them beside the keys and values.</summary>
+    public AttentionInputs Inputs => new()
+    {
+        KvLengths = Lengths,
+        PageTable = PageTable,
+        KeyScale = KeyScale,
+        ValueScale = ValueScale,
+        SlotBias = _hasBiases ? Biases : default,
+    };
+
+    /// <summary>The keys as queries meet them: the pages, or a copy turned to the present indices.</summary>
+    public TensorView ReadKeys()
+    {
+        if (_options.Positions != KvPositions.ReindexedOnRead || !_rotary.IsPresent)
+            return Key;
+        TensorView turned = _scratch.Take(Key);
+        int capacity = Capacity;
+        Span<int> steps = _steps.Begin(Shape.NumKvHeads, capacity);
+        for (int h = 0; h < _cells.Length; h++)
+        {
+            for (int slot = 0; slot < _cells[h].Length; slot++)
+                steps[h * capacity + slot] = _cells[h].RankOf(slot);
+        }
+        KvCells.Rotate(turned, Rows(PageTable), Rows(Lengths), _steps.End(), _rotary.Cos, _rotary.Sin, _rotary.IsInterleaved, source: Key);
+        return turned;
+    }
+
+    /// <summary>Puts the tokens that a ring took beyond its size in their places.</summary>
+    public void Settle()
+    {
+        if (_cells.All(cell => !cell.IsRing || cell.Length <= cell.RingCapacity))
+            return;
+        var kept = new int[_cells.Length][];
+        for (int h = 0; h < kept.Length; h++)
+            kept[h] = _cells[h].PlacesOfRing();
+        Keep(kept);
+    }
+
+    /// <summary>
+    /// Keeps the given slots of each cell and gives the pages of the others back. Slot j of a cell becomes its old slot
+    /// kept[j], done from low to high.
+    /// </summary>
+    /// <param name="kept">For each cell ascending slots; null to keep all of it.</param>
+    /// <exception cref="ArgumentException">Another number of cells, or slots that do not ascend within a cell.</exception>
+    public void Keep(IReadOnlyList<int[]?> kept)
+    {
+        ArgumentNullException.ThrowIfNull(kept);
+        if (kept.Count != _cells.Length)
+            throw new ArgumentException($"kept must have one list a cell ({_cells.Length}) but has {kept.Count}.", nameof(kept));
+        int capacity = Capacity;
+        var slots = new int[_cells.Length * capacity];
+        var counts = new int[_cells.Length];
+        Array.Fill(slots, -1);
+        for (int h = 0; h < kept.Count; h++)
+        {
+            Span<int> row = slots.AsSpan(h * capacity, capacity);
+            counts[h] = kept[h]?.Length ?? _cells[h].Length;
+            if (counts[h] > _cells[h].Length)
+                throw new ArgumentException($"Cell {h} has {_cells[h].Length} slots but {counts[h]} are to be kept.", nameof(kept));
+            for (int j = 0; j < counts[h]; j++)
+            {
+                row[j] = kept[h] is { } list ? list[j] : j;
+                if (row[j] < j || row[j] >= _cells[h].Length)
+                    throw new ArgumentException($"Slot {row[j]} of cell {h} cannot become slot {j}: it has {_cells[h].Length} slots.", nameof(kept));
+            }
+        }
+        using Tensor keptSlots = Tensor.From<int>(Device, slots, _cells.Length, capacity), keptCounts = Tensor.From<int>(Device, counts, _cells.Length);
+        Compact(keptSlots, keptCounts, slots, counts);
+    }
+
+    /// <summary>Keeps the slots that were chosen on the device.</summary>
+    /// <param name="kept">i32 [numKvHeads, capacity]: slots, ascending</param>
+    /// <param name="keptCounts">i32 [numKvHeads]</param>
+    public void Keep(Tensor kept, Tensor keptCounts)
+    {
+        ArgumentNullException.ThrowIfNull(kept);
+        ArgumentNullException.ThrowIfNull(keptCounts);
+        Compact(kept, keptCounts, kept.ToArray<int>(), keptCounts.ToArray<int>());
+    }
+
+    /// <summary>
+    /// Merges slots into others: each target becomes the mean of itself and what is merged into it, and stands for the newest of
+    /// them. The merged ones stay until they are dropped.
+    /// </summary>
+    /// <param name="targets">[numKvHeads, capacity]: the slot that each slot is merged into, −1 for none</param>
+    /// <param name="weights">[numKvHeads, capacity]: the weight of each slot in the mean</param>
+    /// <param name="byDirection">Whether the direction of keys is averaged and their old length kept, not the keys themselves.</param>
+    /// <exception cref="ArgumentException">A target is no slot of its cell or is merged itself, or a weight is negative.</exception>
+    public void Merge(ReadOnlySpan<int> targets, ReadOnlySpan<float> weights, bool byDirection = false)
+    {
+        int capacity = Capacity;
+        using Tensor into = Tensor.From(Device, targets, _cells.Length, capacity), shares = Tensor.From(Device, weights, _cells.Length, capacity);
+        KvCells.Merge(Key, Value, Rows(PageTable), Rows(Lengths), into, shares, byDirection);
+        for (int h = 0; h < _cells.Length; h++)
+        {
+            for (int slot = 0; slot < _cells[h].Length; slot++)
+            {
+                int target = targets[h * capacity + slot];
+                if (target >= 0 && _cells[h].Positions[target] < _cells[h].Positions[slot])
+                    _cells[h].SetPosition(target, _cells[h].Positions[slot]);
+            }
+        }
+    }
+
+    /// <summary>Adds to the scores of a slot from now on: ln of how many tokens it stands for.</summary>
+    public void SetBias(int cell, int slot, float bias)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)slot, (uint)_cells[cell].Length, nameof(slot));
+        _cells[cell].SetBias(slot, bias);
+        _hasBiases |= bias != 0;
+    }
+
+    /// <summary>Forgets the tokens from <paramref name="position"/> on.</summary>
+    /// <exception cref="InvalidOperationException">A ring has already dropped what would be its window then.</exception>
+    public void Truncate(int position)
+    {
+        RequireTruncatable(position);
+        foreach (KvCell cell in _cells)
+        {
+            while (cell.Length > 0 && cell.Positions[^1] >= position)
+                cell.Length--;
+            FreePages(cell);
+        }
+    }
+
+    /// <summary>Forgets everything; memory stays.</summary>
+    public void Clear()
+    {
+        foreach (KvCell cell in _cells)
+        {
+            cell.Clear();
+            FreePages(cell);
+        }
+        _hasBiases = false;
+    }
+
+    /// <summary>Moves the pages in use together and gives the memory of the others back.</summary>
+    public void Trim()
+    {
+        _arePagesSent = false;
+        _leastPages = 0;
+        _pool.Trim(_cells.Select(cell => cell.Pages));
+        foreach (KvCell cell in _cells)
+            cell.TrimMetadata();
+    }
+
+    /// <summary>Gives the memory back. Safe to call twice.</summary>
+    public void Dispose()
+    {
+        _pool.Dispose();
+        foreach (IDisposable table in (ReadOnlySpan<IDisposable>)[_lengths, _slots, _positions, _pages, _steps, _biases])
+            table.Dispose();
+    }
+
+    internal void RequireTruncatable(int position)
+    {
+        foreach (KvCell cell in _cells)
+        {
+            if (cell is { IsRing: true, HasDropped: true } && cell.Positions.IndexOfAnyInRange(position, int.MaxValue) >= 0)
+                throw new InvalidOperationException($"A ring that dropped tokens cannot go back to position {position}.");
+        }
+    }
+
+    internal void CopyFrom(KvLayer source)
+    {
+        Clear();
+        _pool.Reserve(source._cells.Sum(cell => cell.Pages.Count), isExact: true);
+        for (int h = 0; h < _cells.Length; h++)
+        {
+            foreach (int page in source._cells[h].Pages)
+            {
+                int own = _pool.Take();
+                _pool.CopyPage(source._pool, page, own);
+                _cells[h].Pages.Add(own);
+            }
+            _cells[h].CopyMetadata(source._cells[h]);
+        }
+        (_rotary, _hasBiases) = (source._rotary, source._hasBiases);
+    }
+
+    // Null when every page is in one place alone and cells have the pages that their slots need.
+    internal string? FindInconsistency()
+    {
+        int used = _cells.Sum(cell => cell.Pages.Count);
+        if (used != _pool.Used)
+            return $"The cells of layer {Index} have {used} pages but {_pool.Used} are taken.";
+        if (_cells.SelectMany(cell => cell.Pages).Distinct().Count() != used)
+            return $"A page of layer {Index} is in two places.";
+        for (int h = 0; h < _cells.Length; h++)
+        {
+            KvCell cell = _cells[h];
+            if (cell.Pages.Count != PagesFor(cell.Length))
+                return $"Cell {h} of layer {Index} has {cell.Length} slots in {cell.Pages.Count} pages.";
+            for (int slot = 1; slot < cell.Length && !cell.IsRing; slot++)
+            {
+                if (cell.Positions[slot] <= cell.Positions[slot - 1])
+                    return $"Slot {slot} of cell {h} of layer {Index} is out of order.";
+            }
+        }
+        return null;
+    }
+
+    private static TensorView Rows(TensorView table) => table.Join(0);
+
+    private TensorView Biases
+    {
+        get
+        {
+            int capacity = Capacity;
+            Span<float> table = _biases.Begin(1, Shape.NumKvHeads, capacity);
+            for (int h = 0; h < _cells.Length; h++)
+                _cells[h].Biases.CopyTo(table[(h * capacity)..]);
+            return _biases.End();
+        }
+    }
+
+    private int PagesFor(int slots) => (int)(((long)slots + PageSize - 1) / PageSize);
+
+    private void TakePages(int count)
+    {
+        int missing = 0;
+        foreach (KvCell cell in _cells)
+            missing += cell.IsReplacedBy(count) ? 0 : PagesFor(checked(cell.Length + count)) - cell.Pages.Count;
+        if (missing == 0)
+            return;
+        _pool.Reserve(missing, isExact: false);
+        foreach (KvCell cell in _cells)
+        {
+            while (!cell.IsReplacedBy(count) && cell.Pages.Count < PagesFor(cell.Length + count))
+                cell.Pages.Add(_pool.Take());
+        }
+        _arePagesSent = false;
+    }
+
+    private void Store(TensorView query, TensorView newKey, TensorView newValue, int position, int count)
+    {
+        Span<int> row = _slots.Begin(1, Shape.NumKvHeads);
+        for (int h = 0; h < row.Length; h++)
+            row[h] = _cells[h].NextSlot(count);
+        TensorView slots = _slots.End();
+        bool isReindexed = _options.Positions != KvPositions.Original && _rotary.IsPresent;
+        var inputs = new AttentionAppendInputs { KvLengths = slots, PageTable = PageTable, KeyScale = KeyScale, ValueScale = ValueScale };
+        if (!isReindexed)
+        {
+            _positions.Begin(1)[0] = position;
+            Attention.Append(newKey, newValue, Key, Value, _positions.End(), _rotary.IsPresent ? Turning(inputs, query) : inputs, _rotary.IsInterleaved);
+            return;
+        }
+        // Each head is a sequence of its own: the index of a new token is what its cell holds.
+        row = _positions.Begin(Shape.NumKvHeads);
+        for (int h = 0; h < row.Length; h++)
+            row[h] = _cells[h].NextIndex(count);
+        TensorView indices = _positions.End();
+        inputs = inputs with { KvLengths = slots.Transpose(0, 1), PageTable = inputs.PageTable.Transpose(0, 1) };
+        TensorView keys = PerHead(newKey), values = PerHead(newValue), queries = query.IsPresent ? PerHead(query) : default;
+        if (_options.Positions == KvPositions.Reindexed)
+        {
+            Attention.Append(keys, values, Key, Value, indices, Turning(inputs, queries), _rotary.IsInterleaved);
+            return;
+        }
+        Attention.Append(keys, values, Key, Value, indices, inputs);
+        for (int h = 0; queries.IsPresent && h < _cells.Length; h++)
+            Layers.Rotary(queries.Slice(0, h, 1).Join(0), _rotary.Cos, _rotary.Sin, _cells[h].NextIndex(count), _rotary.IsInterleaved);
+    }
+
+    private AttentionAppendInputs Turning(AttentionAppendInputs inputs, TensorView query) =>
+        inputs with { Query = query, Cos = _rotary.Cos, Sin = _rotary.Sin };
+
+    // [1, tokens, heads, dim] as [numKvHeads, tokens, groupSize, dim].
+    private TensorView PerHead(TensorView rows) => rows.Join(0).Split(1, rows[2] / Shape.NumKvHeads).Transpose(0, 1);
+
+    private void Compact(Tensor kept, Tensor keptCounts, int[] slots, int[] counts)
+    {
+        bool turns = _options.Positions == KvPositions.Reindexed && _rotary.IsPresent;
+        int capacity = Capacity;
+        KvCells.Compact(Key, Value, Rows(PageTable), kept, keptCounts, KeyScale, ValueScale);
+        for (int h = 0; h < _cells.Length; h++)
+            _cells[h].Keep(slots.AsSpan(h * capacity, counts[h]));
+        if (turns)
+        {
+            Span<int> steps = _steps.Begin(Shape.NumKvHeads, capacity);
+            for (int i = 0; i < steps.Length; i++)
+                steps[i] = i % capacity < counts[i / capacity] ? i % capacity - slots[i] : 0;
+            KvCells.Rotate(Key, Rows(PageTable), Rows(Lengths), _steps.End(), _rotary.Cos, _rotary.Sin, _rotary.IsInterleaved);
+        }
+        foreach (KvCell cell in _cells)
+            FreePages(cell);
+        if (_pool.Used <= _pool.Reserved / 2 && _pool.Reserved > _leastPages)
+            Trim();
+    }
+
+    private void FreePages(KvCell cell)
+    {
+        int needed = PagesFor(cell.Length);
+        _arePagesSent &= needed == cell.Pages.Count;
+        for (int i = cell.Pages.Count - 1; i >= needed; i--)
+            _pool.Return(cell.Pages[i]);
+        cell.Pages.RemoveRange(needed, cell.Pages.Count - needed);
+    }
+}

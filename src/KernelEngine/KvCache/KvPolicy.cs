@@ -1,0 +1,54 @@
+namespace KernelEngine;
+
+/// <summary>
+/// Decides what the cells of a cache keep. A policy is a description: what it learns of a sequence is in the cells'
+/// statistics and in <see cref="KvStep"/>, so that one object may serve many caches. A new policy is one class and one line in
+/// the list of policies.
+/// </summary>
+public abstract class KvPolicy
+{
+    /// <summary>The name it goes by in tables and on the command line.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>At which positions keys are kept.</summary>
+    public virtual KvPositions Positions => KvPositions.Original;
+
+    /// <summary>When tokens are dropped.</summary>
+    public KvPhases Phases { get; init; } = KvPhases.PrefillEnd | KvPhases.Decode;
+
+    /// <summary>Decoding steps from one eviction to the next; at least 1.</summary>
+    public int Interval { get; init; } = 1;
+
+    /// <summary>Which cells it drops tokens of, by layer and key/value head; the others keep all. Null for all cells.</summary>
+    public Func<int, int, bool>? Applies { get; init; }
+
+    /// <summary>How many of the latest queries <see cref="Evict"/> looks at.</summary>
+    public virtual int QueryWindow => 0;
+
+    /// <summary>Whether the weights that queries give to each slot are summed up in its statistic, from the first query on.</summary>
+    public virtual bool SumsWeights => false;
+
+    /// <summary>The most slots that a cell holds after an eviction, or null when there is no bound.</summary>
+    public virtual int? MaxSlots(int layer, int cell) => null;
+
+    /// <summary>Prepares an empty layer.</summary>
+    public virtual void Begin(KvLayer layer)
+    {
+    }
+
+    /// <summary>Sees new tokens before they are appended: their queries, keys and values, not turned yet.</summary>
+    public virtual void Observe(KvStep step)
+    {
+    }
+
+    /// <summary>Gives what <see cref="Observe"/> learnt to the slots of the tokens, which are now the last of each cell.</summary>
+    public virtual void Record(KvStep step)
+    {
+    }
+
+    /// <summary>Drops tokens of one layer.</summary>
+    public abstract void Evict(KvStep step);
+
+    /// <summary>Whether a cell may lose tokens.</summary>
+    public bool AppliesTo(int layer, int cell) => Applies?.Invoke(layer, cell) ?? true;
+}

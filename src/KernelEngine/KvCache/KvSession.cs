@@ -1,0 +1,139 @@
+namespace KernelEngine;
+
+/// <summary>
+/// A cache under a policy. For each layer and step: new tokens are appended, attention runs over the cells, the policy looks at what
+/// it needs and drops tokens; what it drops is never missing from the same step's attention.
+/// </summary>
+public sealed class KvSession : IDisposable
+{
+    private readonly KvStep[] _steps;
+    private readonly int[] _decoded;
+
+    /// <summary>An empty cache under a policy.</summary>
+    /// <param name="device">Where keys and values lie.</param>
+    /// <param name="layers">The sizes of each layer.</param>
+    /// <param name="numHeads">Query heads of each layer, a multiple of its key/value heads.</param>
+    /// <param name="policy">What to keep.</param>
+    /// <param name="type">Storage of keys and values.</param>
+    /// <param name="pageSize">Slots of a page.</param>
+    /// <exception cref="ArgumentException">The numbers do not fit one another, or an option is not possible.</exception>
+    public KvSession(
+        Device device, IReadOnlyList<KvLayerShape> layers, IReadOnlyList<int> numHeads, KvPolicy policy, DataType type = DataType.Float32,
+        int pageSize = 32)
+    {
+        ArgumentNullException.ThrowIfNull(layers);
+        ArgumentNullException.ThrowIfNull(numHeads);
+        ArgumentNullException.ThrowIfNull(policy);
+        if (numHeads.Count != layers.Count)
+            throw new ArgumentException($"numHeads must have one entry a layer ({layers.Count}) but has {numHeads.Count}.", nameof(numHeads));
+        for (int i = 0; i < layers.Count; i++)
+        {
+            if (numHeads[i] < 1 || numHeads[i] % layers[i].NumKvHeads != 0)
+            {
+                throw new ArgumentException(
+                    $"numHeads must be a multiple of numKvHeads but {numHeads[i]} is no multiple of {layers[i].NumKvHeads}.", nameof(numHeads));
+            }
+        }
+        if (policy.Interval < 1)
+            throw new ArgumentOutOfRangeException(nameof(policy), policy.Interval, "Evictions are at least one step apart.");
+        Cache = new KvCache(device, layers, new KvCacheOptions { Type = type, PageSize = pageSize, Positions = policy.Positions });
+        Policy = policy;
+        _steps = [.. Cache.Layers.Select((layer, i) => new KvStep(layer, policy, numHeads[i]))];
+        _decoded = new int[_steps.Length];
+        foreach (KvLayer layer in Cache.Layers)
+            policy.Begin(layer);
+    }
+
+    /// <summary>The cache.</summary>
+    public KvCache Cache { get; }
+
+    /// <summary>What decides what it keeps.</summary>
+    public KvPolicy Policy { get; }
+
+    /// <summary>Where the bytes are.</summary>
+    public KvBytes Bytes => Cache.Bytes + new KvBytes(0, 0, 0, _steps.Sum(step => step.StateBytes));
+
+    /// <summary>Takes the memory that a prompt read in chunks needs at the most, where the policy knows it, so that nothing moves.</summary>
+    /// <param name="chunkSize">Tokens of a chunk.</param>
+    /// <param name="length">Tokens of the prompt.</param>
+    public void Reserve(int chunkSize, int length)
+    {
+        foreach (KvLayer layer in Cache.Layers)
+        {
+            var slots = new int[layer.Cells.Count];
+            for (int h = 0; h < slots.Length; h++)
+            {
+                int? most = (Policy.Phases & KvPhases.PrefillChunk) != 0 && Policy.AppliesTo(layer.Index, h) ? Policy.MaxSlots(layer.Index, h) : null;
+                slots[h] = (int)Math.Min(length, most is { } bound ? (long)bound + chunkSize : length);
+            }
+            layer.Reserve(slots);
+        }
+    }
+
+    /// <summary>Appends the tokens of a step to a layer, attends, and lets the policy drop tokens.</summary>
+    /// <param name="layer">The layer.</param>
+    /// <param name="query">[1, newLength, numHeads, headDim], turned in place</param>
+    /// <param name="newKey">[1, newLength, numKvHeads, headDim]</param>
+    /// <param name="newValue">[1, newLength, numKvHeads, valueHeadDim]</param>
+    /// <param name="output">[1, newLength, numHeads, valueHeadDim], written</param>
+    /// <param name="position">Position of the first new token in the sequence.</param>
+    /// <param name="phase">One of the phases: which kind of step this is.</param>
+    /// <param name="rotary">The layer's rotary embedding.</param>
+    /// <param name="options">Scale and soft cap of attention.</param>
+    /// <exception cref="ArgumentException">Shapes, types or devices do not fit, or the rotary tables end before a position.</exception>
+    public void Run(
+        int layer, TensorView query, TensorView newKey, TensorView newValue, TensorView output, int position, KvPhases phase,
+        in KvRotary rotary = default, AttentionOptions? options = null)
+    {
+        KvStep step = _steps[layer];
+        (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Default);
+        (step.NewQuery, step.NewKey, step.NewValue) = (query, newKey, newValue);
+        Policy.Observe(step);
+        step.Layer.Append(query, newKey, newValue, position, rotary);
+        step.NumTokens = position + (int)newKey[1];
+        Policy.Record(step);
+        step.Layer.Attend(query, output, default, step.Options);
+        step.RememberQueries();
+        step.Layer.Settle();
+        if (IsDue(layer, phase))
+        {
+            step.AddWeights();
+            Policy.Evict(step);
+        }
+    }
+
+    /// <summary>Forgets the tokens from <paramref name="position"/> on.</summary>
+    /// <exception cref="InvalidOperationException">A ring has already dropped what would be its window then.</exception>
+    public void Truncate(int position)
+    {
+        Cache.Truncate(position);
+        foreach (KvStep step in _steps)
+            step.Clear();
+    }
+
+    /// <summary>Forgets everything; memory stays.</summary>
+    public void Clear()
+    {
+        Cache.Clear();
+        Array.Clear(_decoded);
+        foreach (KvStep step in _steps)
+            step.Clear();
+        foreach (KvLayer layer in Cache.Layers)
+            Policy.Begin(layer);
+    }
+
+    /// <summary>Gives the memory back. Safe to call twice.</summary>
+    public void Dispose()
+    {
+        foreach (KvStep step in _steps)
+            step.Dispose();
+        Cache.Dispose();
+    }
+
+    private bool IsDue(int layer, KvPhases phase)
+    {
+        if (phase == KvPhases.Decode)
+            return (Policy.Phases & KvPhases.Decode) != 0 && ++_decoded[layer] % Policy.Interval == 0;
+        return (Policy.Phases & (phase | KvPhases.PrefillChunk)) != 0;
+    }
+}

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace KernelEngine;
 
 /// <summary>
@@ -74,6 +76,35 @@ public readonly struct TensorView
     /// <summary>Joins a dimension with the next, the inverse of <see cref="Split"/>: [.., n, m, ..] becomes [.., n · m, ..].</summary>
     /// <exception cref="ArgumentException">Stepping from one row of the second to the next leaves a gap.</exception>
     public TensorView Join(int dimension) => new(Present, ByteOffset, Type, Layout.Join(dimension));
+
+    /// <summary>Waits for the device and returns the elements in row-major order, whatever the strides.</summary>
+    /// <exception cref="ArgumentException">Another element type.</exception>
+    public T[] ToArray<T>() where T : unmanaged
+    {
+        if (DataTypes.Of<T>() != Type)
+            throw new ArgumentException($"The view holds {Type.ToText()} but {typeof(T).Name} was asked for.");
+        var span = new T[Layout.Span];
+        if (span.Length == 0)
+            return [];
+        Present.Read(ByteOffset, MemoryMarshal.AsBytes(span.AsSpan()));
+        if (Layout.IsContiguous)
+            return span;
+        var values = new T[Layout.Count];
+        var index = new long[Layout.Rank];
+        for (long i = 0, at = 0; i < values.Length; i++)
+        {
+            values[i] = span[at];
+            for (int dimension = Layout.Rank - 1; dimension >= 0; dimension--)
+            {
+                at += Layout.Stride(dimension);
+                if (++index[dimension] < Layout[dimension])
+                    break;
+                at -= index[dimension] * Layout.Stride(dimension);
+                index[dimension] = 0;
+            }
+        }
+        return values;
+    }
 
     private TensorStorage Present => Storage ?? throw new InvalidOperationException("This view is empty.");
 }

@@ -50,6 +50,9 @@ public sealed class KvSession : IDisposable
     /// <summary>What decides what it keeps.</summary>
     public KvPolicy Policy { get; }
 
+    /// <summary>Called with each layer's output, before tokens are dropped; null for no one.</summary>
+    public Action<int, TensorView>? Attended { get; set; }
+
     /// <summary>Where the bytes are.</summary>
     public KvBytes Bytes => Cache.Bytes + new KvBytes(0, 0, 0, _steps.Sum(step => step.StateBytes));
 
@@ -93,6 +96,7 @@ public sealed class KvSession : IDisposable
         step.NumTokens = position + (int)newKey[1];
         Policy.Record(step);
         step.Layer.Attend(query, output, default, step.Options);
+        Attended?.Invoke(layer, output);
         step.RememberQueries();
         step.Layer.Settle();
         if (IsDue(layer, phase))

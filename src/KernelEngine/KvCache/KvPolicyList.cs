@@ -1,0 +1,67 @@
+namespace KernelEngine;
+
+/// <summary>Every policy by its name. The command line, the tests and the evaluation read this list.</summary>
+public static class KvPolicyList
+{
+    private const char Separator = ':';
+
+    /// <summary>All policies.</summary>
+    public static IReadOnlyList<KvPolicyEntry> All { get; } =
+    [
+        new("full", "everything", (s, b) => new FullCache()),
+        new("streaming", "the first tokens and the last", (s, b) => new StreamingLlm(s.Budget, s.SinkCount) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
+        new("streaming-reindexed", "the same, at positions within the cache: texts without end",
+            (s, b) => new StreamingLlm(s.Budget, s.SinkCount, isReindexed: true) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
+        new("duo", "everything in retrieval heads, the first and the last tokens in others",
+            (s, b) => new DuoAttention(FullHeads(s, "duo"), s.SinkCount, s.Budget - s.SinkCount) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
+        new("razor", "as duo, with one slot that stands for the dropped tokens", (s, b) => new RazorAttention(FullHeads(s, "razor"), s.Budget - s.SinkCount - 1, int.MaxValue, s.SinkCount)
+        {
+            Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies,
+        }),
+        new("moa", "the first tokens and the last of a span for each head",
+            (s, b) => new MixtureOfSpans(s.Span ?? throw Missing("moa", "the spans of the heads"), s.Length) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
+        new("h2o", "what all queries gave most weight", (s, b) => new HeavyHitters(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+        new("snapkv", "what the last queries gave most weight", (s, b) => new SnapKv(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+        new("tova", "what the last query gave most weight", (s, b) => new Tova(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+        new("knorm", "keys with the smallest norms", (s, b) => new KeyNorm(b, s.SinkCount) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+        new("ems", "what had most weight, the next merged into it", (s, b) => new EvictThenMerge(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+        new("locret", "what a trained network scores highest", (s, b) => new RetainingHeads(s.Networks ?? throw Missing("locret", "trained networks"), s.Budget, s.Budget / 2, s.Budget / 8)
+        {
+            Phases = s.Phases ?? (KvPhases.PrefillChunk | KvPhases.PrefillEnd), SinkCount = s.SinkCount, Applies = s.Applies,
+        }),
+        new("random", "slots at random", (s, b) => new RandomSlots(b, s.Seed, s.SinkCount) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+    ];
+
+    /// <summary>Budgets that may stand before the name of a scoring policy: <c>ada:snapkv</c>.</summary>
+    public static IReadOnlyList<string> Budgets { get; } = ["ada", "pyramid"];
+
+    private const KvPhases Windowed = KvPhases.PrefillChunk | KvPhases.Decode, Scored = KvPhases.PrefillEnd | KvPhases.Decode;
+
+    /// <summary>Makes a policy: a name of the list, after budgets that wrap it.</summary>
+    /// <param name="text">As in <c>snapkv</c>, <c>ada:snapkv</c>, <c>ada:pyramid:h2o</c>.</param>
+    /// <param name="settings">What it is made from.</param>
+    /// <exception cref="ArgumentException">There is no such name, or the settings lack what the policy needs.</exception>
+    public static KvPolicy Create(string text, KvPolicySettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        ArgumentNullException.ThrowIfNull(settings);
+        string[] words = text.Split(Separator);
+        KvBudget budget = new UniformBudget(settings.Budget);
+        foreach (string word in words[..^1].Reverse())
+        {
+            budget = word switch
+            {
+                "ada" => new AdaptiveBudget(budget),
+                "pyramid" => new PyramidBudget(settings.Budget, settings.NumLayers),
+                _ => throw new ArgumentException($"There is no budget '{word}'. Known: {string.Join(", ", Budgets)}.", nameof(text)),
+            };
+        }
+        KvPolicyEntry entry = All.FirstOrDefault(policy => policy.Name == words[^1])
+            ?? throw new ArgumentException($"There is no policy '{words[^1]}'. Known: {string.Join(", ", All.Select(policy => policy.Name))}.", nameof(text));
+        return entry.Create(settings, budget);
+    }
+
+    private static Func<int, int, bool> FullHeads(KvPolicySettings settings, string name) => settings.IsFullHead ?? throw Missing(name, "the heads that keep everything");
+
+    private static ArgumentException Missing(string name, string what) => new($"The policy '{name}' needs {what}.");
+}

@@ -26,4 +26,7 @@ public enum OperandContent
 
     /// <summary>Integers that begin with 0 and never fall: where the sequences of a batch begin and end.</summary>
     Offsets,
+
+    /// <summary>Integers of which none is less than its index in its row: where each of the first elements of a row comes from.</summary>
+    Sources,
 }

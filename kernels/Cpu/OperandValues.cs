@@ -29,4 +29,7 @@ public readonly record struct OperandValues(OperandContent Content, long Lower =
 
     /// <summary>Integers that begin with 0, never fall, and end with <paramref name="total"/>.</summary>
     public static OperandValues Offsets(long total) => new(OperandContent.Offsets, 0, total);
+
+    /// <summary>Integers from their index in the last dimension to <paramref name="bound"/> − 1.</summary>
+    public static OperandValues Sources(long bound) => new(OperandContent.Sources, 0, bound - 1);
 }

@@ -12,6 +12,8 @@ public static class OperationList
         Attention.MergeOperation,
         Attention.WeightsOperation,
         Attention.AppendOperation,
+        KvCells.SelectOperation,
+        KvCells.CompactOperation,
         CrossEntropy.ForwardOperation,
         CrossEntropy.BackwardOperation,
         CrossEntropy.TrainingOperation,

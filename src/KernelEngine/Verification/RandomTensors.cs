@@ -42,7 +42,7 @@ public static class RandomTensors
     /// </summary>
     public static Tensor CreateRepeating(Device device, in Operand operand, int seed, int period = 1 << 20)
     {
-        bool repeats = operand.Values.Content is not (OperandContent.Offsets or OperandContent.DistinctIntegers);
+        bool repeats = operand.Values.Content is not (OperandContent.Offsets or OperandContent.DistinctIntegers or OperandContent.Sources);
         if (operand.Role != OperandRole.Output && (operand.Shape.Count <= period || !repeats))
             return Create(device, operand, seed);
         Tensor tensor = Tensor.Allocate(device, operand.Type, Lengths(operand.Shape));
@@ -91,7 +91,9 @@ public static class RandomTensors
         var random = new Random(seed);
         var numbers = new double[values.Length];
         for (int i = 0; i < numbers.Length; i++)
-            numbers[i] = Next(random, operand.Values);
+            numbers[i] = operand.Values.Content == OperandContent.Sources
+                ? random.NextInt64(i % operand.Shape[operand.Shape.Rank - 1], operand.Values.Upper + 1)
+                : Next(random, operand.Values);
         if (operand.Values.Content == OperandContent.Offsets)
         {
             Array.Sort(numbers);

@@ -29,4 +29,7 @@ public enum OperandContent
 
     /// <summary>Integers of which none is less than its index in its row: where each of the first elements of a row comes from.</summary>
     Sources,
+
+    /// <summary>For each element of a row the index of another, which has none itself, or −1; tests let odd ones name even ones before them.</summary>
+    Targets,
 }

@@ -32,4 +32,7 @@ public readonly record struct OperandValues(OperandContent Content, long Lower =
 
     /// <summary>Integers from their index in the last dimension to <paramref name="bound"/> − 1.</summary>
     public static OperandValues Sources(long bound) => new(OperandContent.Sources, 0, bound - 1);
+
+    /// <summary>For each element of a row the index of another below <paramref name="bound"/> that has none itself, or −1.</summary>
+    public static OperandValues Targets(long bound) => new(OperandContent.Targets, -1, bound - 1);
 }

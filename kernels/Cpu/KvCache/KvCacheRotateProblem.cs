@@ -9,7 +9,7 @@ namespace KernelEngine;
 /// <code>
 /// target[c, j] = rotate(source[c, j], steps[c, j])        j &lt; lengths[c]
 /// </code>
-/// Text form: <c>cells=8 n=4096 page=32 pool=1024 d=128 rd=128 maxpos=4096 bf16</c>.
+/// A step of 0 leaves a key as it is, whatever the tables hold. Text form: <c>cells=8 n=4096 page=32 pool=1024 d=128 rd=128 maxpos=4096 bf16</c>.
 /// </summary>
 /// <param name="Cells">Cells (<c>cells</c>, default 1).</param>
 /// <param name="Slots">Slots that a cell's row of the page table has room for (<c>n</c>), a multiple of the page size.</param>

@@ -24,7 +24,7 @@ public sealed unsafe class KvCacheRotateReference<T>(string name, DeviceKinds de
                 byte* from = source.Address(page, row), to = target.Address(page, row);
                 float* cosines = (float*)operands[KvCacheRotateProblem.Cos].Address(Math.Abs(step));
                 float* sines = (float*)operands[KvCacheRotateProblem.Sin].Address(Math.Abs(step));
-                for (int i = 0; i < half; i++)
+                for (int i = 0; step != 0 && i < half; i++)
                 {
                     int first = problem.IsInterleaved ? 2 * i : i, second = problem.IsInterleaved ? 2 * i + 1 : i + half;
                     T x = Element.Read<T>(from, first, problem.Type), y = Element.Read<T>(from, second, problem.Type);
@@ -32,7 +32,7 @@ public sealed unsafe class KvCacheRotateReference<T>(string name, DeviceKinds de
                     Element.Write(to, first, problem.Type, x * cos - y * sin);
                     Element.Write(to, second, problem.Type, y * cos + x * sin);
                 }
-                for (int i = problem.RotaryDim; i < problem.HeadDim; i++)
+                for (int i = step == 0 ? 0 : problem.RotaryDim; i < problem.HeadDim; i++)
                     Element.Write(to, i, problem.Type, Element.Read<T>(from, i, problem.Type));
             }
         }

@@ -35,16 +35,17 @@ internal static class RotateRows
             int row = slot % p.PageSize, step = p.Steps.Data[cell * p.Steps.RowStride + slot];
             long source = page * p.SourcePageStride + row * p.SourceRowStride, target = page * p.TargetPageStride + row * p.TargetRowStride;
             long position = step < 0 ? -step : step;
-            for (int i = Group.IdxX; i < p.HalfDim; i += Threads)
+            int half = step == 0 ? 0 : p.HalfDim;
+            for (int i = Group.IdxX; i < half; i += Threads)
             {
-                int first = p.IsInterleaved != 0 ? 2 * i : i, second = p.IsInterleaved != 0 ? 2 * i + 1 : i + p.HalfDim;
+                int first = p.IsInterleaved != 0 ? 2 * i : i, second = p.IsInterleaved != 0 ? 2 * i + 1 : i + half;
                 float cos = p.Cos.Data[position * p.Cos.RowStride + i], sin = p.Sin.Data[position * p.Sin.RowStride + i];
                 sin = step < 0 ? -sin : sin;
                 float x = TStorage.Load(p.Source[source + first]), y = TStorage.Load(p.Source[source + second]);
                 p.Target[target + first] = TStorage.Store(x * cos - y * sin);
                 p.Target[target + second] = TStorage.Store(y * cos + x * sin);
             }
-            for (int i = 2 * p.HalfDim + Group.IdxX; i < p.HeadDim; i += Threads)
+            for (int i = 2 * half + Group.IdxX; i < p.HeadDim; i += Threads)
                 p.Target[target + i] = p.Source[source + i];
         }
     }

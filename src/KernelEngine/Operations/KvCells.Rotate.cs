@@ -19,7 +19,7 @@ public static partial class KvCells
         Examples =
         [
             "n=4 page=4 pool=1 d=8", "cells=3 n=40 page=8 pool=20 d=40 rd=16", "cells=2 n=30 page=10 pool=7 d=66 interleaved copy",
-            "cells=2 n=32 page=16 pool=4 d=64 bf16", "cells=2 n=12 page=4 pool=9 d=48 rd=0 copy f16", "cells=1 n=0 page=4 pool=1 d=8",
+            "cells=2 n=32 page=16 pool=4 d=64 bf16", "cells=2 n=12 page=4 pool=9 d=48 rd=0 copy f16", "cells=1 n=0 page=4 pool=1 d=8 maxpos=1",
         ],
         Benchmarks = ["cells=8 n=8192 page=32 pool=2048 d=128", "cells=8 n=8192 page=32 pool=2048 d=128 copy"],
     };

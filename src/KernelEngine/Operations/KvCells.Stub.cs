@@ -6,11 +6,7 @@ public enum KvPooling { None, Mean, Max }
 public sealed record KvScoreOptions { public KvAggregate Aggregate {get;init;} public KvPooling Pooling {get;init;} public int PoolSize {get;init;} = 1; public int SinkCount {get;init;} public int RecentCount {get;init;} public float Scale {get;init;} = 1f; }
 public static partial class KvCells
 {
-    internal static void Compact(TensorView key, TensorView value, TensorView pageTable, TensorView kept, TensorView keptCounts, TensorView keyScale, TensorView valueScale) => throw new NotImplementedException();
-    internal static void Rotate(TensorView target, TensorView pageTable, TensorView lengths, TensorView steps, TensorView cos, TensorView sin, bool isInterleaved, TensorView source = default) => throw new NotImplementedException();
     internal static void Score(TensorView mass, TensorView lengths, TensorView scores, KvScoreOptions options) => throw new NotImplementedException();
-    internal static void Select(TensorView scores, TensorView lengths, TensorView budgets, TensorView kept, TensorView keptCounts, bool isPooled) => throw new NotImplementedException();
     internal static void Norms(TensorView key, TensorView value, TensorView pageTable, TensorView lengths, TensorView keyNorms, TensorView valueNorms, TensorView keyScale, TensorView valueScale) => throw new NotImplementedException();
-    internal static void Merge(TensorView key, TensorView value, TensorView pageTable, TensorView lengths, TensorView targets, TensorView weights, bool byDirection) => throw new NotImplementedException();
     internal static void Nearest(TensorView key, TensorView value, TensorView pageTable, TensorView centres, TensorView centreCounts, TensorView candidates, TensorView candidateCounts, TensorView nearest, TensorView similarity, float threshold) => throw new NotImplementedException();
 }

@@ -14,6 +14,8 @@ public static class OperationList
         Attention.AppendOperation,
         KvCells.SelectOperation,
         KvCells.CompactOperation,
+        KvCells.MergeOperation,
+        KvCells.RotateOperation,
         CrossEntropy.ForwardOperation,
         CrossEntropy.BackwardOperation,
         CrossEntropy.TrainingOperation,

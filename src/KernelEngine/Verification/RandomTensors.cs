@@ -42,7 +42,7 @@ public static class RandomTensors
     /// </summary>
     public static Tensor CreateRepeating(Device device, in Operand operand, int seed, int period = 1 << 20)
     {
-        bool repeats = operand.Values.Content is not (OperandContent.Offsets or OperandContent.DistinctIntegers or OperandContent.Sources);
+        bool repeats = operand.Values.Content is not (OperandContent.Offsets or OperandContent.DistinctIntegers or OperandContent.Sources or OperandContent.Targets);
         if (operand.Role != OperandRole.Output && (operand.Shape.Count <= period || !repeats))
             return Create(device, operand, seed);
         Tensor tensor = Tensor.Allocate(device, operand.Type, Lengths(operand.Shape));
@@ -91,9 +91,15 @@ public static class RandomTensors
         var random = new Random(seed);
         var numbers = new double[values.Length];
         for (int i = 0; i < numbers.Length; i++)
-            numbers[i] = operand.Values.Content == OperandContent.Sources
-                ? random.NextInt64(i % operand.Shape[operand.Shape.Rank - 1], operand.Values.Upper + 1)
-                : Next(random, operand.Values);
+        {
+            long column = i % operand.Shape[operand.Shape.Rank - 1];
+            numbers[i] = operand.Values.Content switch
+            {
+                OperandContent.Sources => random.NextInt64(column, operand.Values.Upper + 1),
+                OperandContent.Targets => column % 2 == 0 || random.Next(4) == 0 ? -1 : 2 * random.NextInt64(0, (column + 1) / 2),
+                _ => Next(random, operand.Values),
+            };
+        }
         if (operand.Values.Content == OperandContent.Offsets)
         {
             Array.Sort(numbers);

@@ -14,6 +14,6 @@ public sealed class KvCacheRotateCases : IOperationCases<KvCacheRotateProblem>
         "n=8 page=4 pool=2 d=8 copy", "cells=3 n=40 page=8 pool=17 d=33 rd=10 copy", "cells=2 n=64 page=32 pool=5 d=64 copy interleaved f16",
         "cells=2 n=64 page=32 pool=5 d=48 rd=0 copy bf16", "cells=2 n=300 page=100 pool=6 d=256 copy",
         // Nothing to turn.
-        "cells=2 n=0 page=4 pool=0 d=8", "cells=0 n=8 page=4 pool=1 d=8", "cells=2 n=8 page=4 pool=4 d=7 rd=0",
+        "cells=2 n=0 page=4 pool=0 d=8 maxpos=1", "cells=0 n=8 page=4 pool=1 d=8", "cells=2 n=8 page=4 pool=4 d=7 rd=0",
     ];
 }

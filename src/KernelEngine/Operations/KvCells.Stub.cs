@@ -8,5 +8,4 @@ public static partial class KvCells
 {
     internal static void Score(TensorView mass, TensorView lengths, TensorView scores, KvScoreOptions options) => throw new NotImplementedException();
     internal static void Norms(TensorView key, TensorView value, TensorView pageTable, TensorView lengths, TensorView keyNorms, TensorView valueNorms, TensorView keyScale, TensorView valueScale) => throw new NotImplementedException();
-    internal static void Nearest(TensorView key, TensorView value, TensorView pageTable, TensorView centres, TensorView centreCounts, TensorView candidates, TensorView candidateCounts, TensorView nearest, TensorView similarity, float threshold) => throw new NotImplementedException();
 }

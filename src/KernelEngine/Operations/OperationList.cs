@@ -16,6 +16,7 @@ public static class OperationList
         KvCells.CompactOperation,
         KvCells.MergeOperation,
         KvCells.RotateOperation,
+        KvCells.NearestOperation,
         CrossEntropy.ForwardOperation,
         CrossEntropy.BackwardOperation,
         CrossEntropy.TrainingOperation,

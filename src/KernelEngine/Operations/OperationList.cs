@@ -12,6 +12,8 @@ public static class OperationList
         Attention.MergeOperation,
         Attention.WeightsOperation,
         Attention.AppendOperation,
+        KvCells.ScoreOperation,
+        KvCells.NormsOperation,
         KvCells.SelectOperation,
         KvCells.CompactOperation,
         KvCells.MergeOperation,

@@ -36,9 +36,7 @@ public sealed class NeedleEvaluation : IDisposable
     public NeedleScore Run(KvPolicy policy, double depth, int seeds = 8, bool questionInPrefill = true, RunnerOptions? runner = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(seeds, 1);
-        runner ??= RunnerOptions.Default;
-        using var model = new ModelRunner(
-            _model.Description, _weights, runner with { Policy = policy, ChunkSize = Math.Max(runner.ChunkSize, _length) });
+        using ModelRunner model = CreateRunner(policy, runner);
         double accuracy = 0, exact = 0, bytes = 0, kept = 0;
         for (int seed = 1; seed <= seeds; seed++)
         {
@@ -51,6 +49,21 @@ public sealed class NeedleEvaluation : IDisposable
             exact += result.IsExact ? 1 : 0;
         }
         return new NeedleScore(accuracy / seeds, exact / seeds, bytes / seeds, kept / seeds);
+    }
+
+    /// <summary>Asks for one needle.</summary>
+    public NeedleResult RunOne(KvPolicy policy, NeedleTask task, bool questionInPrefill = true, RunnerOptions? runner = null)
+    {
+        ArgumentNullException.ThrowIfNull(task);
+        using ModelRunner model = CreateRunner(policy, runner);
+        return task.Run(model, questionInPrefill);
+    }
+
+    // A text is read at once, so that policies which drop tokens at the end of a chunk do so at its end.
+    private ModelRunner CreateRunner(KvPolicy policy, RunnerOptions? options)
+    {
+        options ??= RunnerOptions.Default;
+        return new ModelRunner(_model.Description, _weights, options with { Policy = policy, ChunkSize = Math.Max(options.ChunkSize, _length) });
     }
 
     /// <summary>Gives the weights back. Safe to call twice.</summary>

@@ -201,10 +201,7 @@ public sealed class KvLayer : IDisposable
     {
         if (_cells.All(cell => !cell.IsRing || cell.Length <= cell.RingCapacity))
             return;
-        var kept = new int[_cells.Length][];
-        for (int h = 0; h < kept.Length; h++)
-            kept[h] = _cells[h].PlacesOfRing();
-        Keep(kept);
+        Keep([.. _cells.Select(cell => cell.IsRing ? cell.PlacesOfRing() : null)]);
     }
 
     /// <summary>

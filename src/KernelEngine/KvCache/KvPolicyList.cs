@@ -21,10 +21,13 @@ public static class KvPolicyList
         new("moa", "the first tokens and the last of a span for each head",
             (s, b) => new MixtureOfSpans(s.Span ?? throw Missing("moa", "the spans of the heads"), s.Length) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
         new("h2o", "what all queries gave most weight", (s, b) => new HeavyHitters(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
-        new("snapkv", "what the last queries gave most weight", (s, b) => new SnapKv(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+        new("snapkv", "what the last queries gave most weight", (s, b) => new SnapKv(b, Math.Clamp(s.Budget / 2, 1, 32)) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
         new("tova", "what the last query gave most weight", (s, b) => new Tova(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
         new("knorm", "keys with the smallest norms", (s, b) => new KeyNorm(b, s.SinkCount) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
-        new("ems", "what had most weight, the next merged into it", (s, b) => new EvictThenMerge(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+        new("ems", "what had most weight, the next merged into it", (s, b) => new EvictThenMerge(b)
+        {
+            SinkCount = s.SinkCount, RecentCount = Math.Min(32, s.Budget / 2), Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies,
+        }),
         new("locret", "what a trained network scores highest", (s, b) => new RetainingHeads(s.Networks ?? throw Missing("locret", "trained networks"), s.Budget, s.Budget / 2, s.Budget / 8)
         {
             Phases = s.Phases ?? (KvPhases.PrefillChunk | KvPhases.PrefillEnd), SinkCount = s.SinkCount, Applies = s.Applies,

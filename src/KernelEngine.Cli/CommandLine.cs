@@ -43,6 +43,7 @@ internal static class CommandLine
               kernel-engine bench attention-decode --device cpu
               kernel-engine inspect attention-forward/cuda-wgmma
               kernel-engine score --model stories260K.bin --text story.txt
+              kernel-engine evict
             """)
         {
             KernelsCommand.Create(terminal),
@@ -53,8 +54,9 @@ internal static class CommandLine
             InspectCommand.Create(terminal),
             RunCommand.Create(terminal),
             ScoreCommand.Create(terminal),
+            EvictCommand.Create(terminal),
         };
-        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run or score (or --help).", ExitCodes.BadArguments));
+        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run, score or evict (or --help).", ExitCodes.BadArguments));
         return root;
     }
 

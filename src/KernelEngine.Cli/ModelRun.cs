@@ -10,11 +10,11 @@ internal static class ModelRun
     public static int Run(Terminal terminal, Device device, string path, ModelRunRequest request)
     {
         using LoadedModel model = terminal.Wait("loading the model", () => ModelLoader.Load(path, device, request.Load));
-        using ModelRunner runner = model.CreateRunner(request.Runner);
+        using ModelRunner runner = model.CreateRunner(request.Runner with { Policy = request.Cache.CreatePolicy(model.Description) });
         int[] prompt = model.Tokenizer.Encode(request.Prompt);
         if (prompt.Length == 0)
             throw new ArgumentException("The prompt is empty and this model has no token that begins a text: give --prompt.");
-        if (prompt.Length > model.Description.MaxPosition)
+        if (prompt.Length > runner.RemainingPositions)
             throw new ArgumentException($"The prompt has {prompt.Length} tokens but the model has {model.Description.MaxPosition} positions.");
         ExpectedText? expected = FindExpected(path, request);
         TokenDecoder decoder = model.Tokenizer.CreateDecoder();

@@ -11,8 +11,18 @@ internal static class RunReport
         WriteDevice(writer, runner.Device);
         writer.WriteLine($"prefill  {FormatRate(promptTokens, prefill)}");
         writer.WriteLine($"decode   {FormatRate(newTokens, decode)}");
+        if (runner.Session is not { } session)
+        {
+            writer.WriteLine(string.Create(
+                CultureInfo.InvariantCulture, $"kv cache {runner.CacheBytes} bytes for {runner.Capacity} positions, {runner.Position} used"));
+            return;
+        }
+        KvCell[] cells = [.. session.Cache.Layers.SelectMany(layer => layer.Cells)];
+        KvBytes bytes = session.Bytes;
         writer.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"kv cache {runner.CacheBytes} bytes for {runner.Capacity} positions, {runner.Position} used"));
+            CultureInfo.InvariantCulture,
+            $"kv cache {session.Policy.Name}: {cells.Min(cell => cell.Length)} to {cells.Max(cell => cell.Length)} of {runner.Position} tokens a head, "
+            + $"{bytes.PayloadReserved} bytes of keys and values, {bytes.Metadata + bytes.PolicyState} beside them"));
     }
 
     /// <summary>What scored texts and how fast: tokens that were context in a second window count twice.</summary>

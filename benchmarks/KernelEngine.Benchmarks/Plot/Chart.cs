@@ -1,5 +1,6 @@
 using System.Globalization;
 using KernelEngine.Benchmarks.Peers;
+using KernelEngine.Cli.Pictures;
 using ScottPlot;
 using ScottPlot.Plottables;
 using ScottPlot.TickGenerators;
@@ -17,27 +18,10 @@ internal sealed record Chart(string Title, string Size, string Value)
     /// <summary>Whether equal steps stand for equal factors of the size.</summary>
     public bool IsLogarithmic { get; init; }
 
-    /// <summary>Null when there are letters to write with, else why not.</summary>
-    public static string? WhyUnavailable()
-    {
-        try
-        {
-            return SkiaSharp.SKFontManager.Default.FontFamilyCount > 0 ? null : "this system has no fonts";
-        }
-#pragma warning disable CA1031 // whatever keeps the library from loading is what the user reads
-        catch (Exception e)
-#pragma warning restore CA1031
-        {
-            return "the graphics library does not load: " + (e.InnerException ?? e).Message.Split('\n')[0];
-        }
-    }
-
     /// <summary>Writes a PNG file. Lines without points are left out.</summary>
     public void Save(string file, IEnumerable<ChartLine> lines)
     {
-        HashSet<string> installed = [.. SkiaSharp.SKFontManager.Default.FontFamilies];
-        if (Array.Find(["DejaVu Sans", "Liberation Sans", "Arial"], installed.Contains) is { } font)
-            Fonts.Default = font;
+        PictureFonts.Choose();
         var plot = new ScottPlot.Plot();
         ChartLine[] drawn = [.. lines.Where(line => line.Points.Count > 0)];
         foreach (ChartLine line in drawn)

@@ -2,6 +2,7 @@ using System.Text;
 using KernelEngine.Benchmarks.Compare;
 using KernelEngine.Benchmarks.Memory;
 using KernelEngine.Benchmarks.Peers;
+using KernelEngine.Cli.Pictures;
 
 namespace KernelEngine.Benchmarks.Plot;
 
@@ -29,7 +30,7 @@ internal static class PlotCommand
             Console.Error.WriteLine(e.Message);
             return 2;
         }
-        if (Chart.WhyUnavailable() is { } reason)
+        if (PictureFonts.WhyUnavailable() is { } reason)
         {
             Console.Error.WriteLine($"No picture can be drawn: {reason}.");
             return 1;

@@ -17,7 +17,8 @@ internal static class RunCommand
         Option<string> weights = new("--weights") { DefaultValueFactory = _ => "stored", Description = "Type of the matrices on the device." };
         weights.AcceptOnlyFromAmong("stored", "f32", "f16", "bf16");
         Option<string> kvType = new("--kv-type") { DefaultValueFactory = _ => "f32", Description = "Type of the cached keys and values." };
-        kvType.AcceptOnlyFromAmong("f32", "f16", "bf16");
+        kvType.AcceptOnlyFromAmong("f32", "f16", "bf16", "i8");
+        var cache = new CacheOptions();
         Option<float?> temperature = new("--temperature") { Description = "Divides the logits; without it and the next three the likeliest token is taken." };
         Option<int?> topK = new("--top-k") { Description = "Keep this many of the likeliest tokens." };
         Option<float?> topP = new("--top-p") { Description = "Keep this share of the probability." };
@@ -38,8 +39,11 @@ internal static class RunCommand
               kernel-engine run
               kernel-engine run --length 4096 --depth 0.1 --weights bf16 --kv-type bf16
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --tokens 100 --temperature 0.8
+              kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache streaming-reindexed --budget 128 --tokens 5000
+              kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache ada:snapkv --budget 64 --interval 16
             """)
         { model, tokenizer, prompt, tokens, weights, kvType, temperature, topK, topP, minP, seed, expect, length, depth, device, threads };
+        cache.AddTo(command);
         command.SetAction(parsed =>
         {
             using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
@@ -48,7 +52,7 @@ internal static class RunCommand
             var runner = new RunnerOptions { KvType = DataTypes.TryParse(parsed.GetValue(kvType)!, out DataType cached) ? cached : DataType.Float32 };
             ulong seedValue = unchecked((ulong)parsed.GetValue(seed));
             if (parsed.GetValue(model) is not { } path)
-                return NeedleRun.Run(terminal, target, options, runner, parsed.GetValue(length), parsed.GetValue(depth), seedValue);
+                return NeedleRun.Run(terminal, target, options, runner, cache.Read(parsed), parsed.GetValue(length), parsed.GetValue(depth), seedValue);
             bool samples = parsed.GetValue(temperature) is not null || parsed.GetValue(topK) is not null
                 || parsed.GetValue(topP) is not null || parsed.GetValue(minP) is not null;
             return ModelRun.Run(terminal, target, path, new ModelRunRequest
@@ -56,6 +60,7 @@ internal static class RunCommand
                 Prompt = parsed.GetValue(prompt)!,
                 ExpectPath = parsed.GetValue(expect),
                 Runner = runner,
+                Cache = cache.Read(parsed),
                 Load = new LoadOptions { TokenizerPath = parsed.GetValue(tokenizer), Weights = options },
                 Generation = new GenerationOptions
                 {

@@ -42,7 +42,7 @@ public sealed class NeedleEvaluation : IDisposable
         {
             NeedleResult result = new NeedleTask(_length, depth, (ulong)seed).Run(model, questionInPrefill, compress: read =>
             {
-                bytes += read.CacheBytes;
+                bytes += read.Session!.Bytes.PayloadReserved;
                 kept += read.Session!.Cache.Layers.SelectMany(layer => layer.Cells).Average(cell => (double)cell.Length) / read.Position;
             });
             accuracy += result.TokenAccuracy;

@@ -11,6 +11,19 @@ public abstract class KvBudget
     /// <param name="length">Slots that a cell has now.</param>
     public abstract int MeanSlots(KvLayer layer, int length);
 
+    /// <summary>Whether a layer holds more than it may.</summary>
+    public virtual bool IsExceeded(KvStep step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        for (int h = 0; h < step.Layer.Cells.Count; h++)
+        {
+            int length = step.Layer.Cells[h].Length;
+            if (step.AppliesTo(h) && length > MeanSlots(step.Layer, length))
+                return true;
+        }
+        return false;
+    }
+
     /// <summary>Chooses the best slots of a layer: [numKvHeads, capacity], ascending, and how many of each cell.</summary>
     /// <param name="step">The layer, with the scores of its slots, and which cells may lose some.</param>
     public virtual (int[] Kept, int[] Counts) Select(KvStep step)

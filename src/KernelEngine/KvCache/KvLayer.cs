@@ -312,6 +312,13 @@ public sealed class KvLayer : IDisposable
             cell.TrimMetadata();
     }
 
+    /// <summary>Lets go of what <see cref="Reserve"/> took and nothing needs any more.</summary>
+    public void Release()
+    {
+        _leastPages = 0;
+        TrimIfSparse();
+    }
+
     /// <summary>Gives the memory back. Safe to call twice.</summary>
     public void Dispose()
     {
@@ -453,7 +460,13 @@ public sealed class KvLayer : IDisposable
         }
         foreach (KvCell cell in _cells)
             FreePages(cell);
-        if (_pool.Used <= _pool.Reserved / 2 && _pool.Reserved > _leastPages)
+        TrimIfSparse();
+    }
+
+    // Once less than half is in use; a page or two a cell may come and go without a copy.
+    private void TrimIfSparse()
+    {
+        if (_pool.Reserved > 2L * _pool.Used + 2 * _cells.Length && _pool.Reserved > _leastPages)
             Trim();
     }
 

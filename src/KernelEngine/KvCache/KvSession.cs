@@ -104,6 +104,8 @@ public sealed class KvSession : IDisposable
             step.AddWeights();
             Policy.Evict(step);
         }
+        if (phase == KvPhases.PrefillEnd)
+            step.Layer.Release();
     }
 
     /// <summary>Forgets the tokens from <paramref name="position"/> on.</summary>

@@ -187,7 +187,7 @@ public sealed class KvStep : IDisposable
     {
         Span<int> table = _budgets.Begin(budgets.Length);
         for (int h = 0; h < table.Length; h++)
-            table[h] = Math.Min(budgets[h], Layer.Cells[h].Length);
+            table[h] = isPooled ? budgets[h] : Math.Min(budgets[h], Layer.Cells[h].Length);
         int capacity = Layer.Capacity;
         if (_kept is null || _kept.Layout[1] != capacity)
         {

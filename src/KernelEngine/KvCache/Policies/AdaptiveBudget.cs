@@ -18,6 +18,16 @@ public sealed class AdaptiveBudget(KvBudget inner, double guard = 0.2) : KvBudge
     public override int MeanSlots(KvLayer layer, int length) => inner.MeanSlots(layer, length);
 
     /// <inheritdoc/>
+    public override bool IsExceeded(KvStep step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        long excess = 0;
+        for (int h = 0; h < step.Layer.Cells.Count; h++)
+            excess += step.Layer.Cells[h].Length - Share(step, h);
+        return excess > 0;
+    }
+
+    /// <inheritdoc/>
     public override (int[] Kept, int[] Counts) Select(KvStep step)
     {
         ArgumentNullException.ThrowIfNull(step);
@@ -25,12 +35,17 @@ public sealed class AdaptiveBudget(KvBudget inner, double guard = 0.2) : KvBudge
         var guarded = new int[shares.Length];
         for (int h = 0; h < shares.Length; h++)
         {
-            int length = step.Layer.Cells[h].Length;
-            // What a cell outside of the policy keeps is no one else's: all of it is guarded and counted.
-            shares[h] = step.AppliesTo(h) ? Math.Min(length, MeanSlots(step.Layer, length)) : length;
-            guarded[h] = step.AppliesTo(h) ? (int)(_guard * shares[h]) : length;
+            shares[h] = Share(step, h);
+            guarded[h] = step.AppliesTo(h) ? (int)(_guard * shares[h]) : shares[h];
         }
         step.Guard(guarded);
         return step.Select(shares, isPooled: true);
+    }
+
+    // What a cell outside of the policy keeps is no one else's: all of it counts, and is guarded.
+    private int Share(KvStep step, int cell)
+    {
+        int length = step.Layer.Cells[cell].Length;
+        return step.AppliesTo(cell) ? MeanSlots(step.Layer, length) : length;
     }
 }

@@ -42,7 +42,7 @@ public sealed class EvictThenMerge(KvBudget budget, double threshold = 0.6, int 
     {
         ArgumentNullException.ThrowIfNull(step);
         KvLayer layer = step.Layer;
-        if (!Enumerable.Range(0, layer.Cells.Count).Any(h => step.AppliesTo(h) && layer.Cells[h].Length > _budget.MeanSlots(layer, layer.Cells[h].Length)))
+        if (!_budget.IsExceeded(step))
             return;
         int capacity = layer.Capacity;
         float[] scores = CombineScores(step);

@@ -20,15 +20,10 @@ public abstract class ScoringPolicy(KvBudget budget) : KvPolicy
     public override void Evict(KvStep step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        for (int h = 0; h < step.Layer.Cells.Count; h++)
-        {
-            int length = step.Layer.Cells[h].Length;
-            if (!AppliesTo(step.Layer.Index, h) || length <= Budget.MeanSlots(step.Layer, length))
-                continue;
-            Score(step);
-            Budget.Select(step);
-            step.KeepChosen();
+        if (!Budget.IsExceeded(step))
             return;
-        }
+        Score(step);
+        Budget.Select(step);
+        step.KeepChosen();
     }
 }

@@ -1,0 +1,38 @@
+using System.CommandLine;
+
+namespace KernelEngine.Cli;
+
+/// <summary>The options of commands that run a model with a cache of bounded size.</summary>
+internal sealed class CacheOptions
+{
+    private readonly Option<string?> _policy = new("--cache")
+    {
+        Description = $"What the KV cache keeps, head by head: {string.Join(", ", KvPolicyList.All.Select(policy => policy.Name))}; "
+            + $"before a scoring one {string.Join(": or ", KvPolicyList.Budgets)}: for budgets that differ. Without it everything.",
+    };
+
+    private readonly Option<int> _budget = new("--budget") { DefaultValueFactory = _ => 256, Description = "Tokens that each key/value head keeps." };
+    private readonly Option<int> _sinks = new("--sinks") { DefaultValueFactory = _ => 4, Description = "First tokens that are always kept." };
+    private readonly Option<int> _interval = new("--interval") { DefaultValueFactory = _ => 1, Description = "New tokens from one eviction to the next." };
+
+    public CacheOptions()
+    {
+        _budget.Validators.Add(result => Arguments.Require(result, result.GetValue(_budget) >= 1, "--budget must be at least 1."));
+        _sinks.Validators.Add(result => Arguments.Require(result, result.GetValue(_sinks) >= 0, "--sinks must not be negative."));
+        _interval.Validators.Add(result => Arguments.Require(result, result.GetValue(_interval) >= 1, "--interval must be at least 1."));
+    }
+
+    public void AddTo(Command command)
+    {
+        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval])
+            command.Add(option);
+    }
+
+    public CacheRequest Read(ParseResult parsed) => new()
+    {
+        Policy = parsed.GetValue(_policy),
+        Budget = parsed.GetValue(_budget),
+        SinkCount = parsed.GetValue(_sinks),
+        Interval = parsed.GetValue(_interval),
+    };
+}

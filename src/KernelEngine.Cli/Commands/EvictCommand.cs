@@ -1,0 +1,69 @@
+using System.CommandLine;
+using KernelEngine.Models;
+
+namespace KernelEngine.Cli.Commands;
+
+/// <summary><c>evict</c>: what cache policies cost a model at several budgets.</summary>
+internal static class EvictCommand
+{
+    private static readonly string[] DefaultPolicies = ["streaming", "h2o", "snapkv", "tova", "knorm", "ada:snapkv", "ems", "random"];
+
+    public static Command Create(Terminal terminal)
+    {
+        Option<string?> model = new("--model") { Description = "A .bin or .safetensors file, or a folder that holds one; without it the built-in induction model." };
+        Option<string?> tokenizer = new("--tokenizer") { Description = "The tokenizer's file; without it the one beside the model." };
+        Option<string?> text = new("--text") { Description = "A text in UTF-8 for the model to read; its beginning is used." };
+        Option<string[]> policies = new("--policies")
+        {
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => DefaultPolicies,
+            Description = "Policies as `run --cache` takes them.",
+        };
+        Option<int[]> budgets = new("--budgets")
+        {
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => [32, 64, 128, 256],
+            Description = "Tokens that each key/value head keeps.",
+        };
+        Option<int> length = new("--length") { Description = "Tokens of the text; 512 without it, or what the model has positions for." };
+        Option<int> prompt = new("--prompt") { DefaultValueFactory = _ => -1, Description = "Tokens of a model's text that are read at once; half without it." };
+        Option<int> seeds = new("--seeds") { DefaultValueFactory = _ => 8, Description = "Texts to draw for the built-in model." };
+        Option<string?> output = new("--output") { Description = "A folder for evict.json and the pictures." };
+        Option<string?> device = Arguments.Device("Where to run; cpu without it");
+        Option<int> threads = Arguments.Threads();
+        Option<bool> json = Arguments.Json();
+        budgets.Validators.Add(result => Arguments.Require(result, result.GetValue(budgets)!.All(budget => budget >= 1), "--budgets must be at least 1."));
+        seeds.Validators.Add(result => Arguments.Require(result, result.GetValue(seeds) is >= 1 and <= 10000, "--seeds must be 1 to 10000."));
+        length.Validators.Add(result => Arguments.Require(result, result.GetValue(length) >= 0, "--length must not be negative."));
+        var command = new Command("evict", """
+            Measure what cache policies cost. The built-in induction model, whose retrieval head alone is evicted, must find a needle:
+            the table says how often, at depths 0.3 and 0.7, with the question part of the prompt and without. A model from files reads
+            a text, half of it as a prompt: the table says its perplexity, how far its next-token distributions are from those of the
+            full cache (KL, in nats), how often both agree, and the relative error of attention's outputs.
+
+            Examples:
+              kernel-engine evict
+              kernel-engine evict --policies snapkv ada:snapkv --budgets 64 128 --output results
+              kernel-engine evict --model model.safetensors --text story.txt --length 512
+            """)
+        { model, tokenizer, text, policies, budgets, length, prompt, seeds, output, device, threads, json };
+        command.SetAction(parsed =>
+        {
+            using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
+            return EvictRun.Run(terminal, target, new EvictRequest
+            {
+                ModelPath = parsed.GetValue(model),
+                TextPath = parsed.GetValue(text),
+                Policies = parsed.GetValue(policies)!,
+                Budgets = parsed.GetValue(budgets)!,
+                Length = parsed.GetValue(length),
+                PromptLength = parsed.GetValue(prompt),
+                Seeds = parsed.GetValue(seeds),
+                OutputFolder = parsed.GetValue(output),
+                Load = new LoadOptions { TokenizerPath = parsed.GetValue(tokenizer) },
+                IsJson = parsed.GetValue(json),
+            });
+        });
+        return command;
+    }
+}

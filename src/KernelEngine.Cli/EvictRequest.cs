@@ -1,0 +1,31 @@
+using KernelEngine.Models;
+
+namespace KernelEngine.Cli;
+
+/// <summary>What <see cref="EvictRun"/> is asked for.</summary>
+internal sealed record EvictRequest
+{
+    /// <summary>The model's files; null for the built-in one.</summary>
+    public string? ModelPath { get; init; }
+
+    public string? TextPath { get; init; }
+
+    public required IReadOnlyList<string> Policies { get; init; }
+
+    public required IReadOnlyList<int> Budgets { get; init; }
+
+    /// <summary>Tokens of a text; 0 for as many as are usual.</summary>
+    public int Length { get; init; }
+
+    /// <summary>Tokens that are read at once; negative for half.</summary>
+    public int PromptLength { get; init; } = -1;
+
+    public int Seeds { get; init; } = 8;
+
+    /// <summary>Where files go; null for none.</summary>
+    public string? OutputFolder { get; init; }
+
+    public required LoadOptions Load { get; init; }
+
+    public bool IsJson { get; init; }
+}

@@ -53,8 +53,10 @@ internal static class CommandLine
             InspectCommand.Create(terminal),
             RunCommand.Create(terminal),
             ScoreCommand.Create(terminal),
+            HeadsCommand.Create(terminal),
+            ConvertCommand.Create(terminal),
         };
-        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run or score (or --help).", ExitCodes.BadArguments));
+        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run, score, heads or convert (or --help).", ExitCodes.BadArguments));
         return root;
     }
 

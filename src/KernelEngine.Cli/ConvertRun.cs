@@ -25,7 +25,10 @@ internal static class ConvertRun
         {
             ReducedModel reduced = terminal.Wait("reading", () => Reduce(model, tokenizer, device, request));
             for (int layer = 0; layer < reduced.KeyEnergy.Count; layer++)
-                terminal.WriteLine($"layer {layer}: {Percent(reduced.KeyEnergy[layer])} of keys, {Percent(reduced.ValueEnergy[layer])} of values");
+            {
+                terminal.WriteLine(
+                    $"layer {layer}: {Percent(reduced.KeyEnergy[layer])} of keys, {Percent(reduced.ValueEnergy[layer])} of values");
+            }
             (description, weights) = (reduced.Description, reduced.Weights);
         }
         terminal.Wait("writing", () =>
@@ -34,7 +37,8 @@ internal static class ConvertRun
             File.Copy(tokenizerPath, copy, overwrite: true);
             return true;
         });
-        terminal.WriteLine($"{request.OutputPath}: {HuggingFaceCheckpoint.ConfigName}, {HuggingFaceCheckpoint.WeightsName}, {Path.GetFileName(copy)}");
+        terminal.WriteLine(
+            $"{request.OutputPath}: {HuggingFaceCheckpoint.ConfigName}, {HuggingFaceCheckpoint.WeightsName}, {Path.GetFileName(copy)}");
         return ExitCodes.Success;
     }
 

@@ -58,7 +58,10 @@ internal static class HeadsRun
         int[] answer = model.Tokenizer.Encode(request.Answer, addSpecialTokens: false);
         int room = model.Description.MaxPosition - 2 * question.Length - 2 * answer.Length - SpareTokens;
         if (question.Length == 0 || answer.Length == 0 || room < 1)
-            throw new ArgumentException($"The question and the answer must be there and fit the model's {model.Description.MaxPosition} positions twice.");
+        {
+            throw new ArgumentException(
+                $"The question and the answer must be there and fit the model's {model.Description.MaxPosition} positions twice.");
+        }
         int[] text = TextBeginning.ReadTokens(request.TextPath!, model.Tokenizer, room, addSpecialTokens: true);
         using var scorer = new RetrievalScorer(model.Description, model.Weights);
         for (int i = 0; i < Depths; i++)

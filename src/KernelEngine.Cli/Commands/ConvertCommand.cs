@@ -11,9 +11,17 @@ internal static class ConvertCommand
         Option<string> model = new("--model") { Required = true, Description = "A .bin or .safetensors file, or a folder that holds one." };
         Option<string?> tokenizer = new("--tokenizer") { Description = "The tokenizer's file; without it the one beside the model." };
         Option<string> output = new("--output") { Required = true, Description = "The folder to write." };
-        Option<string> weights = new("--weights") { DefaultValueFactory = _ => "stored", Description = "Type of the weights in the file." };
+        Option<string> weights = new("--weights")
+        {
+            DefaultValueFactory = _ => "stored",
+            Description = "Type of the weights in the file.",
+        };
         weights.AcceptOnlyFromAmong("stored", "f32", "f16", "bf16");
-        Option<int> group = new("--group") { DefaultValueFactory = _ => 1, Description = "Neighbouring key/value heads that become one; needs --text." };
+        Option<int> group = new("--group")
+        {
+            DefaultValueFactory = _ => 1,
+            Description = "Neighbouring key/value heads that become one; needs --text.",
+        };
         Option<string?> text = new("--text") { Description = "A text in UTF-8, as what the model is for, that shows what the heads hold." };
         Option<string?> device = Arguments.Device("Where the model reads the text; cpu without it");
         Option<int> threads = Arguments.Threads();

@@ -12,7 +12,10 @@ internal static class HeadsCommand
         Option<string?> tokenizer = new("--tokenizer") { Description = "The tokenizer's file; without it the one beside the model." };
         Option<string> score = new("--score") { Required = true, Description = "What is measured." };
         score.AcceptOnlyFromAmong("retrieval", "induction", "echo", "streaming");
-        Option<string?> text = new("--text") { Description = "A text in UTF-8, for retrieval and streaming; its beginning is read, up to the model's context." };
+        Option<string?> text = new("--text")
+        {
+            Description = "A text in UTF-8, for retrieval and streaming; its beginning is read, up to the model's context.",
+        };
         Option<string> question = new("--question")
         {
             DefaultValueFactory = _ => "The best thing to do in San Francisco is",
@@ -23,7 +26,11 @@ internal static class HeadsCommand
             DefaultValueFactory = _ => " eat a sandwich and sit in Dolores Park on a sunny day.",
             Description = "For retrieval: how the needle ends, and what the model must give back.",
         };
-        Option<string> output = new("--output") { Required = true, Description = "The table to write: a row a layer, a column a key/value head." };
+        Option<string> output = new("--output")
+        {
+            Required = true,
+            Description = "The table to write: a row a layer, a column a key/value head.",
+        };
         Option<string?> device = Arguments.Device("Where to run; cpu without it");
         Option<int> threads = Arguments.Threads();
         var command = new Command("heads", """

@@ -203,6 +203,7 @@ internal sealed class LayerReduction(ModelDescription model, IWeightSource sourc
             new(Matrix[(Start + First) * columns + column], Matrix[(Start + Second) * columns + column]);
 
         public void Set(int column, int columns, Complex value) =>
-            (Matrix[(Start + First) * columns + column], Matrix[(Start + Second) * columns + column]) = ((float)value.Real, (float)value.Imaginary);
+            (Matrix[(Start + First) * columns + column], Matrix[(Start + Second) * columns + column]) =
+            ((float)value.Real, (float)value.Imaginary);
     }
 }

@@ -37,7 +37,7 @@ public static class SafetensorsWriter
     private static void Check(IReadOnlyList<TensorToWrite> tensors)
     {
         if (tensors.Count > SafetensorsReader.MaxTensors)
-            throw new ArgumentException($"A file has at most {SafetensorsReader.MaxTensors} tensors, not {tensors.Count}.", nameof(tensors));
+            throw new ArgumentException($"A file has up to {SafetensorsReader.MaxTensors} tensors, not {tensors.Count}.", nameof(tensors));
         var names = new HashSet<string>(StringComparer.Ordinal);
         foreach (TensorToWrite tensor in tensors)
         {

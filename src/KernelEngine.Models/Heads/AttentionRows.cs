@@ -8,7 +8,10 @@ internal static class AttentionRows
     {
         int length = capture.Layers[0].Length;
         if (firstToken < 0 || firstToken >= length)
-            throw new ArgumentException($"The text must have more than {firstToken} tokens, which are not measured, but has {length}.", nameof(capture));
+        {
+            throw new ArgumentException(
+                $"The text must have more than {firstToken} tokens, which are not measured, but has {length}.", nameof(capture));
+        }
         HeadScores scores = CreateScores(capture.Description);
         Parallel.For(0, scores.NumLayers * scores.NumHeads, index =>
         {

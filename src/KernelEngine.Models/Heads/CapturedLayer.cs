@@ -32,7 +32,8 @@ public sealed class CapturedLayer
     public ReadOnlySpan<float> Key(int token, int kvHead) => Row(_key, token, kvHead, Description.NumKvHeads, Description.HeadDim);
 
     /// <summary>The key of a token, [headDim], turned to its position.</summary>
-    public ReadOnlySpan<float> TurnedKey(int token, int kvHead) => Row(_turnedKey, token, kvHead, Description.NumKvHeads, Description.HeadDim);
+    public ReadOnlySpan<float> TurnedKey(int token, int kvHead) =>
+        Row(_turnedKey, token, kvHead, Description.NumKvHeads, Description.HeadDim);
 
     /// <summary>The value of a token, [valueHeadDim].</summary>
     public ReadOnlySpan<float> Value(int token, int kvHead) => Row(_value, token, kvHead, Description.NumKvHeads, Description.ValueHeadDim);
@@ -57,16 +58,23 @@ public sealed class CapturedLayer
     /// <param name="weights">[token + 1], written</param>
     public void Weigh(int token, int head, Span<double> weights)
     {
+        int kvHead = head / (Description.NumHeads / Description.NumKvHeads), headDim = Description.HeadDim;
+        ReadOnlySpan<float> keys = CollectionsMarshal.AsSpan(_turnedKey);
+        Weigh(token, head, keys[Math.Min(keys.Length, kvHead * headDim)..], Description.NumKvHeads * headDim, weights);
+    }
+
+    /// <summary>As the other, over other keys, already turned; one begins every <paramref name="stride"/> elements.</summary>
+    internal void Weigh(int token, int head, ReadOnlySpan<float> turnedKeys, int stride, Span<double> weights)
+    {
         if (weights.Length != token + 1)
             throw new ArgumentException($"weights must have {token + 1} elements but has {weights.Length}.", nameof(weights));
         Span<float> query = stackalloc float[Description.HeadDim];
         Query(token, head).CopyTo(query);
         Turn(query, token);
         double scale = Description.AttentionScale ?? 1 / Math.Sqrt(Description.HeadDim), max = double.NegativeInfinity, sum = 0;
-        int kvHead = head / (Description.NumHeads / Description.NumKvHeads);
         for (int i = 0; i <= token; i++)
         {
-            weights[i] = scale * Dot(query, TurnedKey(i, kvHead));
+            weights[i] = scale * Dot(query, turnedKeys.Slice(i * stride, query.Length));
             max = Math.Max(max, weights[i]);
         }
         for (int i = 0; i <= token; i++)

@@ -44,7 +44,7 @@ public sealed class HeadScores
         return HeadScoreTable.Read(source);
     }
 
-    /// <summary>Writes a table that <see cref="Load"/> reads back exactly; an old file is replaced only when the new one is whole.</summary>
+    /// <summary>Writes a table that <see cref="Load"/> reads back exactly; an old file gives way when the new one is whole.</summary>
     public void Save(string path) => Formats.AtomicFile.Write(path, stream =>
     {
         using var writer = new StreamWriter(stream, leaveOpen: true);
@@ -55,9 +55,11 @@ public sealed class HeadScores
         }
     });
 
-    /// <summary>Joins neighbouring columns: from query heads to the key/value heads that they share, with the largest score of a group.</summary>
+    /// <summary>
+    /// Joins neighbouring columns: from query heads to the key/value heads that they share, with the largest score of a group.
+    /// </summary>
     /// <exception cref="ArgumentException">The heads do not divide into so many groups.</exception>
-    public HeadScores MaxOverGroups(int numKvHeads) => OverGroups(numKvHeads, group => Max(group));
+    public HeadScores MaxOverGroups(int numKvHeads) => OverGroups(numKvHeads, Max);
 
     /// <summary>As <see cref="MaxOverGroups"/>, with the mean of a group.</summary>
     /// <exception cref="ArgumentException">The heads do not divide into so many groups.</exception>

@@ -61,7 +61,10 @@ public sealed class MoaRules
         int numLayers = layers.GetArrayLength();
         int numHeads = numLayers > 0 && layers[0].ValueKind == JsonValueKind.Array ? layers[0].GetArrayLength() : 0;
         if (numLayers > ModelDescription.MaxLayers || numHeads is < 1 or > ModelDescription.MaxHiddenSize)
-            throw fields.Refuse(name, $"must hold 1 to {ModelDescription.MaxLayers} arrays of 1 to {ModelDescription.MaxHiddenSize} numbers");
+        {
+            throw fields.Refuse(
+                name, $"must hold 1 to {ModelDescription.MaxLayers} arrays of 1 to {ModelDescription.MaxHiddenSize} numbers");
+        }
         var table = new HeadScores(numLayers, numHeads);
         for (int layer = 0; layer < numLayers; layer++)
         {
@@ -70,7 +73,8 @@ public sealed class MoaRules
             int head = 0;
             foreach (JsonElement value in layers[layer].EnumerateArray())
             {
-                table[layer, head++] = value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && double.IsFinite(number)
+                bool isNumber = value.ValueKind == JsonValueKind.Number;
+                table[layer, head++] = isNumber && value.TryGetDouble(out double number) && double.IsFinite(number)
                     ? number
                     : throw fields.Refuse($"{name}[{layer}]", "must hold finite numbers");
             }

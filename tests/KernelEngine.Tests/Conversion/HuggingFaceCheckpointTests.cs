@@ -24,7 +24,8 @@ public sealed class HuggingFaceCheckpointTests
         Assert.That(written.Description.EosTokenIds, Is.EqualTo(model.Description.EosTokenIds));
         Assert.That(written.Description.BosTokenId, Is.EqualTo(model.Description.BosTokenId));
         int[] ids = HeadIdentificationTests.ReadIds(modelFile);
-        Assert.That(Logits(written.Description, written.Weights, ids), Is.EqualTo(Logits(model.Description, model.Weights, ids)).Within(tolerance));
+        float[] expected = Logits(model.Description, model.Weights, ids);
+        Assert.That(Logits(written.Description, written.Weights, ids), Is.EqualTo(expected).Within(tolerance));
     }
 
     [Test]
@@ -37,7 +38,8 @@ public sealed class HuggingFaceCheckpointTests
         {
             ModelDescription scaled = source.Description with
             {
-                Layers = [.. source.Description.Layers.Select(layer => layer with { Rotary = layer.Rotary! with { Base = 12345.5, Scaling = scaling } })],
+                Layers = [.. source.Description.Layers.Select(
+                    layer => layer with { Rotary = layer.Rotary! with { Base = 12345.5, Scaling = scaling } })],
             };
             HuggingFaceCheckpoint.Write(folder.Path, scaled, source.Weights);
             using ModelFile read = ModelFile.Open(folder.Path);

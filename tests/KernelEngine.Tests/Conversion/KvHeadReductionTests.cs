@@ -86,7 +86,7 @@ public sealed class KvHeadReductionTests
         float[] expected = HuggingFaceCheckpointTests.Logits(description, weights, ids);
         (ModelDescription doubled, IWeightSource doubledSource) = Double(description, source);
         using var doubledWeights = ModelWeights.Load(device, doubled, doubledSource);
-        Assert.That(HuggingFaceCheckpointTests.Logits(doubled, doubledWeights, ids), Is.EqualTo(expected).Within(2e-4), "the doubled model");
+        Assert.That(HuggingFaceCheckpointTests.Logits(doubled, doubledWeights, ids), Is.EqualTo(expected).Within(2e-4), "doubled model");
         ReducedModel reduced = KvHeadReduction.Reduce(doubledSource, ModelCapture.Read(doubled, doubledWeights, ids), 2);
         Assert.That(reduced.Description.Layers, Is.EqualTo(description.Layers));
         Assert.That(reduced.KeyEnergy, Is.All.EqualTo(1).Within(1e-9));
@@ -104,8 +104,9 @@ public sealed class KvHeadReductionTests
         {
             LayerDescription layer = description.Layers[index];
             int queriesPerHead = layer.NumHeads / layer.NumKvHeads;
-            foreach ((WeightRole role, int width) in ((WeightRole, int)[])[(WeightRole.Key, layer.HeadDim), (WeightRole.Value, layer.ValueHeadDim)])
+            foreach (WeightRole role in (WeightRole[])[WeightRole.Key, WeightRole.Value])
             {
+                int width = role == WeightRole.Key ? layer.HeadDim : layer.ValueHeadDim;
                 float[] old = source.Find(role, index)!.ReadSingles(), twice = new float[2 * old.Length];
                 for (int i = 0; i < twice.Length; i++)
                 {
@@ -116,7 +117,8 @@ public sealed class KvHeadReductionTests
             }
             // The second half of each group of query heads now belongs to the copy.
             bool IsOfTheCopy(int head) => head % queriesPerHead >= queriesPerHead / 2;
-            float[] query = source.Find(WeightRole.Query, index)!.ReadSingles(), output = source.Find(WeightRole.AttentionOutput, index)!.ReadSingles();
+            float[] query = source.Find(WeightRole.Query, index)!.ReadSingles();
+            float[] output = source.Find(WeightRole.AttentionOutput, index)!.ReadSingles();
             for (int i = 0; i < query.Length; i++)
                 query[i] /= IsOfTheCopy(i / (layer.HeadDim * hidden)) ? Factor : 1;
             for (int i = 0; i < output.Length; i++)
@@ -124,7 +126,8 @@ public sealed class KvHeadReductionTests
             weights.Replace(WeightRole.Query, index, query, layer.NumHeads * layer.HeadDim);
             weights.Replace(WeightRole.AttentionOutput, index, output, hidden);
         }
-        return (description with { Layers = [.. description.Layers.Select(layer => layer with { NumKvHeads = 2 * layer.NumKvHeads })] }, weights);
+        var layers = description.Layers.Select(layer => layer with { NumKvHeads = 2 * layer.NumKvHeads });
+        return (description with { Layers = [.. layers] }, weights);
     }
 
     private static double ClosedFormKeyEnergy(CapturedLayer layer)

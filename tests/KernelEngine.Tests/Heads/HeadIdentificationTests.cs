@@ -25,7 +25,8 @@ public sealed class HeadIdentificationTests
         ModelCapture capture = ModelCapture.Read(session.Model.Description, session.Weights, text);
         HeadScores echo = RepetitionScores.Echo(capture, PrefixLength, SegmentLength);
         HeadScores induction = RepetitionScores.Induction(capture, PrefixLength, SegmentLength);
-        double uniform = Enumerable.Range(SegmentLength, 3 * SegmentLength).Average(i => (double)(i / SegmentLength) / (i + PrefixLength + 1));
+        double uniform = Enumerable.Range(SegmentLength, 3 * SegmentLength)
+            .Average(i => (double)(i / SegmentLength) / (i + PrefixLength + 1));
         Assert.That(uniform, Is.EqualTo(0.012302).Within(5e-7));
         // The query heads of a group beyond the first are uniform.
         double other = groupSize == 1 ? 0 : uniform;
@@ -41,7 +42,8 @@ public sealed class HeadIdentificationTests
             // What is not 0 exactly is below 10^-4: the soft local head's tail.
             double tolerance = layer == 0 && head == 2 ? 5e-5 : 1e-6;
             Assert.That(echo[layer, head], Is.EqualTo(expectedEcho).Within(tolerance), $"echo of layer {layer}, head {head}");
-            Assert.That(induction[layer, head], Is.EqualTo(expectedInduction).Within(tolerance), $"induction of layer {layer}, head {head}");
+            Assert.That(
+                induction[layer, head], Is.EqualTo(expectedInduction).Within(tolerance), $"induction of layer {layer}, head {head}");
         }
         Assert.That(induction.SelectBest(1).IsFull(1, 0), Is.True);
         Assert.That(echo.SelectBest(1).IsFull(1, 1), Is.True);

@@ -37,10 +37,11 @@ public sealed class HeadScoresTests
         for (int percent = 1; percent < 100; percent++)
         {
             double rank = (100 - percent) * (gates.Length - 1) / 100.0, below = Math.Floor(rank);
-            double threshold = sorted[(int)below] + (rank - below) * (sorted[Math.Min((int)below + 1, gates.Length - 1)] - sorted[(int)below]);
+            double next = sorted[Math.Min((int)below + 1, gates.Length - 1)];
+            double threshold = sorted[(int)below] + (rank - below) * (next - sorted[(int)below]);
             HeadSelection full = scores.SelectFullHeads(percent / 100.0);
             foreach ((int layer, int head) in Heads(scores))
-                Assert.That(full.IsFull(layer, head), Is.EqualTo(scores[layer, head] >= threshold), $"{percent} %, layer {layer}, head {head}");
+                Assert.That(full.IsFull(layer, head), Is.EqualTo(scores[layer, head] >= threshold), $"{percent} %, {layer}, {head}");
         }
     }
 
@@ -97,7 +98,8 @@ public sealed class HeadScoresTests
     {
         using var folder = new TemporaryFolder();
         string path = folder.Write("scores.tsv", Encoding.UTF8.GetBytes(content));
-        Assert.That(() => HeadScores.Load(path), Throws.TypeOf<ModelFormatException>().With.Message.Contains(rule).And.Message.Contains(path));
+        Assert.That(
+            () => HeadScores.Load(path), Throws.TypeOf<ModelFormatException>().With.Message.Contains(rule).And.Message.Contains(path));
     }
 
     internal static HeadScores Table(int numLayers, double[] values)
@@ -113,5 +115,6 @@ public sealed class HeadScoresTests
         from head in Enumerable.Range(0, scores.NumHeads)
         select (layer, head);
 
-    private static double[] Row(HeadScores scores, int layer) => [.. Enumerable.Range(0, scores.NumHeads).Select(head => scores[layer, head])];
+    private static double[] Row(HeadScores scores, int layer) =>
+        [.. Enumerable.Range(0, scores.NumHeads).Select(head => scores[layer, head])];
 }

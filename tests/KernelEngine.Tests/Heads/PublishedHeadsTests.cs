@@ -63,7 +63,8 @@ public sealed class PublishedHeadsTests
     {
         MoaRules rules = MoaRules.Load(TestData.PathOf($"head-patterns/moa/{model}.moa_alpha_beta.json"));
         Assert.That(rules.Alphas.NumHeads, Is.EqualTo(numHeads));
-        var heads = HeadScoresTests.Heads(rules.Alphas).Where(h => rules.Alphas[h.Layer, h.Head] == alpha && rules.Betas[h.Layer, h.Head] == beta);
+        var heads = HeadScoresTests.Heads(rules.Alphas)
+            .Where(h => rules.Alphas[h.Layer, h.Head] == alpha && rules.Betas[h.Layer, h.Head] == beta);
         Assert.That(heads.Count(), Is.EqualTo(count));
         (int layer, int head) = heads.First();
         Assert.That(rules.Span(layer, head, 8192), Is.EqualTo(alpha + beta * 8192));

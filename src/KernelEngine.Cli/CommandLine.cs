@@ -55,8 +55,12 @@ internal static class CommandLine
             RunCommand.Create(terminal),
             ScoreCommand.Create(terminal),
             EvictCommand.Create(terminal),
+            HeadsCommand.Create(terminal),
+            ConvertCommand.Create(terminal),
         };
-        root.SetAction(_ => Fail(terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run, score or evict (or --help).", ExitCodes.BadArguments));
+        root.SetAction(_ => Fail(
+            terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run, score, evict, heads or convert (or --help).",
+            ExitCodes.BadArguments));
         return root;
     }
 

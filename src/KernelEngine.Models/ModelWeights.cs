@@ -89,22 +89,22 @@ public sealed class ModelWeights : IDisposable
         // Every tensor is found and its shape compared before the first one takes memory.
         public void CheckAll()
         {
-            FindMatrix(WeightRole.Embedding, 0);
+            Find(WeightRole.Embedding, 0);
             if (!description.HasTiedHead)
-                FindMatrix(WeightRole.Head, 0);
+                Find(WeightRole.Head, 0);
             if (description.HasFinalNorm)
-                Find(WeightRole.FinalNorm, 0, description.HiddenSize);
+                Find(WeightRole.FinalNorm, 0);
             for (int i = 0; i < description.Layers.Length; i++)
             {
                 LayerDescription layer = description.Layers[i];
                 if (layer.HasNorms)
-                    Find(WeightRole.AttentionNorm, i, description.HiddenSize);
+                    Find(WeightRole.AttentionNorm, i);
                 if (layer.HasNorms && layer.FeedForwardSize > 0)
-                    Find(WeightRole.FeedForwardNorm, i, description.HiddenSize);
+                    Find(WeightRole.FeedForwardNorm, i);
                 for (WeightRole role = WeightRole.Query; role <= WeightRole.AttentionOutput; role++)
-                    FindMatrix(role, i);
+                    Find(role, i);
                 for (WeightRole role = WeightRole.Gate; role <= WeightRole.Down && layer.FeedForwardSize > 0; role++)
-                    FindMatrix(role, i);
+                    Find(role, i);
             }
         }
 
@@ -124,7 +124,7 @@ public sealed class ModelWeights : IDisposable
 
         public Tensor Norm(WeightRole role, int layer)
         {
-            StoredTensor stored = Find(role, layer, description.HiddenSize);
+            StoredTensor stored = Find(role, layer);
             Tensor tensor = Allocate(DataType.Float32, stored.Shape);
             Upload(stored, tensor, 0);
             return tensor;
@@ -134,12 +134,12 @@ public sealed class ModelWeights : IDisposable
         // work between threads. Where their stored types differ, all become f32.
         public Tensor Matrix(int layer, params ReadOnlySpan<WeightRole> roles)
         {
-            StoredTensor first = FindMatrix(roles[0], layer);
+            StoredTensor first = Find(roles[0], layer);
             DataType type = options.MatrixType ?? first.Type!.Value;
             long rows = 0;
             foreach (WeightRole role in roles)
             {
-                StoredTensor stored = FindMatrix(role, layer);
+                StoredTensor stored = Find(role, layer);
                 rows += stored.Shape[0];
                 if (options.MatrixType is null && stored.Type != type)
                     type = DataType.Float32;
@@ -148,7 +148,7 @@ public sealed class ModelWeights : IDisposable
             long at = 0;
             foreach (WeightRole role in roles)
             {
-                StoredTensor stored = FindMatrix(role, layer);
+                StoredTensor stored = Find(role, layer);
                 Upload(stored, tensor, at);
                 at += stored.Shape[0] * stored.Shape[1];
             }
@@ -162,47 +162,7 @@ public sealed class ModelWeights : IDisposable
             return tensor;
         }
 
-        private StoredTensor FindMatrix(WeightRole role, int layer)
-        {
-            LayerDescription sizes = description.Layers[layer];
-            long hidden = description.HiddenSize;
-            (long rows, long columns) = role switch
-            {
-                WeightRole.Query => ((long)sizes.NumHeads * sizes.HeadDim, hidden),
-                WeightRole.Key => ((long)sizes.NumKvHeads * sizes.HeadDim, hidden),
-                WeightRole.Value => ((long)sizes.NumKvHeads * sizes.ValueHeadDim, hidden),
-                WeightRole.AttentionOutput => (hidden, (long)sizes.NumHeads * sizes.ValueHeadDim),
-                WeightRole.Gate or WeightRole.Up => (sizes.FeedForwardSize, hidden),
-                WeightRole.Down => (hidden, sizes.FeedForwardSize),
-                _ => (description.VocabSize, hidden),
-            };
-            return Find(role, layer, rows, columns);
-        }
-
-        private StoredTensor Find(WeightRole role, int layer, params ReadOnlySpan<long> shape)
-        {
-            StoredTensor? stored = source.Find(role, layer);
-            if (stored is null && role == WeightRole.Embedding && description.HasTiedHead)
-                stored = source.Find(WeightRole.Head, layer); // a file may keep a shared tensor under either name
-            if (stored is null)
-            {
-                bool isInBlock = role is not (WeightRole.Embedding or WeightRole.FinalNorm or WeightRole.Head);
-                throw new ModelFormatException(
-                    $"The model's files hold no {role} weight{(isInBlock ? $" for layer {layer}" : "")}.");
-            }
-            if (!stored.Shape.SequenceEqual(shape))
-            {
-                throw new ModelFormatException(stored.Source.Name,
-                    $"Tensor '{stored.Name}' must have shape [{string.Join(", ", shape.ToArray())}] "
-                    + $"but has {stored.FormatShape()}.");
-            }
-            if (stored.Type is null or DataType.Int32)
-            {
-                throw new ModelFormatException(
-                    stored.Source.Name, $"Tensor '{stored.Name}' must be stored as F32, F16 or BF16 but is {stored.StoredType}.");
-            }
-            return stored;
-        }
+        private StoredTensor Find(WeightRole role, int layer) => WeightFinder.Find(description, source, role, layer);
 
         // Copies a stored tensor, converted, into the elements of another from `start` on.
         private void Upload(StoredTensor stored, Tensor tensor, long start)

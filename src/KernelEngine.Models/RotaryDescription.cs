@@ -18,6 +18,10 @@ public sealed record RotaryDescription
     /// <summary>Null for the plain frequencies.</summary>
     public RotaryScaling? Scaling { get; init; }
 
+    /// <summary>The two elements of a head that turn together as pair 0 .. <see cref="Dimensions"/> / 2 − 1.</summary>
+    public (int First, int Second) PairAt(int pair) =>
+        Pairing == RotaryPairing.HalfSplit ? (pair, pair + Dimensions / 2) : (2 * pair, 2 * pair + 1);
+
     /// <summary>The cosines and sines of positions 0 .. <paramref name="maxPosition"/> − 1.</summary>
     public RotaryTables CreateTables(int maxPosition) => RotaryTables.Create(maxPosition, Dimensions, Base, Scaling);
 }

@@ -7,7 +7,7 @@ public sealed class CommandLineTests
     [Test]
     public void HelpOfEachCommandHasItsExamples()
     {
-        foreach (string command in (string[])["verify", "bench", "profile", "inspect", "run", "score"])
+        foreach (string command in (string[])["verify", "bench", "profile", "inspect", "run", "score", "heads", "convert"])
         {
             var run = CommandRun.Of(command, "--help");
             Assert.That(run.ExitCode, Is.Zero);

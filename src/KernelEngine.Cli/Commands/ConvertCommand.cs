@@ -1,0 +1,55 @@
+using System.CommandLine;
+using KernelEngine.Models;
+
+namespace KernelEngine.Cli.Commands;
+
+/// <summary><c>convert</c>: a model as a Hugging Face checkpoint, with fewer key/value heads if asked for.</summary>
+internal static class ConvertCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        Option<string> model = new("--model") { Required = true, Description = "A .bin or .safetensors file, or a folder that holds one." };
+        Option<string?> tokenizer = new("--tokenizer") { Description = "The tokenizer's file; without it the one beside the model." };
+        Option<string> output = new("--output") { Required = true, Description = "The folder to write." };
+        Option<string> weights = new("--weights")
+        {
+            DefaultValueFactory = _ => "stored",
+            Description = "Type of the weights in the file.",
+        };
+        weights.AcceptOnlyFromAmong("stored", "f32", "f16", "bf16");
+        Option<int> group = new("--group")
+        {
+            DefaultValueFactory = _ => 1,
+            Description = "Neighbouring key/value heads that become one; needs --text.",
+        };
+        Option<string?> text = new("--text") { Description = "A text in UTF-8, as what the model is for, that shows what the heads hold." };
+        Option<string?> device = Arguments.Device("Where the model reads the text; cpu without it");
+        Option<int> threads = Arguments.Threads();
+        group.Validators.Add(result => Arguments.Require(result, result.GetValue(group) >= 1, "--group must be at least 1."));
+        var command = new Command("convert", """
+            Write a model as config.json, model.safetensors and its tokenizer, which is what run and score read.
+
+            With --group the cache of the new model is as much smaller: of each group of heads one is made that holds as much of their
+            keys and values, over the text, as one can (arXiv:2406.07056). The share that it holds is told for each layer.
+
+            Examples:
+              kernel-engine convert --model stories260K.bin --output stories
+              kernel-engine convert --model stories260K.bin --output smaller --group 2 --text story.txt
+            """)
+        { model, tokenizer, output, weights, group, text, device, threads };
+        command.SetAction(parsed =>
+        {
+            using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
+            return ConvertRun.Run(terminal, target, new ConvertRequest
+            {
+                ModelPath = parsed.GetValue(model)!,
+                TokenizerPath = parsed.GetValue(tokenizer),
+                OutputPath = parsed.GetValue(output)!,
+                Type = DataTypes.TryParse(parsed.GetValue(weights)!, out DataType type) ? type : null,
+                GroupSize = parsed.GetValue(group),
+                TextPath = parsed.GetValue(text),
+            });
+        });
+        return command;
+    }
+}

@@ -1,0 +1,53 @@
+using System.Globalization;
+using KernelEngine.Models;
+using KernelEngine.Models.Conversion;
+using KernelEngine.Models.Formats;
+using KernelEngine.Models.Heads;
+using KernelEngine.Models.Tokenizers;
+
+namespace KernelEngine.Cli;
+
+/// <summary>Writes a model, changed if that was asked for, with its tokenizer.</summary>
+internal static class ConvertRun
+{
+    public static int Run(Terminal terminal, Device device, ConvertRequest request)
+    {
+        if (request.GroupSize > 1 && request.TextPath is null)
+            throw new ArgumentException("--group needs a text: --text FILE.");
+        using ModelFile model = ModelFile.Open(request.ModelPath);
+        string tokenizerPath = request.TokenizerPath ?? ModelLoader.FindTokenizer(model.Path);
+        ITokenizer tokenizer = ModelLoader.LoadTokenizer(tokenizerPath, model.Description);
+        string copy = Path.Combine(request.OutputPath, Path.GetFileName(tokenizerPath));
+        if (Path.GetFullPath(copy) == Path.GetFullPath(tokenizerPath))
+            throw new ArgumentException("--output must be another folder than the model's.");
+        (ModelDescription description, IWeightSource weights) = (model.Description, model.Weights);
+        if (request.GroupSize > 1)
+        {
+            ReducedModel reduced = terminal.Wait("reading", () => Reduce(model, tokenizer, device, request));
+            for (int layer = 0; layer < reduced.KeyEnergy.Count; layer++)
+            {
+                terminal.WriteLine(
+                    $"layer {layer}: {Percent(reduced.KeyEnergy[layer])} of keys, {Percent(reduced.ValueEnergy[layer])} of values");
+            }
+            (description, weights) = (reduced.Description, reduced.Weights);
+        }
+        terminal.Wait("writing", () =>
+        {
+            HuggingFaceCheckpoint.Write(request.OutputPath, description, weights, request.Type);
+            File.Copy(tokenizerPath, copy, overwrite: true);
+            return true;
+        });
+        terminal.WriteLine(
+            $"{request.OutputPath}: {HuggingFaceCheckpoint.ConfigName}, {HuggingFaceCheckpoint.WeightsName}, {Path.GetFileName(copy)}");
+        return ExitCodes.Success;
+    }
+
+    private static ReducedModel Reduce(ModelFile model, ITokenizer tokenizer, Device device, ConvertRequest request)
+    {
+        int[] tokens = TextBeginning.ReadTokens(request.TextPath!, tokenizer, model.Description.MaxPosition, addSpecialTokens: true);
+        using var weights = ModelWeights.Load(device, model.Description, model.Weights);
+        return KvHeadReduction.Reduce(model.Weights, ModelCapture.Read(model.Description, weights, tokens), request.GroupSize);
+    }
+
+    private static string Percent(double share) => (100 * share).ToString("0.00", CultureInfo.InvariantCulture) + " %";
+}

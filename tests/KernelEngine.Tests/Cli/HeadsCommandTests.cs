@@ -1,0 +1,79 @@
+using KernelEngine.Models;
+using KernelEngine.Models.Heads;
+using KernelEngine.Tests.Heads;
+using KernelEngine.Tests.Models;
+
+namespace KernelEngine.Tests.Cli;
+
+public sealed class HeadsCommandTests
+{
+    private const string Stories = "tinyllamas-stories260K/stories260K.bin";
+
+    [Test]
+    public void StreamingScoresAreTheMassOutsideTheWindow()
+    {
+        using var folder = new TemporaryFolder();
+        HeadScores scores = Run(folder, "streaming", "--text", WriteStory(folder));
+        HeadScores mass = HeadScores.Load(ModelFixture.ReferenceFile(Stories, "head_streaming_mass.tsv"));
+        foreach ((int layer, int head) in HeadScoresTests.Heads(mass))
+            Assert.That(scores[layer, head], Is.EqualTo(1 - mass[layer, head]).Within(2e-6));
+    }
+
+    [TestCase("induction")]
+    [TestCase("echo")]
+    public void RepetitionNeedsNoText(string score)
+    {
+        using var folder = new TemporaryFolder();
+        HeadScores scores = Run(folder, score);
+        Assert.That((scores.NumLayers, scores.NumHeads), Is.EqualTo((5, 4)));
+        Assert.That(HeadScoresTests.Heads(scores).Select(h => scores[h.Layer, h.Head]), Is.All.InRange(0, 1));
+    }
+
+    [Test]
+    public void AModelThatFindsNoNeedleIsSaidSo()
+    {
+        using var folder = new TemporaryFolder();
+        string output = Path.Combine(folder.Path, "heads.tsv");
+        CommandRun run = CommandRun.Of(
+            "heads", "--model", TestData.PathOf(Stories), "--score", "retrieval", "--text", WriteStory(folder), "--output", output);
+        Assert.That(run.ExitCode, Is.Not.Zero);
+        Assert.That(run.Error, Does.Contain("never gave back"));
+        Assert.That(File.Exists(output), Is.False);
+    }
+
+    [Test]
+    public void WhatATextIsNeededForIsSaidAtOnce()
+    {
+        CommandRun run = CommandRun.Of("heads", "--model", "none", "--score", "streaming", "--output", "none");
+        Assert.That(run.Error, Does.Contain("--text FILE"));
+    }
+
+    [TestCase(1)]
+    [TestCase(2)]
+    public void AConvertedModelRuns(int group)
+    {
+        using var folder = new TemporaryFolder();
+        string output = Path.Combine(folder.Path, "model");
+        CommandRun run = CommandRun.Of(
+            "convert", "--model", TestData.PathOf(Stories), "--output", output, "--group", $"{group}", "--text", WriteStory(folder));
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        using LoadedModel model = ModelLoader.Load(output, ModelFixture.GetDevice("cpu"));
+        Assert.That(model.Description.Layers[0].NumKvHeads, Is.EqualTo(4 / group));
+    }
+
+    private static HeadScores Run(TemporaryFolder folder, string score, params string[] more)
+    {
+        string output = Path.Combine(folder.Path, "heads.tsv");
+        CommandRun run = CommandRun.Of(["heads", "--model", TestData.PathOf(Stories), "--score", score, "--output", output, .. more]);
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        return HeadScores.Load(output);
+    }
+
+    // The text whose first 256 tokens the reference table was made of.
+    private static string WriteStory(TemporaryFolder folder)
+    {
+        using LoadedModel model = ModelFixture.Load("cpu", Stories);
+        string story = model.Tokenizer.Decode(HeadIdentificationTests.ReadIds(Stories).AsSpan()[..^1]);
+        return folder.Write("story.txt", System.Text.Encoding.UTF8.GetBytes(story));
+    }
+}

@@ -14,6 +14,7 @@ public static class OperationList
         Attention.AppendOperation,
         KvCells.ScoreOperation,
         KvCells.NormsOperation,
+        KvCells.ExpectOperation,
         KvCells.SelectOperation,
         KvCells.CompactOperation,
         CrossEntropy.ForwardOperation,

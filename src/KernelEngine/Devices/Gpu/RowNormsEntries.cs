@@ -10,7 +10,7 @@ internal sealed class RowNormsEntries
     private readonly GpuEntry<RowNorms.Parameters<float>> _float32 = CreateEntry<float, Float32Storage>();
     private readonly GpuEntry<RowNorms.Parameters<ushort>> _float16 = CreateEntry<ushort, Float16Storage>();
     private readonly GpuEntry<RowNorms.Parameters<ushort>> _bFloat16 = CreateEntry<ushort, BFloat16Storage>();
-    private readonly GpuEntry<RowNorms.Parameters<sbyte>> _int8 = CreateEntry<sbyte, Int8Storage>();
+    private readonly GpuEntry<RowNorms.Parameters<sbyte>> _int8 = CreateEntry<sbyte, Int8Storage>(hasQuadLoads: false); // four bytes are one word
 
     /// <summary>The code.</summary>
     public IReadOnlyList<GpuEntry> All => [_float32, _float16, _bFloat16, _int8];
@@ -35,8 +35,9 @@ internal sealed class RowNormsEntries
         }
     }
 
-    private static GpuEntry<RowNorms.Parameters<T>> CreateEntry<T, TStorage>() where T : unmanaged where TStorage : struct, IStorage<T> =>
-        new(RowNorms.MeasureRows<T, TStorage>, RowNorms.Threads, RowNorms.SharedBytes);
+    private static GpuEntry<RowNorms.Parameters<T>> CreateEntry<T, TStorage>(bool hasQuadLoads = true)
+        where T : unmanaged where TStorage : struct, IStorage<T> =>
+        new(RowNorms.MeasureRows<T, TStorage>, RowNorms.Threads, RowNorms.SharedBytes, hasQuadLoads);
 
     private static void Launch<T>(
         GpuEntry<RowNorms.Parameters<T>> entry, in GpuView rows, in GpuView scales, in GpuView norms, in GpuView pageTable, in GpuView lengths,

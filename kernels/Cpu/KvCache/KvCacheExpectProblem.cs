@@ -81,13 +81,15 @@ public readonly record struct KvCacheExpectProblem(
     public double Flops => 2.0 * NumHeads * Slots * HeadDim * (HeadDim + 2.0) + 2.0 * Cells * Slots * ValueHeadDim;
 
     /// <inheritdoc/>
-    public double Bytes => (double)Cells * Slots * (((double)HeadDim + ValueHeadDim) * Type.SizeInBytes() + 4) + 4.0 * NumHeads * HeadDim * (HeadDim + 1.0);
+    public double Bytes => (double)Cells * Slots * (((double)HeadDim + ValueHeadDim) * Type.SizeInBytes() + 4)
+        + 4.0 * NumHeads * HeadDim * (HeadDim + 1.0);
 
     /// <inheritdoc/>
     public string? FindError() =>
         NumHeads < 0 || Cells < 0 || Slots < 0 || PoolPages < 0 || SinkCount < 0 ? "Sizes must not be negative."
         : Cells == 0 && NumHeads > 0 ? "Query heads need a cell."
-        : Cells > 0 && (NumHeads < Cells || NumHeads % Cells != 0) ? $"numHeads={NumHeads} must be a multiple of cells={Cells}, and as many at least."
+        : Cells > 0 && (NumHeads < Cells || NumHeads % Cells != 0)
+            ? $"numHeads={NumHeads} must be a multiple of cells={Cells}, and as many at least."
         : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
         : ValueHeadDim < 1 ? "Values need at least one element."
         : !float.IsFinite(Scale) || !float.IsFinite(Epsilon) ? "scale and epsilon must be finite."
@@ -103,15 +105,18 @@ public readonly record struct KvCacheExpectProblem(
         ArgumentNullException.ThrowIfNull(text);
         int cells = text.TakeSize("cells", 1), headDim = text.TakeSize("d");
         return new KvCacheExpectProblem(
-            text.TakeSize("h", cells), cells, text.TakeSize("n"), text.TakeSize("page"), text.TakeSize("pool"), headDim, text.TakeSize("dv", headDim),
-            text.TakeNumber("scale", DefaultScale(headDim)), text.TakeNumber("eps", 0f), text.TakeSize("sinks", 0), CellPages.TakeType(text));
+            text.TakeSize("h", cells), cells, text.TakeSize("n"), text.TakeSize("page"), text.TakeSize("pool"), headDim,
+            text.TakeSize("dv", headDim),
+            text.TakeNumber("scale", DefaultScale(headDim)), text.TakeNumber("eps", 0f), text.TakeSize("sinks", 0),
+            CellPages.TakeType(text));
     }
 
     /// <inheritdoc/>
     public string ToText() => ProblemText.Join(
         ProblemText.Word("h", NumHeads), ProblemText.Word("cells", Cells), ProblemText.Word("n", Slots), ProblemText.Word("page", PageSize),
         ProblemText.Word("pool", PoolPages), ProblemText.Word("d", HeadDim), ProblemText.Word("dv", ValueHeadDim, HeadDim),
-        ProblemText.Word("scale", Scale, DefaultScale(HeadDim)), ProblemText.Word("eps", Epsilon, 0f), ProblemText.Word("sinks", SinkCount, 0),
+        ProblemText.Word("scale", Scale, DefaultScale(HeadDim)), ProblemText.Word("eps", Epsilon, 0f),
+        ProblemText.Word("sinks", SinkCount, 0),
         Type.ToText());
 
     /// <inheritdoc/>

@@ -11,7 +11,8 @@ public sealed unsafe class KvCacheExpectReference<T>(string name, DeviceKinds de
     where T : unmanaged, IFloatingPointIeee754<T>
 {
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in KvCacheExpectProblem problem, int threads) => (2L * problem.Slots + problem.HeadDim) * sizeof(T);
+    public override long GetWorkspaceBytes(in KvCacheExpectProblem problem, int threads) =>
+        (2L * problem.Slots + problem.HeadDim) * sizeof(T);
 
     /// <inheritdoc/>
     public override void Run(in KvCacheExpectProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
@@ -26,14 +27,20 @@ public sealed unsafe class KvCacheExpectReference<T>(string name, DeviceKinds de
             float* scores = (float*)operands[KvCacheExpectProblem.Scores].Address(c);
             for (int j = 0; j < problem.Slots; j++)
             {
-                scores[j] = j >= length ? float.NegativeInfinity : j < first ? float.PositiveInfinity : float.CreateChecked(
-                    (attention[j] / T.CreateChecked(problem.GroupSize) + T.CreateChecked(problem.Epsilon)) * ValueNorm(problem, operands, c, j));
+                if (j < first || j >= length)
+                {
+                    scores[j] = j < first ? float.PositiveInfinity : float.NegativeInfinity;
+                    continue;
+                }
+                T mean = attention[j] / T.CreateChecked(problem.GroupSize);
+                scores[j] = float.CreateChecked((mean + T.CreateChecked(problem.Epsilon)) * ValueNorm(problem, operands, c, j));
             }
         }
     }
 
     private static void AddAttention(
-        in KvCacheExpectProblem problem, ReadOnlySpan<RawView> operands, int cell, int head, int first, int length, T* exponents, T* key, T* attention)
+        in KvCacheExpectProblem problem, ReadOnlySpan<RawView> operands, int cell, int head, int first, int length, T* exponents, T* key,
+        T* attention)
     {
         T max = T.NegativeInfinity, total = T.Zero;
         for (int j = first; j < length; j++)

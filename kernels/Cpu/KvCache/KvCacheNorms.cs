@@ -31,7 +31,8 @@ public sealed unsafe class KvCacheNorms<TSimd, TVector>() : CpuKernel<KvCacheNor
             Lengths = operands[KvCacheNormsProblem.Lengths],
         };
         RowParallel.Run(
-            ref body, (int)Math.Min((long)problem.Cells * body.Pages, int.MaxValue), problem.PageSize * ((long)problem.HeadDim + problem.ValueHeadDim), workers);
+            ref body, (int)Math.Min((long)problem.Cells * body.Pages, int.MaxValue),
+            problem.PageSize * ((long)problem.HeadDim + problem.ValueHeadDim), workers);
     }
 
     private struct Body : IParallelBody

@@ -85,7 +85,8 @@ internal static class ExpectAttention
             Float4 product = Multiply(ref p, keys, head, quad, quads, lane);
             Float4 mean = Quads.Load<float, Float32Storage>(
                 p.QueryMean.Data, head * p.QueryMean.RowStride + 4 * quad, p.HeadDim - 4 * quad, p.QueryMean.HasQuads);
-            exponent += Float4.Dot(keys[quad * SlotsOfGroup + lane], Float4.MultiplyAdd(p.Quadratic, product, Float4.Scale(mean, p.Linear)));
+            exponent += Float4.Dot(keys[quad * SlotsOfGroup + lane],
+                Float4.MultiplyAdd(p.Quadratic, product, Float4.Scale(mean, p.Linear)));
         }
         parts[Group.IdxX] = exponent;
         Group.Barrier();
@@ -100,7 +101,8 @@ internal static class ExpectAttention
 
     // Four rows of Σ, those that exist, times the key of a slot. Threads of a slot's share read the same rows.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Multiply<TKey>(ref Parameters<TKey> p, ArrayView<Float4> keys, int head, int rowQuad, int quads, int lane) where TKey : unmanaged
+    private static Float4 Multiply<TKey>(
+        ref Parameters<TKey> p, ArrayView<Float4> keys, int head, int rowQuad, int quads, int lane) where TKey : unmanaged
     {
         var sum = new Float4(0f, 0f, 0f, 0f);
         int rows = p.HeadDim - 4 * rowQuad;

@@ -8,7 +8,8 @@ public static partial class KvCells
 {
     /// <summary>Scores by the attention that queries to come are expected to pay.</summary>
     public static Operation<KvCacheExpectProblem> ExpectOperation { get; } = new(
-        "kv-cache-expect", "scores of slots: softmax(scale k.mean + scale^2/2 k.covariance.k), mean over the group, times the norm of the value",
+        "kv-cache-expect",
+        "scores of slots: softmax(scale k.mean + scale^2/2 k.covariance.k), mean over the group, times the norm of the value",
         new KvCacheExpectReference<double>("kv-cache-expect/reference", DeviceKinds.Reference),
         new KvCacheExpectReference<float>("kv-cache-expect/plain", DeviceKinds.Cpu),
         new KvCacheExpect<Simd512, Vector512<float>>(),
@@ -44,8 +45,9 @@ public static partial class KvCells
     /// Shapes, types or devices do not fit one another, or, on the host's devices, a length or page is out of range.
     /// </exception>
     public static void Expect(
-        TensorView queryMean, TensorView queryCovariance, TensorView key, TensorView value, TensorView pageTable, TensorView lengths, TensorView scores,
-        float? softmaxScale = null, float epsilon = 0f, int sinkCount = 0, TensorView keyScale = default, TensorView valueScale = default)
+        TensorView queryMean, TensorView queryCovariance, TensorView key, TensorView value, TensorView pageTable, TensorView lengths,
+        TensorView scores, float? softmaxScale = null, float epsilon = 0f, int sinkCount = 0, TensorView keyScale = default,
+        TensorView valueScale = default)
     {
         Shapes.RequireRank(queryMean, 2, nameof(queryMean));
         Shapes.RequireRank(key, 4, nameof(key));
@@ -53,9 +55,9 @@ public static partial class KvCells
         Shapes.RequireRank(pageTable, 2, nameof(pageTable));
         int pageSize = Shapes.Size(key, 1, nameof(key)), headDim = Shapes.Size(key, 3, nameof(key));
         var problem = new KvCacheExpectProblem(
-            Shapes.Size(queryMean, 0, nameof(queryMean)), Shapes.Size(pageTable, 0, nameof(pageTable)), SlotsOf(pageTable, pageSize), pageSize,
-            Shapes.Size(key, 0, nameof(key)), headDim, Shapes.Size(value, 3, nameof(value)), softmaxScale ?? 1f / MathF.Sqrt(headDim), epsilon, sinkCount,
-            key.Type);
+            Shapes.Size(queryMean, 0, nameof(queryMean)), Shapes.Size(pageTable, 0, nameof(pageTable)), SlotsOf(pageTable, pageSize),
+            pageSize, Shapes.Size(key, 0, nameof(key)), headDim, Shapes.Size(value, 3, nameof(value)),
+            softmaxScale ?? 1f / MathF.Sqrt(headDim), epsilon, sinkCount, key.Type);
         key.Storage!.Device.Run(
             ExpectOperation, problem, [queryMean, queryCovariance, key, value, pageTable, lengths, scores, keyScale, valueScale]);
     }

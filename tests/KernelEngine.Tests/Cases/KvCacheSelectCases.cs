@@ -1,6 +1,8 @@
 namespace KernelEngine.Tests.Cases;
 
-/// <summary>Slots around group and digit sizes, one cell and many. Budgets are drawn up to the slots, so that about half of them keep all.</summary>
+/// <summary>
+/// Slots around group and digit sizes, one cell and many. Budgets are drawn up to the slots, so that about half of them keep all.
+/// </summary>
 public sealed class KvCacheSelectCases : IOperationCases<KvCacheSelectProblem>
 {
     public static Operation<KvCacheSelectProblem> Operation => KvCells.SelectOperation;

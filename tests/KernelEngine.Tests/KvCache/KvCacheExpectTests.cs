@@ -59,18 +59,23 @@ public sealed class KvCacheExpectTests : OperationTests<KvCacheExpectCases, KvCa
     [Test]
     public void BadSizesAndLengthsAreRefused()
     {
-        Assert.That(() => Expect("cpu", [1, 0], new float[4], [1, 0, 0, 0], [1, 1], [3], 1, 0, 0), Throws.ArgumentException.With.Message.Contains("lengths[0]"));
-        Assert.That(() => Expect("cpu", [1, 0], new float[4], [1, 0, 0, 0], [1, 1], [2], float.NaN, 0, 0), Throws.ArgumentException.With.Message.Contains("finite"));
-        Assert.That(() => Expect("cpu", [1, 0], new float[4], [1, 0, 0, 0], [1, 1], [2], 1, 0, -1), Throws.ArgumentException.With.Message.Contains("negative"));
+        Assert.That(() => Expect("cpu", [1, 0], new float[4], [1, 0, 0, 0], [1, 1], [3], 1, 0, 0),
+            Throws.ArgumentException.With.Message.Contains("lengths[0]"));
+        Assert.That(() => Expect("cpu", [1, 0], new float[4], [1, 0, 0, 0], [1, 1], [2], float.NaN, 0, 0),
+            Throws.ArgumentException.With.Message.Contains("finite"));
+        Assert.That(() => Expect("cpu", [1, 0], new float[4], [1, 0, 0, 0], [1, 1], [2], 1, 0, -1),
+            Throws.ArgumentException.With.Message.Contains("negative"));
     }
 
     // One cell of one page, keys of two elements and values of one.
     private static float[] Expect(
-        string deviceName, float[] mean, float[] covariance, float[] keys, float[] values, int[] lengths, float scale, float epsilon, int sinkCount)
+        string deviceName, float[] mean, float[] covariance, float[] keys, float[] values, int[] lengths, float scale, float epsilon,
+        int sinkCount)
     {
         Device device = TestDevices.Get(deviceName);
         int heads = mean.Length / 2, slots = values.Length;
-        using Tensor queryMean = Tensor.From<float>(device, mean, heads, 2), queryCovariance = Tensor.From<float>(device, covariance, heads, 2, 2);
+        using Tensor queryMean = Tensor.From<float>(device, mean, heads, 2),
+            queryCovariance = Tensor.From<float>(device, covariance, heads, 2, 2);
         using Tensor key = Tensor.From<float>(device, keys, 1, slots, 1, 2), value = Tensor.From<float>(device, values, 1, slots, 1, 1);
         using Tensor table = Tensor.From<int>(device, [0], 1, 1), used = Tensor.From<int>(device, lengths, 1);
         using Tensor scores = Tensor.Allocate(device, DataType.Float32, 1, slots);

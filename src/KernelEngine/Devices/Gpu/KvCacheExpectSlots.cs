@@ -4,7 +4,9 @@ using KernelEngine.Kernels.Gpu.Primitives;
 
 namespace KernelEngine;
 
-/// <summary>Launches <see cref="ExpectAttention"/> after the norms of the values. Workspace: a float for each head and slot, two a head.</summary>
+/// <summary>
+/// Launches <see cref="ExpectAttention"/> after the norms of the values. Workspace: a float for each head and slot, two a head.
+/// </summary>
 internal sealed class KvCacheExpectSlots() : GpuKernel<KvCacheExpectProblem>("kv-cache-expect/ilgpu")
 {
     private const float Log2E = 1.44269504f;
@@ -16,7 +18,8 @@ internal sealed class KvCacheExpectSlots() : GpuKernel<KvCacheExpectProblem>("kv
     private readonly GpuEntry<ExpectAttention.Parameters<sbyte>> _int8 = CreateEntry<sbyte, Int8Storage>();
     private readonly GpuEntry<ExpectAttention.SoftmaxParameters> _totals = new(
         ExpectAttention.FindTotals, ExpectAttention.Threads, ExpectAttention.TotalSharedBytes, hasQuadLoads: false);
-    private readonly GpuEntry<ExpectAttention.SoftmaxParameters> _scores = new(ExpectAttention.ScoreCells, ExpectAttention.Threads, 0, hasQuadLoads: false);
+    private readonly GpuEntry<ExpectAttention.SoftmaxParameters> _scores = new(
+        ExpectAttention.ScoreCells, ExpectAttention.Threads, 0, hasQuadLoads: false);
 
     /// <inheritdoc/>
     public override IReadOnlyList<GpuEntry> Entries => [_float32, _float16, _bFloat16, _int8, _totals, _scores, .. _norms.All];
@@ -25,13 +28,15 @@ internal sealed class KvCacheExpectSlots() : GpuKernel<KvCacheExpectProblem>("kv
     public override long GetWorkspaceBytes(in KvCacheExpectProblem problem, GpuDevice device) => Lay(problem).Layout.Bytes;
 
     /// <inheritdoc/>
-    public override void Launch(in KvCacheExpectProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in KvCacheExpectProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         if (problem.Cells == 0 || problem.Slots == 0)
             return;
         GpuView lengths = operands[KvCacheExpectProblem.Lengths], scores = operands[KvCacheExpectProblem.Scores];
         _norms.Launch(
-            operands[KvCacheExpectProblem.Value], operands[KvCacheExpectProblem.ValueScale], scores, operands[KvCacheExpectProblem.PageTable], lengths, device);
+            operands[KvCacheExpectProblem.Value], operands[KvCacheExpectProblem.ValueScale], scores,
+            operands[KvCacheExpectProblem.PageTable], lengths, device);
         int blocks = (problem.Slots - 1) / ExpectAttention.Threads + 1;
         (_, long exponents, long totals) = Lay(problem);
         var softmax = new ExpectAttention.SoftmaxParameters
@@ -65,7 +70,8 @@ internal sealed class KvCacheExpectSlots() : GpuKernel<KvCacheExpectProblem>("kv
         device.Launch(_scores, (long)problem.Cells * blocks, softmax);
     }
 
-    private static GpuEntry<ExpectAttention.Parameters<T>> CreateEntry<T, TStorage>() where T : unmanaged where TStorage : struct, IStorage<T> =>
+    private static GpuEntry<ExpectAttention.Parameters<T>> CreateEntry<T, TStorage>()
+        where T : unmanaged where TStorage : struct, IStorage<T> =>
         new(ExpectAttention.FindExponents<T, TStorage>, ExpectAttention.Threads, ExpectAttention.ExponentSharedBytes);
 
     private static (WorkspaceLayout Layout, long Exponents, long Totals) Lay(in KvCacheExpectProblem problem)

@@ -18,7 +18,8 @@ internal sealed class KvCacheNormsRows() : GpuKernel<KvCacheNormsProblem>("kv-ca
         GpuView keyNorms = operands[KvCacheNormsProblem.KeyNorms], valueNorms = operands[KvCacheNormsProblem.ValueNorms];
         if (keyNorms.IsPresent)
             _norms.Launch(operands[KvCacheNormsProblem.Key], operands[KvCacheNormsProblem.KeyScale], keyNorms, pageTable, lengths, device);
-        if (valueNorms.IsPresent)
-            _norms.Launch(operands[KvCacheNormsProblem.Value], operands[KvCacheNormsProblem.ValueScale], valueNorms, pageTable, lengths, device);
+        if (!valueNorms.IsPresent)
+            return;
+        _norms.Launch(operands[KvCacheNormsProblem.Value], operands[KvCacheNormsProblem.ValueScale], valueNorms, pageTable, lengths, device);
     }
 }

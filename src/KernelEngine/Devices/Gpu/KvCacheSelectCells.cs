@@ -16,14 +16,17 @@ internal sealed class KvCacheSelectCells() : GpuKernel<KvCacheSelectProblem>("kv
     public override IReadOnlyList<GpuEntry> Entries => [_search, _write];
 
     /// <inheritdoc/>
-    public override string? WhyUnsupported(in KvCacheSelectProblem problem) => problem.IsPooled && (long)problem.Cells * problem.Slots > int.MaxValue
-        ? $"counts at most {int.MaxValue} slots that share a budget" : null;
+    public override string? WhyUnsupported(in KvCacheSelectProblem problem) =>
+        problem.IsPooled && (long)problem.Cells * problem.Slots > int.MaxValue
+            ? $"counts at most {int.MaxValue} slots that share a budget" : null;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in KvCacheSelectProblem problem, GpuDevice device) => (long)SelectSlots.Words * sizeof(int) * problem.Cells;
+    public override long GetWorkspaceBytes(in KvCacheSelectProblem problem, GpuDevice device) =>
+        (long)SelectSlots.Words * sizeof(int) * problem.Cells;
 
     /// <inheritdoc/>
-    public override void Launch(in KvCacheSelectProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in KvCacheSelectProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         if (problem.Cells == 0)
             return;

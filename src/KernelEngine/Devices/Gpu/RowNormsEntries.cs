@@ -10,7 +10,9 @@ internal sealed class RowNormsEntries
     private readonly GpuEntry<RowNorms.Parameters<float>> _float32 = CreateEntry<float, Float32Storage>();
     private readonly GpuEntry<RowNorms.Parameters<ushort>> _float16 = CreateEntry<ushort, Float16Storage>();
     private readonly GpuEntry<RowNorms.Parameters<ushort>> _bFloat16 = CreateEntry<ushort, BFloat16Storage>();
-    private readonly GpuEntry<RowNorms.Parameters<sbyte>> _int8 = CreateEntry<sbyte, Int8Storage>(hasQuadLoads: false); // four bytes are one word
+
+    // Four bytes are one word.
+    private readonly GpuEntry<RowNorms.Parameters<sbyte>> _int8 = CreateEntry<sbyte, Int8Storage>(hasQuadLoads: false);
 
     /// <summary>The code.</summary>
     public IReadOnlyList<GpuEntry> All => [_float32, _float16, _bFloat16, _int8];
@@ -40,8 +42,8 @@ internal sealed class RowNormsEntries
         new(RowNorms.MeasureRows<T, TStorage>, RowNorms.Threads, RowNorms.SharedBytes, hasQuadLoads);
 
     private static void Launch<T>(
-        GpuEntry<RowNorms.Parameters<T>> entry, in GpuView rows, in GpuView scales, in GpuView norms, in GpuView pageTable, in GpuView lengths,
-        GpuDevice device) where T : unmanaged
+        GpuEntry<RowNorms.Parameters<T>> entry, in GpuView rows, in GpuView scales, in GpuView norms, in GpuView pageTable,
+        in GpuView lengths, GpuDevice device) where T : unmanaged
     {
         long cells = norms.Layout[0], slots = norms.Layout[1], groups = (slots + RowNorms.SlotsOfGroup - 1) / RowNorms.SlotsOfGroup;
         device.Launch(entry, cells * groups, new RowNorms.Parameters<T>

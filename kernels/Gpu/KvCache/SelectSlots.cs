@@ -152,7 +152,7 @@ internal static class SelectSlots
 
     // Unsigned integers in the order of the scores: NaN is −∞, and −0 equals 0. Bits alone, whatever a device does with subnormals.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static uint KeyOf(float score)
+    internal static uint KeyOf(float score)
     {
         uint bits = Interop.FloatAsInt(score), magnitude = bits & 0x7FFFFFFFu;
         bits = magnitude == 0u ? 0u : magnitude > 0x7F800000u ? 0xFF800000u : bits;

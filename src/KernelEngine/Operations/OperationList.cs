@@ -12,6 +12,7 @@ public static class OperationList
         Attention.MergeOperation,
         Attention.WeightsOperation,
         Attention.AppendOperation,
+        Attention.DecodeSelectiveOperation,
         KvCells.ScoreOperation,
         KvCells.NormsOperation,
         KvCells.ExpectOperation,

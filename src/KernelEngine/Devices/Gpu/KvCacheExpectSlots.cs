@@ -16,8 +16,7 @@ internal sealed class KvCacheExpectSlots() : GpuKernel<KvCacheExpectProblem>("kv
     private readonly GpuEntry<ExpectAttention.Parameters<ushort>> _float16 = CreateEntry<ushort, Float16Storage>();
     private readonly GpuEntry<ExpectAttention.Parameters<ushort>> _bFloat16 = CreateEntry<ushort, BFloat16Storage>();
     private readonly GpuEntry<ExpectAttention.Parameters<sbyte>> _int8 = CreateEntry<sbyte, Int8Storage>();
-    private readonly GpuEntry<ExpectAttention.SoftmaxParameters> _totals = new(
-        ExpectAttention.FindTotals, ExpectAttention.Threads, ExpectAttention.TotalSharedBytes, hasQuadLoads: false);
+    private readonly GpuEntry<ExpectAttention.SoftmaxParameters> _totals = CreateTotals();
     private readonly GpuEntry<ExpectAttention.SoftmaxParameters> _scores = new(
         ExpectAttention.ScoreCells, ExpectAttention.Threads, 0, hasQuadLoads: false);
 
@@ -69,6 +68,10 @@ internal sealed class KvCacheExpectSlots() : GpuKernel<KvCacheExpectProblem>("kv
         device.Launch(_totals, problem.NumHeads, softmax);
         device.Launch(_scores, (long)problem.Cells * blocks, softmax);
     }
+
+    /// <summary>The code that finds the maximum and the sum of each head.</summary>
+    public static GpuEntry<ExpectAttention.SoftmaxParameters> CreateTotals() =>
+        new(ExpectAttention.FindTotals, ExpectAttention.Threads, ExpectAttention.TotalSharedBytes, hasQuadLoads: false);
 
     private static GpuEntry<ExpectAttention.Parameters<T>> CreateEntry<T, TStorage>()
         where T : unmanaged where TStorage : struct, IStorage<T> =>

@@ -20,6 +20,7 @@ internal sealed class KvCacheNormsRows() : GpuKernel<KvCacheNormsProblem>("kv-ca
             _norms.Launch(operands[KvCacheNormsProblem.Key], operands[KvCacheNormsProblem.KeyScale], keyNorms, pageTable, lengths, device);
         if (!valueNorms.IsPresent)
             return;
-        _norms.Launch(operands[KvCacheNormsProblem.Value], operands[KvCacheNormsProblem.ValueScale], valueNorms, pageTable, lengths, device);
+        _norms.Launch(operands[KvCacheNormsProblem.Value], operands[KvCacheNormsProblem.ValueScale], valueNorms, pageTable, lengths,
+            device);
     }
 }

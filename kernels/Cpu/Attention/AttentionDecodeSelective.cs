@@ -6,9 +6,9 @@ using KernelEngine.Kernels.Cpu.Primitives;
 namespace KernelEngine.Kernels.Cpu.Attention;
 
 /// <summary>
-/// Selective attention (<see cref="AttentionDecodeSelectiveProblem"/>). Threads own cells: a cell's keys are streamed once for all heads of
-/// its group, four heads at a time; a radix select finds each head's largest scores, and the values of their union are summed. Exponents
-/// are in base 2. Workspace of a thread: 4 · (groupSize · (slots + headDim + valueHeadDim + 2) + 2 · slots) + slots bytes.
+/// Selective attention (<see cref="AttentionDecodeSelectiveProblem"/>). Threads own cells: a cell's keys are streamed once, page by
+/// page, for all heads of its group; a radix select finds each head's largest scores, and the values of their union are summed.
+/// Exponents are in base 2. Workspace of a thread: 4 · (groupSize · (slots + headDim + valueHeadDim + 2) + 2 · slots) + slots bytes.
 /// </summary>
 public sealed unsafe class AttentionDecodeSelective<TSimd, TVector>()
     : CpuKernel<AttentionDecodeSelectiveProblem>($"attention-decode-selective/cpu-{TSimd.Name}")
@@ -88,8 +88,8 @@ public sealed unsafe class AttentionDecodeSelective<TSimd, TVector>()
             uint* keys = (uint*)(keptTotals + heads);
             byte* isKept = (byte*)(keys + 2L * slots);
             LoadQueries(cell, queries);
-            for (int j = 0; j < length; j++)
-                ScoreSlot<TSource>(cell, j, queries, scores);
+            for (int page = 0; page * (long)Problem.PageSize < length; page++)
+                ScorePage<TSource>(cell, page, Math.Min(Problem.PageSize, length - page * Problem.PageSize), queries, scores);
             new Span<byte>(isKept, length).Clear();
             for (int g = 0; g < heads; g++)
             {
@@ -121,41 +121,54 @@ public sealed unsafe class AttentionDecodeSelective<TSimd, TVector>()
             }
         }
 
-        private readonly void ScoreSlot<TSource>(int cell, int slot, float* queries, float* scores) where TSource : struct, ISource<TVector>
+        // Scores of the first `count` slots of a page, head after head while its keys are in the first-level cache.
+        private readonly void ScorePage<TSource>(int cell, int page, int count, float* queries, float* scores)
+            where TSource : struct, ISource<TVector>
         {
-            int page = PageTable.ReadInt32(cell, slot / Problem.PageSize), row = slot % Problem.PageSize;
-            byte* key = Key.Address(page, row);
-            float scale = KeyScale.IsPresent ? *(float*)KeyScale.Address(page, 0, row) : 1f;
-            for (int g = 0; g < Problem.GroupSize; g += 4)
+            int stored = PageTable.ReadInt32(cell, page), size = Problem.HeadDim;
+            byte* keys = Key.Address(stored);
+            long rowBytes = Key.Layout.Stride(1) * TSource.Size;
+            for (int g = 0; g < Problem.GroupSize; g++)
             {
-                // Heads that do not exist repeat the last one.
-                int count = Math.Min(4, Problem.GroupSize - g), size = Problem.HeadDim;
-                float* q0 = queries + g * size, q1 = count > 1 ? q0 + size : q0, q2 = count > 2 ? q1 + size : q1, q3 = count > 3 ? q2 + size
-                    : q2;
-                Vector128<float> four = Dot<TSource>(key, q0, q1, q2, q3, size) * scale;
-                for (int i = 0; i < count; i++)
-                    scores[(long)(g + i) * Problem.Slots + slot] = four[i];
+                float* target = scores + (long)g * Problem.Slots + page * Problem.PageSize;
+                Multiply<TSource>(keys, rowBytes, count, queries + g * size, size, target);
+                for (int r = 0; KeyScale.IsPresent && r < count; r++)
+                    target[r] *= *(float*)KeyScale.Address(stored, 0, r);
             }
         }
 
+        // The products of rows with a query, four rows at a time; rows that do not exist repeat the last one.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static Vector128<float> Dot<TSource>(byte* key, float* q0, float* q1, float* q2, float* q3, int size)
+        private static void Multiply<TSource>(byte* rows, long rowBytes, int count, float* query, int size, float* products)
             where TSource : struct, ISource<TVector>
         {
-            TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
-            int i = 0;
-            for (; i <= size - TSimd.Width; i += TSimd.Width)
+            for (int r = 0; r < count; r += 4, rows += 4 * rowBytes)
             {
-                TVector k = TSource.Load(key, i);
-                s0 = TSimd.MultiplyAdd(k, TSimd.Load(q0 + i), s0);
-                s1 = TSimd.MultiplyAdd(k, TSimd.Load(q1 + i), s1);
-                s2 = TSimd.MultiplyAdd(k, TSimd.Load(q2 + i), s2);
-                s3 = TSimd.MultiplyAdd(k, TSimd.Load(q3 + i), s3);
+                int last = Math.Min(4, count - r) - 1;
+                byte* k0 = rows, k1 = rows + Math.Min(1, last) * rowBytes;
+                byte* k2 = rows + Math.Min(2, last) * rowBytes, k3 = rows + last * rowBytes;
+                TVector s0 = TSimd.Zero, s1 = TSimd.Zero, s2 = TSimd.Zero, s3 = TSimd.Zero;
+                int i = 0;
+                for (; i <= size - TSimd.Width; i += TSimd.Width)
+                {
+                    TVector q = TSimd.Load(query + i);
+                    s0 = TSimd.MultiplyAdd(TSource.Load(k0, i), q, s0);
+                    s1 = TSimd.MultiplyAdd(TSource.Load(k1, i), q, s1);
+                    s2 = TSimd.MultiplyAdd(TSource.Load(k2, i), q, s2);
+                    s3 = TSimd.MultiplyAdd(TSource.Load(k3, i), q, s3);
+                }
+                Vector128<float> sums = TSimd.SumFour(s0, s1, s2, s3);
+                for (; i < size; i++)
+                {
+                    sums += query[i] * Vector128.Create(
+                        TSource.LoadOne(k0, i), TSource.LoadOne(k1, i), TSource.LoadOne(k2, i), TSource.LoadOne(k3, i));
+                }
+                if (last == 3)
+                    sums.Store(products + r);
+                else
+                    for (int j = 0; j <= last; j++)
+                        products[r + j] = sums[j];
             }
-            Vector128<float> sum = TSimd.SumFour(s0, s1, s2, s3);
-            for (; i < size; i++)
-                sum += Vector128.Create(q0[i], q1[i], q2[i], q3[i]) * TSource.LoadOne(key, i);
-            return sum;
         }
 
         // Marks the slots of a head's keepCount largest scores, of equals the later ones.

@@ -7,10 +7,10 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 
 /// <summary>
 /// Attention of one token's queries over the cells of a cache that reads the values of the largest weights alone. The first kernel
-/// computes the scores, in base 2: one group of 128 threads has 32 slots of a cell, whose keys lie in shared memory, and four threads of
-/// each slot take the heads of the group in turn. <see cref="SelectSlots"/> and <see cref="ExpectAttention"/> then find each head's
-/// least score kept, maximum and total. The last kernel sums values: one group a head, 128 slots at a time; a slot counts when any head of the
-/// group keeps it. Shared memory: 16 · 64 · 32 bytes for the first kernel, 8 · 128 for the last.
+/// computes the scores, in base 2: one group of 128 threads has 32 slots of a cell, whose keys lie in shared memory, and four threads
+/// of each slot take the heads of the group in turn. <see cref="SelectSlots"/> and <see cref="ExpectAttention"/> then find each
+/// head's least score kept, maximum and total. The last kernel sums values: one group a head, 128 slots at a time; a slot counts when
+/// any head of the group keeps it. Shared memory: 16 · 64 · 32 bytes for the first kernel, 8 · 128 for the last.
 /// </summary>
 internal static class SelectiveDecode
 {

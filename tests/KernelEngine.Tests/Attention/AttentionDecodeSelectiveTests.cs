@@ -65,6 +65,13 @@ public sealed class AttentionDecodeSelectiveTests : OperationTests<AttentionDeco
         Assert.That(output.ToArray<float>(), Is.EqualTo((float[])[(4 * 10 + 1) / 5f, (10 + 2 * 1) / 3f]).Within(1e-5f));
     }
 
+    [Test]
+    public void ItsNameDoesNotHideThatOfDecoding()
+    {
+        Assert.That(OperationList.FindAll("attention-decode"), Is.EqualTo((Operation[])[KernelEngine.Attention.DecodeOperation]));
+        Assert.That(OperationList.FindAll("attention"), Does.Contain(KernelEngine.Attention.DecodeSelectiveOperation));
+    }
+
     private static Tensor Random(Device device, int seed, params long[] shape) => RandomTensors.Create(
         device, new Operand("", OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(shape), ""), seed);
 }

@@ -9,7 +9,6 @@ public sealed class AttentionDecodeSelectiveTests : OperationTests<AttentionDeco
     [TestCase("cpu", 1)]
     [TestCase("cpu", 10)]
     [TestCase("cpu", Slots)]
-    [TestCase("simulator", 10, Category = "Simulator")]
     [TestCase("opencl", 10, Category = "OpenCL")]
     [TestCase("opencl", Slots, Category = "OpenCL")]
     public void ItIsDecodingUpToTheMassThatIsLeftOut(string deviceName, int keepCount)

@@ -22,8 +22,11 @@ public sealed class AttentionDecodeSelectiveTests : OperationTests<AttentionDeco
         using Tensor few = Tensor.Allocate(device, DataType.Float32, Heads, HeadDim),
             lse = Tensor.Allocate(device, DataType.Float32, Heads);
         using Tensor weights = Tensor.Allocate(device, DataType.Float32, 1, Heads, 1, Slots);
-        var inputs = new AttentionInputs { PageTable = table.View.Reshape(1, KvHeads, Slots / PageSize),
-            KvLengths = lengths.View.Reshape(1, KvHeads) };
+        var inputs = new AttentionInputs
+        {
+            PageTable = table.View.Reshape(1, KvHeads, Slots / PageSize),
+            KvLengths = lengths.View.Reshape(1, KvHeads),
+        };
         KernelEngine.Attention.Forward(query, key, value, whole, AttentionOptions.Default, wholeLse, inputs);
         KernelEngine.Attention.Weights(query, key, wholeLse, weights, default, AttentionOptions.Default, inputs);
         KernelEngine.Attention.DecodeSelective(query.View.Reshape(Heads, HeadDim), key, value, table, lengths, few, keepCount, lse);

@@ -24,7 +24,8 @@ public sealed unsafe class KvCacheCompact() : CpuKernel<KvCacheCompactProblem>("
             Kept = operands[KvCacheCompactProblem.Kept],
             KeptCounts = operands[KvCacheCompactProblem.KeptCounts],
         };
-        RowParallel.Run(ref body, (int)Math.Min(2L * problem.Cells, int.MaxValue), problem.Slots * ((long)problem.HeadDim + problem.ValueHeadDim), workers);
+        RowParallel.Run(ref body, (int)Math.Min(2L * problem.Cells, int.MaxValue),
+            problem.Slots * ((long)problem.HeadDim + problem.ValueHeadDim), workers);
     }
 
     private struct Body : IParallelBody

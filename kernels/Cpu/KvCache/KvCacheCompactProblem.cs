@@ -52,8 +52,10 @@ public readonly record struct KvCacheCompactProblem(
         Key => CellPages.Pool("key", OperandRole.InOut, Type, PoolPages, PageSize, HeadDim, "headDim"),
         Value => CellPages.Pool("value", OperandRole.InOut, Type, PoolPages, PageSize, ValueHeadDim, "valueHeadDim"),
         PageTable => CellPages.PageTable(Cells, Slots, PageSize, PoolPages),
-        Kept => new("kept", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells, Slots), "cells, slots", Values: OperandValues.Sources(Slots)),
-        KeptCounts => new("keptCounts", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells), "cells", Values: OperandValues.Between(0, Slots)),
+        Kept => new("kept", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells, Slots), "cells, slots",
+            Values: OperandValues.Sources(Slots)),
+        KeptCounts => new("keptCounts", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells), "cells",
+            Values: OperandValues.Between(0, Slots)),
         KeyScale => CellPages.Scales("keyScale", OperandRole.InOut, Type, PoolPages, PageSize),
         ValueScale => CellPages.Scales("valueScale", OperandRole.InOut, Type, PoolPages, PageSize),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
@@ -99,13 +101,15 @@ public readonly record struct KvCacheCompactProblem(
         ArgumentNullException.ThrowIfNull(text);
         int headDim = text.TakeSize("d");
         return new KvCacheCompactProblem(
-            text.TakeSize("cells", 1), text.TakeSize("n"), text.TakeSize("page"), text.TakeSize("pool"), headDim, text.TakeSize("dv", headDim),
+            text.TakeSize("cells", 1), text.TakeSize("n"), text.TakeSize("page"), text.TakeSize("pool"), headDim,
+            text.TakeSize("dv", headDim),
             CellPages.TakeType(text));
     }
 
     /// <inheritdoc/>
     public string ToText() => ProblemText.Join(
-        ProblemText.Word("cells", Cells), ProblemText.Word("n", Slots), ProblemText.Word("page", PageSize), ProblemText.Word("pool", PoolPages),
+        ProblemText.Word("cells", Cells), ProblemText.Word("n", Slots), ProblemText.Word("page", PageSize),
+        ProblemText.Word("pool", PoolPages),
         ProblemText.Word("d", HeadDim), ProblemText.Word("dv", ValueHeadDim, HeadDim), Type.ToText());
 
     /// <inheritdoc/>

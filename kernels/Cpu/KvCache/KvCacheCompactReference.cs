@@ -15,7 +15,8 @@ public sealed unsafe class KvCacheCompactReference(string name, DeviceKinds devi
     /// <inheritdoc/>
     public override void Run(in KvCacheCompactProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
-        foreach (int pool in (ReadOnlySpan<int>)[KvCacheCompactProblem.Key, KvCacheCompactProblem.Value, KvCacheCompactProblem.KeyScale, KvCacheCompactProblem.ValueScale])
+        foreach (int pool in (ReadOnlySpan<int>)[KvCacheCompactProblem.Key, KvCacheCompactProblem.Value, KvCacheCompactProblem.KeyScale,
+            KvCacheCompactProblem.ValueScale])
         {
             for (int c = 0; operands[pool].IsPresent && c < problem.Cells; c++)
             {

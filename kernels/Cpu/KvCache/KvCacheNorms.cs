@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using KernelEngine.Kernels.Cpu.Layers;
 using KernelEngine.Kernels.Cpu.Primitives;
 
@@ -32,7 +31,8 @@ public sealed unsafe class KvCacheNorms<TSimd, TVector>() : CpuKernel<KvCacheNor
             Lengths = operands[KvCacheNormsProblem.Lengths],
         };
         RowParallel.Run(
-            ref body, (int)Math.Min((long)problem.Cells * body.Pages, int.MaxValue), problem.PageSize * ((long)problem.HeadDim + problem.ValueHeadDim), workers);
+            ref body, (int)Math.Min((long)problem.Cells * body.Pages, int.MaxValue),
+            problem.PageSize * ((long)problem.HeadDim + problem.ValueHeadDim), workers);
     }
 
     private struct Body : IParallelBody
@@ -42,25 +42,6 @@ public sealed unsafe class KvCacheNorms<TSimd, TVector>() : CpuKernel<KvCacheNor
 
         public readonly void Execute(int worker, int workers)
         {
-            switch (Key.Type)
-            {
-                case DataType.Float32:
-                    RunPages<Float32Source<TSimd, TVector>>(worker, workers);
-                    break;
-                case DataType.Float16:
-                    RunPages<Float16Source<TSimd, TVector>>(worker, workers);
-                    break;
-                case DataType.Int8:
-                    RunPages<Int8Source<TSimd, TVector>>(worker, workers);
-                    break;
-                default:
-                    RunPages<BFloat16Source<TSimd, TVector>>(worker, workers);
-                    break;
-            }
-        }
-
-        private readonly void RunPages<TSource>(int worker, int workers) where TSource : struct, ISource<TVector>
-        {
             (long first, long last) = Partition.Range((long)Cells * Pages, worker, workers);
             for (long i = first; i < last; i++)
             {
@@ -68,48 +49,21 @@ public sealed unsafe class KvCacheNorms<TSimd, TVector>() : CpuKernel<KvCacheNor
                 int count = Math.Clamp(Lengths.ReadInt32(cell) - slot, 0, PageSize);
                 int stored = count > 0 ? PageTable.ReadInt32(cell, page) : 0; // what is not in use may be anything
                 if (KeyNorms.IsPresent)
-                    RunPage<TSource>(Key, KeyScale, stored, count, (float*)KeyNorms.Address(cell) + slot);
+                    RunPage(Key, KeyScale, stored, count, (float*)KeyNorms.Address(cell) + slot);
                 if (ValueNorms.IsPresent)
-                    RunPage<TSource>(Value, ValueScale, stored, count, (float*)ValueNorms.Address(cell) + slot);
+                    RunPage(Value, ValueScale, stored, count, (float*)ValueNorms.Address(cell) + slot);
             }
         }
 
-        private readonly void RunPage<TSource>(in RawView rows, in RawView scales, int page, int count, float* norms)
-            where TSource : struct, ISource<TVector>
+        private readonly void RunPage(in RawView rows, in RawView scales, int page, int count, float* norms)
         {
             for (int row = 0; row < count; row++)
             {
-                norms[row] = MathF.Sqrt(SumOfSquares<TSource>(rows.Address(page, row), rows.Layout[3]));
+                norms[row] = RowNorm<TSimd, TVector>.Of(rows.Address(page, row), rows.Type, rows.Layout[3]);
                 if (scales.IsPresent)
                     norms[row] *= *(float*)scales.Address(page, 0, row);
             }
             new Span<float>(norms + count, PageSize - count).Clear();
-        }
-
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static float SumOfSquares<TSource>(byte* row, long size) where TSource : struct, ISource<TVector>
-        {
-            TVector sum0 = TSimd.Zero, sum1 = TSimd.Zero;
-            int w = TSimd.Width;
-            long i = 0;
-            for (; i <= size - 2 * w; i += 2 * w)
-            {
-                TVector x0 = TSource.Load(row, i), x1 = TSource.Load(row, i + w);
-                sum0 = TSimd.MultiplyAdd(x0, x0, sum0);
-                sum1 = TSimd.MultiplyAdd(x1, x1, sum1);
-            }
-            for (; i <= size - w; i += w)
-            {
-                TVector x = TSource.Load(row, i);
-                sum0 = TSimd.MultiplyAdd(x, x, sum0);
-            }
-            float sum = TSimd.Sum(TSimd.Add(sum0, sum1));
-            for (; i < size; i++)
-            {
-                float x = TSource.LoadOne(row, i);
-                sum += x * x;
-            }
-            return sum;
         }
     }
 }

@@ -81,13 +81,15 @@ public readonly record struct KvCacheNormsProblem(
         ArgumentNullException.ThrowIfNull(text);
         int headDim = text.TakeSize("d");
         return new KvCacheNormsProblem(
-            text.TakeSize("cells", 1), text.TakeSize("n"), text.TakeSize("page"), text.TakeSize("pool"), headDim, text.TakeSize("dv", headDim),
+            text.TakeSize("cells", 1), text.TakeSize("n"), text.TakeSize("page"), text.TakeSize("pool"), headDim,
+            text.TakeSize("dv", headDim),
             CellPages.TakeType(text));
     }
 
     /// <inheritdoc/>
     public string ToText() => ProblemText.Join(
-        ProblemText.Word("cells", Cells), ProblemText.Word("n", Slots), ProblemText.Word("page", PageSize), ProblemText.Word("pool", PoolPages),
+        ProblemText.Word("cells", Cells), ProblemText.Word("n", Slots), ProblemText.Word("page", PageSize),
+        ProblemText.Word("pool", PoolPages),
         ProblemText.Word("d", HeadDim), ProblemText.Word("dv", ValueHeadDim, HeadDim), Type.ToText());
 
     /// <inheritdoc/>

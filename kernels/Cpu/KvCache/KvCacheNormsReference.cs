@@ -13,11 +13,14 @@ public sealed unsafe class KvCacheNormsReference<T>(string name, DeviceKinds dev
     /// <inheritdoc/>
     public override void Run(in KvCacheNormsProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
-        Run(problem, operands, operands[KvCacheNormsProblem.Key], operands[KvCacheNormsProblem.KeyScale], operands[KvCacheNormsProblem.KeyNorms]);
-        Run(problem, operands, operands[KvCacheNormsProblem.Value], operands[KvCacheNormsProblem.ValueScale], operands[KvCacheNormsProblem.ValueNorms]);
+        Run(problem, operands, operands[KvCacheNormsProblem.Key], operands[KvCacheNormsProblem.KeyScale],
+            operands[KvCacheNormsProblem.KeyNorms]);
+        Run(problem, operands, operands[KvCacheNormsProblem.Value], operands[KvCacheNormsProblem.ValueScale],
+            operands[KvCacheNormsProblem.ValueNorms]);
     }
 
-    private static void Run(in KvCacheNormsProblem problem, ReadOnlySpan<RawView> operands, in RawView rows, in RawView scales, in RawView norms)
+    private static void Run(in KvCacheNormsProblem problem, ReadOnlySpan<RawView> operands, in RawView rows, in RawView scales,
+        in RawView norms)
     {
         for (int c = 0; norms.IsPresent && c < problem.Cells; c++)
         {

@@ -18,7 +18,8 @@ public sealed unsafe class KvCacheScore<TSimd, TVector>() : CpuKernel<KvCacheSco
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in KvCacheScoreProblem problem, int threads) => FloatsPerThread(problem) * sizeof(float) * threads;
+    public override long GetWorkspaceBytes(in KvCacheScoreProblem problem, int threads) =>
+        FloatsPerThread(problem) * sizeof(float) * threads;
 
     /// <inheritdoc/>
     public override void Run(in KvCacheScoreProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
@@ -63,7 +64,8 @@ public sealed unsafe class KvCacheScore<TSimd, TVector>() : CpuKernel<KvCacheSco
             if (begin < scoredEnd)
             {
                 // What lies outside the scored slots adds nothing to a pool.
-                int from = Math.Max(0, begin - reach), to = (int)Math.Min(scored, (long)scoredEnd + reach), count = scoredEnd - begin + 2 * reach;
+                int from = Math.Max(0, begin - reach), to = (int)Math.Min(scored, (long)scoredEnd + reach);
+                int count = scoredEnd - begin + 2 * reach;
                 new Span<float>(buffer, count).Fill(Problem.Pooling == KvPooling.Max ? float.NegativeInfinity : 0f);
                 Aggregate(cell, from, to - from, buffer + (from - (begin - reach)));
                 if (Problem.Pooling == KvPooling.Max)

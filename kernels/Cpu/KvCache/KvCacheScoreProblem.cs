@@ -96,7 +96,8 @@ public readonly record struct KvCacheScoreProblem(
     public string ToText() => ProblemText.Join(
         ProblemText.Word("h", NumHeads), ProblemText.Word("cells", Cells), ProblemText.Word("n", Slots),
         Aggregate switch { KvAggregate.Max => "agg=max", KvAggregate.Sum => "agg=sum", _ => "" },
-        ProblemText.Flag(string.Create(CultureInfo.InvariantCulture, $"pool={(Pooling == KvPooling.Max ? "max" : "avg")}{PoolSize}"), Pooling != KvPooling.None),
+        ProblemText.Flag(string.Create(CultureInfo.InvariantCulture, $"pool={(Pooling == KvPooling.Max ? "max" : "avg")}{PoolSize}"),
+            Pooling != KvPooling.None),
         ProblemText.Word("sinks", SinkCount, 0), ProblemText.Word("recent", RecentCount, 0), ProblemText.Word("scale", Scale, 1f));
 
     /// <inheritdoc/>

@@ -46,6 +46,7 @@ public sealed unsafe class KvCacheScoreReference<T>(string name, DeviceKinds dev
             T value = T.CreateChecked(((float*)mass.Address(cell * problem.GroupSize + g))[slot]);
             result = problem.Aggregate == KvAggregate.Max ? T.Max(result, value) : result + value;
         }
-        return T.CreateChecked(problem.Scale) * (problem.Aggregate == KvAggregate.Mean ? result / T.CreateChecked(problem.GroupSize) : result);
+        T divisor = problem.Aggregate == KvAggregate.Mean ? T.CreateChecked(problem.GroupSize) : T.One;
+        return T.CreateChecked(problem.Scale) * (result / divisor);
     }
 }

@@ -13,7 +13,8 @@ public sealed unsafe class KvCacheSelect() : CpuKernel<KvCacheSelectProblem>("kv
 {
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in KvCacheSelectProblem problem, int threads) =>
-        2L * sizeof(uint) * problem.Slots * (problem.IsPooled ? problem.Cells : RowParallel.IsWorthwhile(problem.Cells, problem.Slots) ? threads : 1);
+        2L * sizeof(uint) * problem.Slots
+            * (problem.IsPooled ? problem.Cells : RowParallel.IsWorthwhile(problem.Cells, problem.Slots) ? threads : 1);
 
     /// <inheritdoc/>
     public override void Run(in KvCacheSelectProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)

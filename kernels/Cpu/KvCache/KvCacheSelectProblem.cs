@@ -38,8 +38,10 @@ public readonly record struct KvCacheSelectProblem(int Cells, int Slots, bool Is
     public Operand GetOperand(int index) => index switch
     {
         Scores => new("scores", OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(Cells, Slots), "cells, slots"),
-        Lengths => new("lengths", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells), "cells", Values: OperandValues.Between(0, Slots)),
-        Budgets => new("budgets", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells), "cells", Values: OperandValues.Between(0, Slots)),
+        Lengths => new("lengths", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells), "cells",
+            Values: OperandValues.Between(0, Slots)),
+        Budgets => new("budgets", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells), "cells",
+            Values: OperandValues.Between(0, Slots)),
         Kept => new("kept", OperandRole.Output, DataType.Int32, TensorLayout.Contiguous(Cells, Slots), "cells, slots"),
         KeptCounts => new("keptCounts", OperandRole.Output, DataType.Int32, TensorLayout.Contiguous(Cells), "cells"),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
@@ -75,7 +77,8 @@ public readonly record struct KvCacheSelectProblem(int Cells, int Slots, bool Is
     }
 
     /// <inheritdoc/>
-    public string ToText() => ProblemText.Join(ProblemText.Word("cells", Cells), ProblemText.Word("n", Slots), ProblemText.Flag("pooled", IsPooled));
+    public string ToText() =>
+        ProblemText.Join(ProblemText.Word("cells", Cells), ProblemText.Word("n", Slots), ProblemText.Flag("pooled", IsPooled));
 
     /// <inheritdoc/>
     public override string ToString() => ToText();

@@ -36,7 +36,8 @@ public sealed unsafe class KvCacheSelectReference(string name, DeviceKinds devic
         }
     }
 
-    private static void Mark(in KvCacheSelectProblem problem, ReadOnlySpan<RawView> operands, int firstCell, int endCell, Slot* order, bool* isKept)
+    private static void Mark(
+        in KvCacheSelectProblem problem, ReadOnlySpan<RawView> operands, int firstCell, int endCell, Slot* order, bool* isKept)
     {
         RawView scores = operands[KvCacheSelectProblem.Scores];
         int count = 0;
@@ -49,7 +50,8 @@ public sealed unsafe class KvCacheSelectReference(string name, DeviceKinds devic
         }
         new Span<Slot>(order, count).Sort(new BestFirst(scores));
         for (int i = 0; i < count; i++)
-            isKept[(long)order[i].Cell * problem.Slots + order[i].Index] = i < budget || BestFirst.ScoreOf(scores, order[i]) == float.PositiveInfinity;
+            isKept[(long)order[i].Cell * problem.Slots + order[i].Index] = i < budget
+                || BestFirst.ScoreOf(scores, order[i]) == float.PositiveInfinity;
     }
 
     private readonly record struct Slot(int Cell, int Index);

@@ -9,7 +9,8 @@ namespace KernelEngine.Kernels.Gpu.KvCache;
 /// cell), the key being an integer in the order of the scores: no two are equal, and the better is the larger. The first kernel finds
 /// the last one that a budget keeps, eight bits at a time, by histograms in shared memory; one group of 128 threads has one cell, or
 /// all cells when they share their budgets. The second kernel, one group a cell, writes the slots not below it: each thread counts
-/// in its own run of slots, then writes. Counts are integers, so that their order does not matter. Shared memory: 4 · (256 + 16), 4 · 128 bytes.
+/// in its own run of slots, then writes. Counts are integers, so that their order does not matter. Shared memory: 4 · (256 + 16) and
+/// 4 · 128 bytes.
 /// </summary>
 internal static class SelectSlots
 {
@@ -112,7 +113,8 @@ internal static class SelectSlots
     {
         ArrayView<int> counts = SharedMemory.Allocate<int>(Threads);
         int c = Grid.IdxX, unit = c / p.CellsOfUnit;
-        uint lastKey = (uint)p.LastKept[unit * Words], lastSlot = (uint)p.LastKept[unit * Words + 1], lastCell = (uint)p.LastKept[unit * Words + 2];
+        uint lastKey = (uint)p.LastKept[unit * Words], lastSlot = (uint)p.LastKept[unit * Words + 1],
+            lastCell = (uint)p.LastKept[unit * Words + 2];
         // Of the slots that are equal in all but the cell, the larger cell number here, the lower cell, is kept.
         lastSlot += (uint)(p.Cells - 1 - c) >= lastCell ? 0u : 1u;
         int length = p.Lengths[c];
@@ -150,7 +152,7 @@ internal static class SelectSlots
 
     // Unsigned integers in the order of the scores: NaN is −∞, and −0 equals 0. Bits alone, whatever a device does with subnormals.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static uint KeyOf(float score)
+    internal static uint KeyOf(float score)
     {
         uint bits = Interop.FloatAsInt(score), magnitude = bits & 0x7FFFFFFFu;
         bits = magnitude == 0u ? 0u : magnitude > 0x7F800000u ? 0xFF800000u : bits;
@@ -177,7 +179,8 @@ internal static class SelectSlots
             (((key ^ Key) & _keyMask) | ((slot ^ Slot) & _slotMask) | ((cell ^ Cell) & _cellMask)) == 0u;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly int DigitOf(uint key, uint slot, uint cell) => (int)(((_word == 0 ? key : _word == 1 ? slot : cell) >> _shift) & (Bins - 1));
+        public readonly int DigitOf(uint key, uint slot, uint cell) =>
+            (int)(((_word == 0 ? key : _word == 1 ? slot : cell) >> _shift) & (Bins - 1));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Take(uint digit)

@@ -51,7 +51,8 @@ public static partial class KvCells
     }
 
     // How many slots a row of the page table has room for.
-    private static int SlotsOf(in TensorView pageTable, int pageSize) => pageTable[1] <= int.MaxValue / Math.Max(1, pageSize)
+    internal static int SlotsOf(in TensorView pageTable, int pageSize) => pageTable[1] <= int.MaxValue / Math.Max(1, pageSize)
         ? (int)pageTable[1] * pageSize
-        : throw new ArgumentException($"pageTable must have room for at most {int.MaxValue} slots but has {pageTable[1]} pages of {pageSize}.", nameof(pageTable));
+        : throw new ArgumentException(
+            $"pageTable must have room for at most {int.MaxValue} slots but has {pageTable[1]} pages of {pageSize}.", nameof(pageTable));
 }

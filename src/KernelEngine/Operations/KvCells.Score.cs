@@ -8,7 +8,8 @@ public static partial class KvCells
 {
     /// <summary>Scores from attention: aggregated over a group, smoothed, sinks and recent slots protected.</summary>
     public static Operation<KvCacheScoreProblem> ScoreOperation { get; } = new(
-        "kv-cache-score", "scores of slots: column mass aggregated over the heads of a group and smoothed; sinks and recent slots +infinity",
+        "kv-cache-score",
+        "scores of slots: column mass aggregated over the heads of a group and smoothed; sinks and recent slots +infinity",
         new KvCacheScoreReference<double>("kv-cache-score/reference", DeviceKinds.Reference),
         new KvCacheScoreReference<float>("kv-cache-score/plain", DeviceKinds.Cpu),
         new KvCacheScore<Simd512, Vector512<float>>(),
@@ -18,7 +19,8 @@ public static partial class KvCells
     {
         Examples =
         [
-            "n=1", "h=8 cells=2 n=300 pool=avg5 sinks=4 recent=32 scale=0.03125", "h=6 cells=2 n=67 agg=max pool=max7", "h=4 cells=4 n=130 agg=sum scale=-1",
+            "n=1", "h=8 cells=2 n=300 pool=avg5 sinks=4 recent=32 scale=0.03125", "h=6 cells=2 n=67 agg=max pool=max7",
+            "h=4 cells=4 n=130 agg=sum scale=-1",
             "h=3 n=40 pool=avg51 recent=3", "h=2 n=0", "h=0 cells=0 n=8",
         ],
         Benchmarks = ["h=32 cells=8 n=4096 pool=max7 sinks=4 recent=32", "h=32 cells=8 n=32768 pool=avg5 recent=32"],

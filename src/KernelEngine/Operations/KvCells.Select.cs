@@ -10,7 +10,8 @@ public static partial class KvCells
 {
     /// <summary>The slots with the highest scores, exactly.</summary>
     public static Operation<KvCacheSelectProblem> SelectOperation { get; } = new(
-        "kv-cache-select", "the slots of each cell with the highest scores, or of all cells together; of equals the later, +infinity always",
+        "kv-cache-select",
+        "the slots of each cell with the highest scores, or of all cells together; of equals the later, +infinity always",
         new KvCacheSelectReference("kv-cache-select/reference", DeviceKinds.Reference),
         new KvCacheSelectReference("kv-cache-select/plain", DeviceKinds.Cpu),
         new KvCacheSelect(),

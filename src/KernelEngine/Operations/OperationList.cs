@@ -12,8 +12,10 @@ public static class OperationList
         Attention.MergeOperation,
         Attention.WeightsOperation,
         Attention.AppendOperation,
+        Attention.DecodeSelectiveOperation,
         KvCells.ScoreOperation,
         KvCells.NormsOperation,
+        KvCells.ExpectOperation,
         KvCells.SelectOperation,
         KvCells.CompactOperation,
         KvCells.MergeOperation,
@@ -38,10 +40,14 @@ public static class OperationList
     public static Operation Find(string name) => All.FirstOrDefault(o => o.Name == name)
         ?? throw new ArgumentException($"There is no operation '{name}'. Known: {string.Join(", ", All.Select(o => o.Name))}.", nameof(name));
 
-    /// <summary>Finds an operation by its name, or those whose names begin with it: <c>attention</c> stands for all of attention.</summary>
+    /// <summary>
+    /// Finds an operation by its name, or, where it is the name of none, those whose names begin with it: <c>attention</c> stands for all
+    /// of attention.
+    /// </summary>
     /// <exception cref="ArgumentException">There is none.</exception>
     public static IReadOnlyList<Operation> FindAll(string name) =>
-        All.Where(o => o.Name.StartsWith(name + "-", StringComparison.Ordinal)).ToArray() is { Length: > 0 } area ? area : [Find(name)];
+        All.All(o => o.Name != name) && All.Where(o => o.Name.StartsWith(name + "-", StringComparison.Ordinal)).ToArray() is { Length: > 0 } area
+            ? area : [Find(name)];
 
     /// <summary>Finds a kernel, and its operation, by the kernel's name.</summary>
     /// <exception cref="ArgumentException">There is none.</exception>

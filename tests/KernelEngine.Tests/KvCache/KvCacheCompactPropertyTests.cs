@@ -26,7 +26,8 @@ public sealed class KvCacheCompactPropertyTests
                 float[] rows = (sign > 0 ? key : value).ToArray<float>();
                 for (int j = 0; j < 12; j++)
                 {
-                    Assert.That(Row(rows, table, 0, j, width), Is.All.EqualTo(sign * (j < list.Length ? list[j] : j)), $"slot {j} of [{string.Join(' ', list)}]");
+                    Assert.That(Row(rows, table, 0, j, width), Is.All.EqualTo(sign * (j < list.Length ? list[j] : j)),
+                        $"slot {j} of [{string.Join(' ', list)}]");
                     Assert.That(Row(rows, table, 1, j, width), Is.All.EqualTo(sign * (100 + j)));
                 }
             }
@@ -53,7 +54,8 @@ public sealed class KvCacheCompactPropertyTests
         Device device = TestDevices.Get("cpu");
         int[] table = [0, 1, 6, -1, 4, 5];
         using Tensor key = Pool(device, [0, 1, 2, 3, 4, 5], HeadDim, 1), value = Pool(device, [0, 1, 2, 3, 4, 5], HeadDim, 1);
-        Assert.That(() => Compact(device, key, value, table, [3, 8], []), Throws.ArgumentException.With.Message.Contains("pageTable[0, 2]"));
+        Assert.That(() => Compact(device, key, value, table, [3, 8], []),
+            Throws.ArgumentException.With.Message.Contains("pageTable[0, 2]"));
         Assert.That(() => Compact(device, key, value, table, [], [2]), Throws.ArgumentException.With.Message.Contains("pageTable[1, 0]"));
         Assert.That(() => Compact(device, key, value, table, [3, 7], []), Throws.Nothing);
     }
@@ -62,13 +64,19 @@ public sealed class KvCacheCompactPropertyTests
     public void SizesThatDoNotFitAreRefused()
     {
         Device device = TestDevices.Get("cpu");
-        using Tensor key = Tensor.Allocate(device, DataType.Float32, 6, PageSize, 1, HeadDim), table = Tensor.Allocate(device, DataType.Int32, 2, 3);
-        using Tensor value = Tensor.Allocate(device, DataType.Float32, 6, PageSize, 1, HeadDim), counts = Tensor.Allocate(device, DataType.Int32, 2);
+        using Tensor key = Tensor.Allocate(device, DataType.Float32, 6, PageSize, 1, HeadDim),
+            table = Tensor.Allocate(device, DataType.Int32, 2, 3);
+        using Tensor value = Tensor.Allocate(device, DataType.Float32, 6, PageSize, 1, HeadDim),
+            counts = Tensor.Allocate(device, DataType.Int32, 2);
         using Tensor narrow = Tensor.Allocate(device, DataType.Int32, 2, 11), kept = Tensor.Allocate(device, DataType.Int32, 2, 12);
-        using Tensor halves = Tensor.Allocate(device, DataType.Float16, 6, PageSize, 1, HeadDim), scales = Tensor.Allocate(device, DataType.Float32, 6, 1, PageSize);
-        Assert.That(() => KvCells.Compact(key, value, table, narrow, counts), Throws.ArgumentException.With.Message.Contains("multiple of pageSize=4"));
-        Assert.That(() => KvCells.Compact(key, halves, table, kept, counts), Throws.ArgumentException.With.Message.Contains("value must hold f32"));
-        Assert.That(() => KvCells.Compact(key, value, table, kept, counts, scales), Throws.ArgumentException.With.Message.Contains("keyScale"));
+        using Tensor halves = Tensor.Allocate(device, DataType.Float16, 6, PageSize, 1, HeadDim),
+            scales = Tensor.Allocate(device, DataType.Float32, 6, 1, PageSize);
+        Assert.That(() => KvCells.Compact(key, value, table, narrow, counts),
+            Throws.ArgumentException.With.Message.Contains("multiple of pageSize=4"));
+        Assert.That(() => KvCells.Compact(key, halves, table, kept, counts),
+            Throws.ArgumentException.With.Message.Contains("value must hold f32"));
+        Assert.That(() => KvCells.Compact(key, value, table, kept, counts, scales),
+            Throws.ArgumentException.With.Message.Contains("keyScale"));
         Assert.That(() => KvCells.Compact(key, key, table, kept, counts), Throws.ArgumentException.With.Message.Contains("overlap"));
         Assert.That(() => KvCells.Compact(key, value, table, kept, counts), Throws.Nothing);
     }

@@ -17,7 +17,8 @@ public sealed class KvCacheSelectPropertyTests
 
     [TestCaseSource(nameof(Kernels))]
     public void KeepsWhatASortKeeps(Kernel<KvCacheSelectProblem> kernel) => Calls.Sample(
-        call => Run(HostKernels.DeviceOf(kernel), call, kernel).SequenceEqual(Expected(call)), iter: 200, seed: "0000KOIXRdR5", print: Print);
+        call => Run(HostKernels.DeviceOf(kernel), call, kernel).SequenceEqual(Expected(call)), iter: 200, seed: "0000KOIXRdR5",
+        print: Print);
 
     [TestCase("opencl", Category = "OpenCL")]
     [TestCase("cuda", Category = "Cuda")]
@@ -38,7 +39,8 @@ public sealed class KvCacheSelectPropertyTests
         const int Slots = 300;
         for (int budget = 0; budget < 4; budget++)
         {
-            var call = new Call(new float[cells * Slots], [.. Enumerable.Repeat(Slots, cells)], [.. Enumerable.Repeat(budget, cells)], Slots, isPooled);
+            var call = new Call(new float[cells * Slots], [.. Enumerable.Repeat(Slots, cells)], [.. Enumerable.Repeat(budget, cells)],
+                Slots, isPooled);
             int[] actual = Run(TestDevices.Get(deviceName), call);
             Assert.That(actual, Is.EqualTo(Expected(call)));
             if (!isPooled)
@@ -53,7 +55,8 @@ public sealed class KvCacheSelectPropertyTests
         float[] scores = [.. Enumerable.Range(0, 1000).Select(_ => (float)random.Next(40))];
         int[] kept = Run(TestDevices.Get("cpu"), new Call(scores, [1000], [300], 1000, false))[..300];
         float[] survivors = [.. kept.Select(i => scores[i])];
-        Assert.That(Run(TestDevices.Get("cpu"), new Call(survivors, [300], [300], 300, false))[..300], Is.EqualTo(Enumerable.Range(0, 300)));
+        Assert.That(Run(TestDevices.Get("cpu"), new Call(survivors, [300], [300], 300, false))[..300],
+            Is.EqualTo(Enumerable.Range(0, 300)));
         Assert.That(survivors.Min(), Is.GreaterThanOrEqualTo(scores.Except(survivors).DefaultIfEmpty(0).Max()));
     }
 
@@ -61,7 +64,8 @@ public sealed class KvCacheSelectPropertyTests
     public void BadLengthsAndBudgetsAreRefused()
     {
         Device device = TestDevices.Get("cpu");
-        foreach ((int length, int budget, string name) in ((int, int, string)[])[(-1, 0, "lengths[1]"), (5, 0, "lengths[1]"), (4, -1, "budgets[1]")])
+        foreach ((int length, int budget, string name) in ((int, int, string)[])[(-1, 0, "lengths[1]"), (5, 0, "lengths[1]"),
+            (4, -1, "budgets[1]")])
         {
             using Tensor scores = Tensor.From<float>(device, new float[8], 2, 4), kept = Tensor.From<int>(device, new int[8], 2, 4);
             using Tensor lengths = Tensor.From<int>(device, [4, length], 2), budgets = Tensor.From<int>(device, [1, budget], 2);
@@ -94,7 +98,8 @@ public sealed class KvCacheSelectPropertyTests
     }
 
     // Lengths and budgets come often at their ends; some cells are long enough for several threads.
-    private static Gen<Call> Calls => Gen.Select(Gen.Int[1, 4], Gen.Frequency((9, Gen.Int[1, 40]), (1, Gen.Const(9000))), Gen.Bool).SelectMany((cells, slots, isPooled) =>
+    private static Gen<Call> Calls =>
+        Gen.Select(Gen.Int[1, 4], Gen.Frequency((9, Gen.Int[1, 40]), (1, Gen.Const(9000))), Gen.Bool).SelectMany((cells, slots, isPooled) =>
         Gen.Select(
             Score.Array[cells * slots], Gen.OneOf(Gen.Int[0, slots], Gen.Const(slots)).Array[cells],
             Gen.OneOf(Gen.Int[0, 2], Gen.Int[0, slots], Gen.Const(slots + 5)).Array[cells],
@@ -106,18 +111,22 @@ public sealed class KvCacheSelectPropertyTests
     // Kept slots of every cell, then their numbers.
     private static int[] Run(Device device, Call call, Kernel<KvCacheSelectProblem>? kernel = null)
     {
-        using Tensor scores = Tensor.From<float>(device, call.Scores, call.Cells, call.Slots), kept = Tensor.Allocate(device, DataType.Int32, call.Cells, call.Slots);
-        using Tensor lengths = Tensor.From<int>(device, call.Lengths, call.Cells), budgets = Tensor.From<int>(device, call.Budgets, call.Cells);
+        using Tensor scores = Tensor.From<float>(device, call.Scores, call.Cells, call.Slots),
+            kept = Tensor.Allocate(device, DataType.Int32, call.Cells, call.Slots);
+        using Tensor lengths = Tensor.From<int>(device, call.Lengths, call.Cells),
+            budgets = Tensor.From<int>(device, call.Budgets, call.Cells);
         using Tensor counts = Tensor.Allocate(device, DataType.Int32, call.Cells);
         device.Run(
-            KvCells.SelectOperation, new KvCacheSelectProblem(call.Cells, call.Slots, call.IsPooled), [scores, lengths, budgets, kept, counts], kernel);
+            KvCells.SelectOperation, new KvCacheSelectProblem(call.Cells, call.Slots, call.IsPooled),
+            [scores, lengths, budgets, kept, counts], kernel);
         return [.. kept.ToArray<int>(), .. counts.ToArray<int>()];
     }
 
     private static int[] Expected(Call call)
     {
         var slots = Enumerable.Range(0, call.Cells)
-            .SelectMany(c => Enumerable.Range(0, call.Lengths[c]).Select(j => (Cell: c, Slot: j, Score: Ordered(call.Scores[c * call.Slots + j]))))
+            .SelectMany(c => Enumerable.Range(0, call.Lengths[c]).Select(j =>
+                (Cell: c, Slot: j, Score: Ordered(call.Scores[c * call.Slots + j]))))
             .OrderByDescending(s => s.Score).ThenByDescending(s => s.Slot).ThenBy(s => s.Cell).ToList();
         var kept = slots.Where(s => s.Score == double.PositiveInfinity).ToHashSet();
         if (call.IsPooled)

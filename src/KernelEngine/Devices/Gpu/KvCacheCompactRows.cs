@@ -8,13 +8,15 @@ namespace KernelEngine;
 internal sealed class KvCacheCompactRows() : GpuKernel<KvCacheCompactProblem>("kv-cache-compact/ilgpu")
 {
     private readonly GpuEntry<MoveRows.Parameters<int>> _words = new(MoveRows.MoveKeptRows<int>, MoveRows.Threads, 0, hasQuadLoads: false);
-    private readonly GpuEntry<MoveRows.Parameters<sbyte>> _bytes = new(MoveRows.MoveKeptRows<sbyte>, MoveRows.Threads, 0, hasQuadLoads: false);
+    private readonly GpuEntry<MoveRows.Parameters<sbyte>> _bytes = new(
+        MoveRows.MoveKeptRows<sbyte>, MoveRows.Threads, 0, hasQuadLoads: false);
 
     /// <inheritdoc/>
     public override IReadOnlyList<GpuEntry> Entries => [_words, _bytes];
 
     /// <inheritdoc/>
-    public override void Launch(in KvCacheCompactProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in KvCacheCompactProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         foreach (int pool in (ReadOnlySpan<int>)[KvCacheCompactProblem.Key, KvCacheCompactProblem.Value])
         {
@@ -32,8 +34,8 @@ internal sealed class KvCacheCompactRows() : GpuKernel<KvCacheCompactProblem>("k
     }
 
     private static unsafe void Move<T>(
-        GpuEntry<MoveRows.Parameters<T>> entry, in KvCacheCompactProblem problem, ReadOnlySpan<GpuView> operands, GpuView view, long rowStride, long row,
-        GpuDevice device) where T : unmanaged
+        GpuEntry<MoveRows.Parameters<T>> entry, in KvCacheCompactProblem problem, ReadOnlySpan<GpuView> operands, GpuView view,
+        long rowStride, long row, GpuDevice device) where T : unmanaged
     {
         // Sizes and strides in elements of the view become those in words or bytes.
         long words = row * view.Type.SizeInBytes() / sizeof(T);

@@ -7,8 +7,7 @@ namespace KernelEngine;
 /// <summary>Launches <see cref="SelectSlots"/>. Workspace: 12 bytes for each cell.</summary>
 internal sealed class KvCacheSelectCells() : GpuKernel<KvCacheSelectProblem>("kv-cache-select/ilgpu")
 {
-    private readonly GpuEntry<SelectSlots.Parameters> _search = new(
-        SelectSlots.FindLastKept, SelectSlots.Threads, SelectSlots.SearchSharedBytes, hasQuadLoads: false);
+    private readonly GpuEntry<SelectSlots.Parameters> _search = CreateSearch();
     private readonly GpuEntry<SelectSlots.Parameters> _write = new(
         SelectSlots.WriteKept, SelectSlots.Threads, SelectSlots.WriteSharedBytes, hasQuadLoads: false);
 
@@ -16,14 +15,17 @@ internal sealed class KvCacheSelectCells() : GpuKernel<KvCacheSelectProblem>("kv
     public override IReadOnlyList<GpuEntry> Entries => [_search, _write];
 
     /// <inheritdoc/>
-    public override string? WhyUnsupported(in KvCacheSelectProblem problem) => problem.IsPooled && (long)problem.Cells * problem.Slots > int.MaxValue
-        ? $"counts at most {int.MaxValue} slots that share a budget" : null;
+    public override string? WhyUnsupported(in KvCacheSelectProblem problem) =>
+        problem.IsPooled && (long)problem.Cells * problem.Slots > int.MaxValue
+            ? $"counts at most {int.MaxValue} slots that share a budget" : null;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in KvCacheSelectProblem problem, GpuDevice device) => (long)SelectSlots.Words * sizeof(int) * problem.Cells;
+    public override long GetWorkspaceBytes(in KvCacheSelectProblem problem, GpuDevice device) =>
+        (long)SelectSlots.Words * sizeof(int) * problem.Cells;
 
     /// <inheritdoc/>
-    public override void Launch(in KvCacheSelectProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in KvCacheSelectProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         if (problem.Cells == 0)
             return;
@@ -44,6 +46,10 @@ internal sealed class KvCacheSelectCells() : GpuKernel<KvCacheSelectProblem>("kv
         device.Launch(_search, problem.IsPooled ? 1 : problem.Cells, parameters);
         device.Launch(_write, problem.Cells, parameters);
     }
+
+    /// <summary>The code that finds the last slot kept.</summary>
+    public static GpuEntry<SelectSlots.Parameters> CreateSearch() =>
+        new(SelectSlots.FindLastKept, SelectSlots.Threads, SelectSlots.SearchSharedBytes, hasQuadLoads: false);
 
     // Digits of eight bits of the numbers below a bound.
     private static int Digits(int bound) => (BitOperations.Log2((uint)bound | 1u) + 8) / 8;

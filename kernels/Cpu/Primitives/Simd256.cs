@@ -70,6 +70,21 @@ public readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadTwoBits(byte* source) => Avx.ConvertToVector256Single(
+        Avx2.ShiftRightLogicalVariable(Vector256.Create((int)*(ushort*)source), Vector256.CreateSequence(0u, 2u)) & Vector256.Create(3));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadFourBits(byte* source) => Avx.ConvertToVector256Single(
+        Avx2.ShiftRightLogicalVariable(Vector256.Create(*(int*)source), Vector256.CreateSequence(0u, 4u)) & Vector256.Create(15));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadEightBits(byte* source) =>
+        Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(source));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) =>
         Fma.MultiplyAdd(a, b, c);
 

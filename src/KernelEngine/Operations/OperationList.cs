@@ -19,6 +19,8 @@ public static class OperationList
         KvCells.MergeOperation,
         KvCells.RotateOperation,
         KvCells.NearestOperation,
+        KvCells.QuantizeOperation,
+        KvCells.DequantizeOperation,
         CrossEntropy.ForwardOperation,
         CrossEntropy.BackwardOperation,
         CrossEntropy.TrainingOperation,

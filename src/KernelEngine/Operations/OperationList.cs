@@ -11,6 +11,7 @@ public static class OperationList
         Attention.BackwardOperation,
         Attention.MergeOperation,
         Attention.WeightsOperation,
+        Attention.DecodeQuantizedOperation,
         Attention.AppendOperation,
         KvCells.ScoreOperation,
         KvCells.NormsOperation,

@@ -43,8 +43,11 @@ public static class OperationList
 
     /// <summary>Finds an operation by its name, or those whose names begin with it: <c>attention</c> stands for all of attention.</summary>
     /// <exception cref="ArgumentException">There is none.</exception>
-    public static IReadOnlyList<Operation> FindAll(string name) =>
-        All.Where(o => o.Name.StartsWith(name + "-", StringComparison.Ordinal)).ToArray() is { Length: > 0 } area ? area : [Find(name)];
+    public static IReadOnlyList<Operation> FindAll(string name)
+    {
+        Operation[] area = All.Any(o => o.Name == name) ? [] : [.. All.Where(o => o.Name.StartsWith(name + "-", StringComparison.Ordinal))];
+        return area.Length > 0 ? area : [Find(name)];
+    }
 
     /// <summary>Finds a kernel, and its operation, by the kernel's name.</summary>
     /// <exception cref="ArgumentException">There is none.</exception>

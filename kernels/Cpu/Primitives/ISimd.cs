@@ -45,6 +45,15 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     /// <summary>Loads <see cref="Width"/> signed bytes and converts them exactly.</summary>
     static abstract TVector LoadInt8(sbyte* source);
 
+    /// <summary>Loads <see cref="Width"/> integers of 2 bits, without a sign, the first in the lowest bits, and converts them.</summary>
+    static abstract TVector LoadTwoBits(byte* source);
+
+    /// <summary>As <see cref="LoadTwoBits"/>, of 4 bits.</summary>
+    static abstract TVector LoadFourBits(byte* source);
+
+    /// <summary>As <see cref="LoadTwoBits"/>, of 8 bits.</summary>
+    static abstract TVector LoadEightBits(byte* source);
+
     /// <summary>a · b + c with one rounding where the processor has it.</summary>
     static abstract TVector MultiplyAdd(TVector a, TVector b, TVector c);
 

@@ -72,6 +72,24 @@ public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadTwoBits(byte* source) => // there is no shift by lanes, but a product is one
+        Vector128.ConvertToSingle(Vector128.ShiftRightLogical(Vector128.Create((int)*source) * Vector128.Create(64, 16, 4, 1), 6) & Vector128.Create(3));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadFourBits(byte* source) => Vector128.ConvertToSingle(
+        Vector128.ShiftRightLogical(Vector128.Create((int)*(ushort*)source) * Vector128.Create(4096, 256, 16, 1), 12) & Vector128.Create(15));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadEightBits(byte* source)
+    {
+        Vector128<ushort> wide = Vector128.WidenLower(Vector128.CreateScalar(*(int*)source).AsByte());
+        return Vector128.ConvertToSingle(Vector128.WidenLower(wide).AsInt32());
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> MultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) =>
         Vector128.MultiplyAddEstimate(a, b, c);
 

@@ -70,6 +70,21 @@ public readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadTwoBits(byte* source) => Avx.ConvertToVector256Single(
+        Avx2.ShiftRightLogicalVariable(Vector256.Create((int)*(ushort*)source), Vector256.Create(0u, 2, 4, 6, 8, 10, 12, 14)) & Vector256.Create(3));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadFourBits(byte* source) => Avx.ConvertToVector256Single(
+        Avx2.ShiftRightLogicalVariable(Vector256.Create(*(int*)source), Vector256.Create(0u, 4, 8, 12, 16, 20, 24, 28)) & Vector256.Create(15));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadEightBits(byte* source) =>
+        Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(source));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) =>
         Fma.MultiplyAdd(a, b, c);
 

@@ -8,11 +8,12 @@ public static class OperationList
     [
         Attention.ForwardOperation,
         Attention.DecodeOperation,
+        Attention.DecodeSelectiveOperation,
+        Attention.DecodeQuantizedOperation,
         Attention.BackwardOperation,
         Attention.MergeOperation,
         Attention.WeightsOperation,
         Attention.AppendOperation,
-        Attention.DecodeSelectiveOperation,
         KvCells.ScoreOperation,
         KvCells.NormsOperation,
         KvCells.ExpectOperation,
@@ -21,6 +22,8 @@ public static class OperationList
         KvCells.MergeOperation,
         KvCells.RotateOperation,
         KvCells.NearestOperation,
+        KvCells.QuantizeOperation,
+        KvCells.DequantizeOperation,
         CrossEntropy.ForwardOperation,
         CrossEntropy.BackwardOperation,
         CrossEntropy.TrainingOperation,
@@ -45,9 +48,11 @@ public static class OperationList
     /// of attention.
     /// </summary>
     /// <exception cref="ArgumentException">There is none.</exception>
-    public static IReadOnlyList<Operation> FindAll(string name) =>
-        All.All(o => o.Name != name) && All.Where(o => o.Name.StartsWith(name + "-", StringComparison.Ordinal)).ToArray() is { Length: > 0 } area
-            ? area : [Find(name)];
+    public static IReadOnlyList<Operation> FindAll(string name)
+    {
+        Operation[] area = All.Any(o => o.Name == name) ? [] : [.. All.Where(o => o.Name.StartsWith(name + "-", StringComparison.Ordinal))];
+        return area.Length > 0 ? area : [Find(name)];
+    }
 
     /// <summary>Finds a kernel, and its operation, by the kernel's name.</summary>
     /// <exception cref="ArgumentException">There is none.</exception>

@@ -7,6 +7,7 @@
 #include "kernel_engine.h"
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,9 @@ __attribute__((constructor)) static void choose(void) {
         int folder = slash ? (int)(slash - self.dli_fname) + 1 : 0;
         snprintf(path, sizeof path, "%.*slibkernel_engine.x86-64-%s.so", folder, self.dli_fname, level());
     }
+    /* The runtime ignores SIGPIPE for itself when it starts; the host's choice comes back. */
+    struct sigaction pipe_before;
+    sigaction(SIGPIPE, NULL, &pipe_before);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char *reason = dlerror();
@@ -51,4 +55,6 @@ __attribute__((constructor)) static void choose(void) {
         target_ke_abi_version = target_ke_device_count = target_ke_operation_count = (void *)none;
         target_ke_version = target_ke_last_error_message = (void *)why;
     }
+    ke_abi_version(); /* starts the runtime */
+    sigaction(SIGPIPE, &pipe_before, NULL);
 }

@@ -27,7 +27,8 @@ static void expect(int line, ke_status wanted, const char *part, ke_status statu
     cases++;
     if (status != wanted || !strstr(message, part) || is_written) {
         failures++;
-        fprintf(stderr, "line %d: status %d, wanted %d with '%s'; %s%s\n", line, status, wanted, part, message, is_written ? "; memory was written" : "");
+        fprintf(stderr, "line %d: status %d, wanted %d with '%s'; %s%s\n", line, status, wanted, part, message,
+            is_written ? "; memory was written" : "");
     }
     reset();
 }
@@ -86,7 +87,8 @@ int main(void) {
     RUN("output is written but its memory may only be read", operands[2].flags = KE_READ_ONLY);
     RUN("output must not overlap input", operands[2] = operands[0]);
     RUN("output must not overlap weight", operands[1].data = memory[2].data);
-    RUN("output must not overlap input", operands[0].data = memory[2].data + 8; operands[0].bytes -= 8; operands[0].flags = KE_STRIDED; operands[0].strides[0] = 4);
+    RUN("output must not overlap input",
+        operands[0].data = memory[2].data + 8; operands[0].bytes -= 8; operands[0].flags = KE_STRIDED; operands[0].strides[0] = 4);
     RUN("struct_size must be at least", operands[0].struct_size = 0);
     RUN("struct_size must be at least", operands[0].struct_size = sizeof(ke_operand) - 1);
     RUN("operands[0].struct_size", operands[0].struct_size = UINT32_MAX);
@@ -149,8 +151,9 @@ int main(void) {
     if (ke_problem_open("rms-norm", "n=3", "rms-norm/reference", &another))
         failures++;
     EXPECT(KE_NOT_SUPPORTED, "rms-norm/reference does not run on device 'cpu'", ke_problem_get_kernel(another, device, &kernel));
-    EXPECT(KE_NOT_SUPPORTED, "rms-norm/reference cannot compute", ke_run(device, another, (operands[0].lengths[0] = operands[2].lengths[0] = 1,
-        operands[0].lengths[1] = operands[1].lengths[0] = operands[2].lengths[1] = 3, operands), 3));
+    operands[0].lengths[0] = operands[2].lengths[0] = 1;
+    operands[0].lengths[1] = operands[1].lengths[0] = operands[2].lengths[1] = 3;
+    EXPECT(KE_NOT_SUPPORTED, "rms-norm/reference cannot compute", ke_run(device, another, operands, 3));
     ke_problem_close(another);
     BAD("is no open problem", ke_problem_close(another));
     BAD("is no open problem", ke_run(device, another, operands, 3));

@@ -12,7 +12,8 @@ static const char *const problems[][2] = {
     { "attention-decode", "h=4 kv=2 q=1 k=9 d=8 lengths" }, { "attention-decode", "b=2 h=2 kv=2 q=1 k=8 d=8 page=4 pool=5" },
     { "attention-backward", "h=2 q=3 k=4 d=8" }, { "attention-merge", "h=2 q=3 d=8" },
     { "attention-append", "b=2 h=2 kv=2 n=2 k=6 d=8 rd=8 lengths" }, { "attention-weights", "h=2 q=3 k=4 d=8" },
-    { "cross-entropy-forward", "n=5 v=11 d=6 bias" }, { "cross-entropy-backward", "n=5 v=11 d=6" }, { "cross-entropy-training", "n=5 v=11 d=6" },
+    { "cross-entropy-forward", "n=5 v=11 d=6 bias" }, { "cross-entropy-backward", "n=5 v=11 d=6" },
+    { "cross-entropy-training", "n=5 v=11 d=6" },
 };
 enum { PROBLEMS = sizeof problems / sizeof problems[0] };
 
@@ -58,7 +59,8 @@ static void open_all(void) {
     for (int p = 0; p < PROBLEMS; p++) {
         work *w = &works[p];
         ke_problem_info info = { .struct_size = sizeof info };
-        if (ke_problem_open(problems[p][0], problems[p][1], NULL, &w->problem) || ke_problem_get_info(w->problem, &info) || info.operand_count > MAX_OPERANDS)
+        if (ke_problem_open(problems[p][0], problems[p][1], NULL, &w->problem) || ke_problem_get_info(w->problem, &info)
+            || info.operand_count > MAX_OPERANDS)
             fail(problems[p][1], w, -1);
         w->count = info.operand_count;
         for (int i = 0; i < w->count; i++) {
@@ -159,8 +161,10 @@ int main(void) {
         check(w, status, operands, before);
     }
     for (int call = 0; call < CALLS / 10; call++) { /* problems of random words */
-        static const char *const words[] = { "b=1", "h=4", "kv=2", "q=3", "k=5", "d=8", "m=3", "n=4", "v=9", "causal", "bf16", "left=2", "page=4", "=",
-                                             "pool=5", "scale=nan", "d=-1", "k=4294967296", "q=2147483647", "\xff\xfe", "bias=hqk", "workspace=1" };
+        static const char *const words[] = {
+            "b=1", "h=4", "kv=2", "q=3", "k=5", "d=8", "m=3", "n=4", "v=9", "causal", "bf16", "left=2", "page=4", "=", "pool=5",
+            "scale=nan", "d=-1", "k=4294967296", "q=2147483647", "\xff\xfe", "bias=hqk", "workspace=1",
+        };
         char text[128] = "";
         for (int i = (int)draw(7); i > 0; i--)
             strcat(strcat(text, words[draw(sizeof words / sizeof words[0])]), " ");

@@ -101,7 +101,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < ROUNDS; i++) {
         ke_device *other;
         float output[ROWS * SIZE];
-        require(!ke_device_open("cpu", 1 + i % 2, &other) && !run(other, output) && !ke_device_close(other), "a device does not open, run and close");
+        require(!ke_device_open("cpu", 1 + i % 2, &other) && !run(other, output) && !ke_device_close(other),
+            "a device does not open, run and close");
         require(ke_device_close(other) == KE_INVALID_ARGUMENT, "a device closes twice");
         if (i == ROUNDS / 2)
             pages = resident_pages();
@@ -116,7 +117,7 @@ int main(int argc, char **argv) {
 
     pid_t child = fork();
     if (child == 0)
-        _exit(ke_device_open("cpu", 1, &device) == KE_FORKED && strstr(ke_last_error_message(), "fork()") && ke_device_count() == 0 ? 0 : 1);
+        _exit(ke_device_open("cpu", 1, &device) != KE_FORKED || !strstr(ke_last_error_message(), "fork()") || ke_device_count() != 0);
     int status;
     require(waitpid(child, &status, 0) == child && status == 0, "a forked child is not refused");
     require(!run(device, expected), "the parent does not run after fork");

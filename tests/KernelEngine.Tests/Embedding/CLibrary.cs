@@ -5,6 +5,8 @@ namespace KernelEngine.Tests.Embedding;
 /// <summary>The C library and the programs of tests/Embedding that use it; what is not there ignores the running test.</summary>
 internal static class CLibrary
 {
+    private const int CannotLoad = 77;
+
     /// <summary>The folder of the programs.</summary>
     public static string Programs => Path.Combine(TestData.CheckoutRoot ?? "", "tests", "Embedding");
 
@@ -17,6 +19,18 @@ internal static class CLibrary
             if (!File.Exists(Path.Combine(folder, "libkernel_engine.so")))
                 Assert.Ignore("Needs the C library: src/KernelEngine.Native/build-library makes it.");
             return folder;
+        }
+    }
+
+    /// <summary>The samples in .NET.</summary>
+    public static string DotNetProgram
+    {
+        get
+        {
+            string file = Path.Combine(Programs, "DotNet", "bin", "Release", "net10.0", "KernelEngine.Embedding.dll");
+            if (!File.Exists(file))
+                Assert.Ignore("Needs the samples in .NET: dotnet build tests/Embedding/DotNet -c Release makes them.");
+            return file;
         }
     }
 
@@ -39,7 +53,10 @@ internal static class CLibrary
         return output;
     }
 
-    /// <summary>Runs a command, shows what it prints, and asserts that it succeeds within a minute.</summary>
+    /// <summary>
+    /// Runs a command, shows what it prints, and asserts that it succeeds within a minute. Ignores the running test when the command
+    /// cannot load a library.
+    /// </summary>
     public static void Run(string command, params string[] arguments)
     {
         var start = new ProcessStartInfo(command, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
@@ -50,6 +67,8 @@ internal static class CLibrary
             process.Kill(entireProcessTree: true);
         TestContext.Out.Write(output.Result + error.Result);
         Assert.That(ended, Is.True, $"{Path.GetFileName(command)} does not end");
+        if (process.ExitCode == CannotLoad)
+            Assert.Ignore("Needs a machine on which libtorch loads.");
         Assert.That(process.ExitCode, Is.Zero, $"{Path.GetFileName(command)}: {error.Result}{output.Result}");
     }
 }

@@ -27,6 +27,14 @@ public sealed partial class EmbeddingTests
         Path.GetDirectoryName(TestData.PathOf("tinystories-656K/reference_attention.safetensors"))!);
 
     [Test]
+    public void OrtValueIsBorrowed() => CLibrary.Run("dotnet", CLibrary.DotNetProgram, "onnx");
+
+    // A category of its own, for a machine on which libtorch loads.
+    [Test]
+    [Category("TorchSharp")]
+    public void TorchSharpTensorIsBorrowed() => CLibrary.Run("dotnet", CLibrary.DotNetProgram, "torch");
+
+    [Test]
     public void LibraryIsSmall()
     {
         FileInfo[] files = new DirectoryInfo(CLibrary.Folder).GetFiles("*.so");

@@ -22,7 +22,7 @@ internal sealed unsafe class HeldProblem<TProblem>(Operation<TProblem> operation
             throw new ArgumentException($"The operation takes {problem.OperandCount} operands but {count} were given.");
         Views views = default;
         for (int i = 0; i < count; i++)
-            views[i] = View(device, problem.GetOperand(i).Name, MemoryMarshal.AsRef<OperandStruct>(operands[(i * operandBytes)..]));
+            views[i] = View(device, i, MemoryMarshal.AsRef<OperandStruct>(operands[(i * operandBytes)..]));
         device.Run(operation, problem, ((ReadOnlySpan<TensorView>)views)[..count], kernel);
     }
 
@@ -31,36 +31,40 @@ internal sealed unsafe class HeldProblem<TProblem>(Operation<TProblem> operation
         : throw new NotSupportedException($"{kernel.Name} does not run on device '{device.Name}'.");
 
     // Everything about one operand that its problem does not say; shape and type are checked against that afterwards.
-    private static TensorView View(CpuDevice device, string name, in OperandStruct operand)
+    private TensorView View(CpuDevice device, int index, in OperandStruct operand)
     {
         if (operand.Data == null && operand.Rank == 0)
             return default;
         if ((uint)operand.Rank > TensorLayout.MaxRank)
-            throw new ArgumentException($"{name} has rank {operand.Rank}; ranks are 0 to {TensorLayout.MaxRank}.");
+            throw new ArgumentException($"{Name(index)} has rank {operand.Rank}; ranks are 0 to {TensorLayout.MaxRank}.");
         if ((operand.Flags & ~(OperandStruct.ReadOnly | OperandStruct.Strided)) != 0)
-            throw new ArgumentException($"{name} has flags 0x{operand.Flags:x}, which are not all known.");
-        DataType type = Arguments.Type(operand.Type, name);
+            throw new ArgumentException($"{Name(index)} has flags 0x{operand.Flags:x}, which are not all known.");
+        if ((uint)operand.Type > (uint)DataType.Boolean)
+            throw new ArgumentException($"{Name(index)} has type {operand.Type}; types are 0 to {(int)DataType.Boolean}.");
+        int elementBytes = ((DataType)operand.Type).SizeInBytes();
         ReadOnlySpan<long> lengths = ((ReadOnlySpan<long>)operand.Lengths)[..operand.Rank];
         TensorLayout layout = (operand.Flags & OperandStruct.Strided) == 0 ? TensorLayout.Contiguous(lengths)
             : new TensorLayout(lengths, ((ReadOnlySpan<long>)operand.Strides)[..operand.Rank]);
         nint address = (nint)operand.Data;
         if (address == 0 && layout.Span > 0)
-            throw new ArgumentNullException(null, $"{name} has shape {layout} but its data is NULL.");
-        if ((nuint)address % (nuint)type.SizeInBytes() != 0)
-            throw new ArgumentException($"{name} must be aligned to {type.SizeInBytes()} bytes but its data is at 0x{(nuint)address:x}.");
+            throw new ArgumentException($"{Name(index)} has shape {layout} but its data is NULL.");
+        if ((nuint)address % (nuint)elementBytes != 0)
+            throw new ArgumentException($"{Name(index)} must be aligned to {elementBytes} bytes but its data is at 0x{(nuint)address:x}.");
         if (operand.Bytes < 0)
-            throw new ArgumentOutOfRangeException(null, $"{name} has {operand.Bytes} bytes.");
-        if (layout.Span > operand.Bytes / type.SizeInBytes())
+            throw new ArgumentException($"{Name(index)} has {operand.Bytes} bytes.");
+        if (layout.Span > operand.Bytes / elementBytes)
         {
             throw new ArgumentException(
-                $"{name} of shape {layout} reaches over {layout.Span} elements of {type.SizeInBytes()} bytes but has {operand.Bytes} bytes.");
+                $"{Name(index)} of shape {layout} reaches over {layout.Span} elements of {elementBytes} bytes but has {operand.Bytes} bytes.");
         }
         if (address < 0 || operand.Bytes > nint.MaxValue - address)
-            throw new ArgumentException($"{name} at 0x{(nuint)address:x} with {operand.Bytes} bytes leaves the address space.");
+            throw new ArgumentException($"{Name(index)} at 0x{(nuint)address:x} with {operand.Bytes} bytes leaves the address space.");
         // An empty tensor may have no memory; to kernels no address means an operand that is left out.
         return new TensorView(
-            device.AddressSpace, address == 0 ? EmptyAddress : address, type, layout, (operand.Flags & OperandStruct.ReadOnly) != 0);
+            device.AddressSpace, address == 0 ? EmptyAddress : address, (DataType)operand.Type, layout, (operand.Flags & OperandStruct.ReadOnly) != 0);
     }
+
+    private string Name(int index) => problem.GetOperand(index).Name;
 
     [InlineArray(32)]
     private struct Views

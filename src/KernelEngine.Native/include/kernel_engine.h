@@ -189,7 +189,7 @@ typedef struct ke_operand {
 /* Computes a problem. Returns when every output is written.
  * operands: in the problem's order; optional ones may be left out, the last ones by giving fewer. An output must not overlap
  * another operand; slices of one wider row, side by side, do not. Every check is made before anything is written, offsets,
- * lengths, labels and page numbers inside the operands included. */
+ * lengths, labels and page numbers inside the operands included; a token outside the table of an embedding reads the nearest row. */
 ke_status ke_run(ke_device *device, const ke_problem *problem, const ke_operand *operands, int32_t count);
 
 /* ---- Tensors of the library, and DLPack --------------------------------------------------------------------------------- */

@@ -26,6 +26,12 @@ public sealed partial class EmbeddingTests
         CLibrary.Find("python3"), Path.Combine(CLibrary.Programs, "reference.py"), Path.Combine(CLibrary.Folder, "libkernel_engine.so"),
         Path.GetDirectoryName(TestData.PathOf("tinystories-656K/reference_attention.safetensors"))!);
 
+    [TestCase("tinystories-656K/model.f32.safetensors")]
+    [TestCase("tinyllamas-stories260K/stories260K.bin")]
+    public void PythonRunsAModel(string model) => CLibrary.Run(
+        CLibrary.Find("python3"), Path.Combine(CLibrary.Programs, "generate.py"), Path.Combine(CLibrary.Folder, "libkernel_engine.so"),
+        TestData.PathOf(model), TestData.PathOf($"{Path.GetDirectoryName(model)}/expected_greedy.json"));
+
     [Test]
     public void OrtValueIsBorrowed() => CLibrary.Run("dotnet", CLibrary.DotNetProgram, "onnx");
 

@@ -5,12 +5,19 @@ namespace KernelEngine;
 /// <param name="summary">What it computes, in one line.</param>
 /// <param name="reference">The definition: scalar loops, double accumulation.</param>
 /// <param name="plain">The same loops in float32: the error a kernel may have at most, and the naive row of a benchmark.</param>
-/// <param name="kernels">The kernels in order of preference; the first that supports a problem on a device computes it.</param>
+/// <param name="kernels">The host's kernels in order of preference; the first that supports a problem computes it.</param>
 public sealed class Operation<TProblem>(
-    string name, string summary, CpuKernel<TProblem> reference, CpuKernel<TProblem> plain, params Kernel<TProblem>[] kernels)
+    string name, string summary, CpuKernel<TProblem> reference, CpuKernel<TProblem> plain, params CpuKernel<TProblem>[] kernels)
     : Operation(name, summary) where TProblem : struct, IProblem<TProblem>
 {
     private readonly Kernel<TProblem>[] _kernels = [reference, .. kernels];
+
+    /// <summary>The kernels of other devices, likewise in order of preference.</summary>
+    public required IReadOnlyList<Kernel<TProblem>> GpuKernels
+    {
+        get;
+        init => (field, _kernels) = (value, [.. _kernels, .. value]);
+    }
 
     /// <summary>The definition: scalar loops, double accumulation.</summary>
     public CpuKernel<TProblem> Reference { get; } = reference;

@@ -42,6 +42,8 @@ internal static class OperandChecks
             throw new ArgumentException($"{operand.Name} must have shape {operand.FormatShape()} but has {view.Layout}.", operand.Name);
         if (view.Type != operand.Type)
             throw new ArgumentException($"{operand.Name} must hold {operand.Type.ToText()} but holds {view.Type.ToText()}.", operand.Name);
+        if (view.IsReadOnly && operand.Role != OperandRole.Input)
+            throw new ArgumentException($"{operand.Name} is written but its memory may only be read.", operand.Name);
         if (!view.Layout.IsLastContiguous)
             throw new ArgumentException($"{operand.Name} must have neighbouring elements in its last dimension but has stride {view.Layout.Stride(view.Layout.Rank - 1)}.", operand.Name);
     }

@@ -6,14 +6,14 @@ namespace KernelEngine;
 /// Memory on a device with a data type and a shape. Owned (<see cref="Allocate"/>) or borrowed from the caller without a
 /// copy (<c>Wrap</c>). Converts to the <see cref="TensorView"/> that operations take.
 /// </summary>
-public sealed class Tensor : IDisposable
+public sealed partial class Tensor : IDisposable
 {
     private readonly TensorStorage _storage;
 
-    private Tensor(TensorStorage storage, DataType type, TensorLayout layout)
+    private Tensor(TensorStorage storage, DataType type, TensorLayout layout, bool isReadOnly = false)
     {
         _storage = storage;
-        View = new TensorView(storage, 0, type, layout);
+        View = new TensorView(storage, 0, type, layout, isReadOnly);
     }
 
     /// <summary>The whole tensor as operations take it.</summary>
@@ -87,6 +87,7 @@ public sealed class Tensor : IDisposable
     /// <exception cref="ArgumentException">Another element type or number of elements.</exception>
     public void CopyFrom<T>(ReadOnlySpan<T> source) where T : unmanaged
     {
+        CheckWritable();
         CheckCopy<T>(source.Length, nameof(source));
         _storage.Write(0, MemoryMarshal.AsBytes(source));
     }
@@ -95,6 +96,7 @@ public sealed class Tensor : IDisposable
     /// <exception cref="ArgumentException">Another element type, or elements beyond the tensor's end.</exception>
     public void CopyFrom<T>(ReadOnlySpan<T> source, long firstElement) where T : unmanaged
     {
+        CheckWritable();
         CheckPartCopy<T>(source.Length, firstElement, nameof(source));
         _storage.Write(firstElement * Type.SizeInBytes(), MemoryMarshal.AsBytes(source));
     }
@@ -147,6 +149,12 @@ public sealed class Tensor : IDisposable
 
     private static CpuDevice HostDevice(Device device) => device as CpuDevice
         ?? throw new NotSupportedException($"Device '{device?.Name}' has its own memory: allocate the tensor there and copy.");
+
+    private void CheckWritable()
+    {
+        if (View.IsReadOnly)
+            throw new InvalidOperationException("The tensor's memory may only be read.");
+    }
 
     private void CheckPartCopy<T>(int length, long firstElement, string paramName) where T : unmanaged
     {

@@ -9,8 +9,13 @@ namespace KernelEngine;
 public readonly struct TensorView
 {
     /// <summary>Makes a view after checking that it lies inside the storage.</summary>
+    /// <param name="storage">The memory.</param>
+    /// <param name="byteOffset">Where the first element begins.</param>
+    /// <param name="type">How elements are stored.</param>
+    /// <param name="layout">Shape and strides.</param>
+    /// <param name="isReadOnly">True when operations must not write it.</param>
     /// <exception cref="ArgumentException">The view leaves the storage or begins at an odd address for its type.</exception>
-    public TensorView(TensorStorage storage, long byteOffset, DataType type, TensorLayout layout)
+    public TensorView(TensorStorage storage, long byteOffset, DataType type, TensorLayout layout, bool isReadOnly = false)
     {
         ArgumentNullException.ThrowIfNull(storage);
         if (layout.Span > (long.MaxValue - Math.Max(byteOffset, 0)) / type.SizeInBytes()
@@ -26,6 +31,7 @@ public readonly struct TensorView
         ByteOffset = byteOffset;
         Type = type;
         Layout = layout;
+        IsReadOnly = isReadOnly;
     }
 
     /// <summary>The memory, or null for an operand that is left out.</summary>
@@ -40,6 +46,9 @@ public readonly struct TensorView
     /// <summary>Shape and strides.</summary>
     public TensorLayout Layout { get; }
 
+    /// <summary>True when the memory belongs to somebody who lets it be read only.</summary>
+    public bool IsReadOnly { get; }
+
     /// <summary>False for the default value.</summary>
     public bool IsPresent => Storage is not null;
 
@@ -53,11 +62,11 @@ public readonly struct TensorView
     public TensorView Slice(int dimension, long start, long length)
     {
         (TensorLayout layout, long offset) = Layout.Slice(dimension, start, length);
-        return new TensorView(Present, ByteOffset + offset * Type.SizeInBytes(), Type, layout);
+        return new TensorView(Present, ByteOffset + offset * Type.SizeInBytes(), Type, layout, IsReadOnly);
     }
 
     /// <summary>Swaps two dimensions without moving an element.</summary>
-    public TensorView Transpose(int first, int second) => new(Present, ByteOffset, Type, Layout.Transpose(first, second));
+    public TensorView Transpose(int first, int second) => new(Present, ByteOffset, Type, Layout.Transpose(first, second), IsReadOnly);
 
     /// <summary>The same elements in another shape; both must be contiguous.</summary>
     /// <exception cref="ArgumentException">The view has gaps, or the counts differ.</exception>
@@ -66,16 +75,16 @@ public readonly struct TensorView
         TensorLayout layout = TensorLayout.Contiguous(lengths);
         if (!Layout.IsContiguous || layout.Count != Layout.Count)
             throw new ArgumentException($"A view of shape {Layout} cannot be reshaped to {layout} without a copy.", nameof(lengths));
-        return new TensorView(Present, ByteOffset, Type, layout);
+        return new TensorView(Present, ByteOffset, Type, layout, IsReadOnly);
     }
 
     /// <summary>Splits a dimension in two: [.., n, ..] becomes [.., n / inner, inner, ..]. No element moves, whatever the strides.</summary>
     /// <exception cref="ArgumentException">The dimension is no multiple of <paramref name="inner"/>, or the rank is full.</exception>
-    public TensorView Split(int dimension, long inner) => new(Present, ByteOffset, Type, Layout.Split(dimension, inner));
+    public TensorView Split(int dimension, long inner) => new(Present, ByteOffset, Type, Layout.Split(dimension, inner), IsReadOnly);
 
     /// <summary>Joins a dimension with the next, the inverse of <see cref="Split"/>: [.., n, m, ..] becomes [.., n · m, ..].</summary>
     /// <exception cref="ArgumentException">Stepping from one row of the second to the next leaves a gap.</exception>
-    public TensorView Join(int dimension) => new(Present, ByteOffset, Type, Layout.Join(dimension));
+    public TensorView Join(int dimension) => new(Present, ByteOffset, Type, Layout.Join(dimension), IsReadOnly);
 
     /// <summary>Waits for the device and returns the elements in row-major order, whatever the strides.</summary>
     /// <exception cref="ArgumentException">Another element type.</exception>

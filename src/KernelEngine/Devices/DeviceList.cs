@@ -4,7 +4,8 @@ namespace KernelEngine;
 public static class DeviceList
 {
     /// <summary>The names, in the order tables show them.</summary>
-    public static IReadOnlyList<string> Names { get; } = ["reference", "cpu", "opencl", "cuda", "simulator"];
+    public static IReadOnlyList<string> Names { get; } =
+        GpuDevices.AreIncluded ? ["reference", "cpu", "opencl", "cuda", "simulator"] : ["reference", "cpu"];
 
     /// <summary>Opens a device.</summary>
     /// <param name="name">reference, cpu, opencl, cuda or simulator.</param>
@@ -15,9 +16,9 @@ public static class DeviceList
     {
         "reference" => new CpuDevice(name, DeviceKinds.Reference, 1),
         "cpu" => new CpuDevice(name, DeviceKinds.Cpu, threads > 0 ? threads : Environment.ProcessorCount),
-        "opencl" => GpuDevices.OpenOpenCL(),
-        "cuda" => GpuDevices.OpenCuda(),
-        "simulator" => GpuDevices.OpenSimulator(),
+        "opencl" when GpuDevices.AreIncluded => GpuDevices.OpenOpenCL(),
+        "cuda" when GpuDevices.AreIncluded => GpuDevices.OpenCuda(),
+        "simulator" when GpuDevices.AreIncluded => GpuDevices.OpenSimulator(),
         _ => throw new ArgumentException($"There is no device '{name}'. Known: {string.Join(", ", Names)}.", nameof(name)),
     };
 }

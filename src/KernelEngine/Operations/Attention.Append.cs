@@ -13,9 +13,9 @@ public static partial class Attention
         new AttentionAppendReference<float>("attention-append/plain", DeviceKinds.Cpu),
         new AttentionAppend<Simd512, Vector512<float>>(),
         new AttentionAppend<Simd256, Vector256<float>>(),
-        new AttentionAppend<Simd128, Vector128<float>>(),
-        new AttentionAppendRows())
+        new AttentionAppend<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new AttentionAppendRows()] : [],
         Examples =
         [
             "k=1 d=1", "b=2 h=4 kv=2 n=3 k=10 d=40 rd=40", "h=6 kv=2 n=1 k=9 d=64 dv=24 rd=32 interleaved bf16", "b=2 kv=2 n=2 k=8 d=16 rd=16 f16 kvtype=f32",

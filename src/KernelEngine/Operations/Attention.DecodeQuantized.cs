@@ -13,9 +13,9 @@ public static partial class Attention
         new AttentionDecodeQuantizedReference<float>("attention-decode-quantized/plain", DeviceKinds.Cpu),
         new QuantizedDecode<Simd512, Vector512<float>>(),
         new QuantizedDecode<Simd256, Vector256<float>>(),
-        new QuantizedDecode<Simd128, Vector128<float>>(),
-        new AttentionDecodeQuantizedRows())
+        new QuantizedDecode<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new AttentionDecodeQuantizedRows()] : [],
         Examples =
         [
             "q=1 k=7 page=4 pool=2 d=8 bits=4", "b=2 h=6 kv=2 q=3 k=70 page=8 pool=40 d=40 dv=36 bits=2", "h=4 kv=2 q=1 k=300 page=32 pool=20 d=64 bits=4 bf16",

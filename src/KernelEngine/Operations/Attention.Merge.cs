@@ -13,9 +13,9 @@ public static partial class Attention
         new AttentionMergeReference<float>("attention-merge/plain", DeviceKinds.Cpu),
         new AttentionMerge<Simd512, Vector512<float>>(),
         new AttentionMerge<Simd256, Vector256<float>>(),
-        new AttentionMerge<Simd128, Vector128<float>>(),
-        new AttentionMergeRows())
+        new AttentionMerge<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new AttentionMergeRows()] : [],
         Examples = ["q=1 d=1", "b=2 h=6 q=3 d=40", "h=3 q=5 d=67 bf16", "h=2 q=33 d=128 f16 othertype=f32", "q=0 d=8"],
         Benchmarks = ["h=32 q=1 d=128", "h=32 q=512 d=128", "h=32 q=512 d=128 bf16"],
     };

@@ -13,9 +13,9 @@ public static partial class Attention
         new AttentionDecodeSelectiveReference<float>("attention-decode-selective/plain", DeviceKinds.Cpu),
         new AttentionDecodeSelective<Simd512, Vector512<float>>(),
         new AttentionDecodeSelective<Simd256, Vector256<float>>(),
-        new AttentionDecodeSelective<Simd128, Vector128<float>>(),
-        new AttentionDecodeSelectiveSlots())
+        new AttentionDecodeSelective<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new AttentionDecodeSelectiveSlots()] : [],
         Examples =
         [
             "n=1 page=1 pool=1 d=1 keep=1", "h=4 cells=2 n=64 page=8 pool=20 d=40 dv=24 keep=5",

@@ -13,9 +13,9 @@ public static partial class Attention
         new AttentionWeightsReference<float>("attention-weights/plain", DeviceKinds.Cpu),
         new AttentionWeights<Simd512, Vector512<float>>(),
         new AttentionWeights<Simd256, Vector256<float>>(),
-        new AttentionWeights<Simd128, Vector128<float>>(),
-        new AttentionWeightsKeys())
+        new AttentionWeights<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new AttentionWeightsKeys()] : [],
         Examples =
         [
             "q=1 k=1 d=1", "b=2 h=4 kv=2 q=20 k=70 d=40 causal", "h=2 q=100 k=300 d=16 causal left=50 sinks=3 row=90", "q=9 k=33 d=64 softcap=5 alibi bf16", "q=9 k=33 d=40 f16",

@@ -22,12 +22,15 @@ public static partial class Attention
         new FlashForward<Simd128, Vector128<float>>(),
         new FlashDecode<Simd512, Vector512<float>>(StreamedForward), // i8
         new FlashDecode<Simd256, Vector256<float>>(StreamedForward),
-        new FlashDecode<Simd128, Vector128<float>>(StreamedForward),
-        new AttentionWgmma(),
-        new AttentionMma(),
-        new AttentionTiled(),
-        new AttentionGeneral("attention-forward/ilgpu-general", isDecode: false))
+        new FlashDecode<Simd128, Vector128<float>>(StreamedForward))
     {
+        GpuKernels = GpuDevices.AreIncluded
+            ? [
+                new AttentionWgmma(),
+                new AttentionMma(),
+                new AttentionTiled(),
+                new AttentionGeneral("attention-forward/ilgpu-general", isDecode: false),
+            ] : [],
         Examples =
         [
             "q=1 k=1 d=1", "q=3 k=3 d=40 causal", "b=2 h=6 kv=2 q=33 k=65 d=64 dv=24 causal", "h=4 kv=1 q=17 k=257 d=80 bf16",
@@ -43,11 +46,14 @@ public static partial class Attention
         new AttentionReference<float>("attention-decode/plain", DeviceKinds.Cpu),
         new FlashDecode<Simd512, Vector512<float>>(),
         new FlashDecode<Simd256, Vector256<float>>(),
-        new FlashDecode<Simd128, Vector128<float>>(),
-        new AttentionDecodeMma(),
-        new AttentionSplitKv(),
-        new AttentionGeneral("attention-decode/ilgpu-general", isDecode: true))
+        new FlashDecode<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded
+            ? [
+                new AttentionDecodeMma(),
+                new AttentionSplitKv(),
+                new AttentionGeneral("attention-decode/ilgpu-general", isDecode: true),
+            ] : [],
         Examples =
         [
             "q=1 k=1 d=1", "h=8 kv=2 q=1 k=513 d=64", "b=2 h=6 kv=2 q=3 k=1025 d=40 dv=24 causal", "h=7 kv=1 q=1 k=300 d=128 bf16",

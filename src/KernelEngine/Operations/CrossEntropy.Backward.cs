@@ -13,10 +13,9 @@ public static partial class CrossEntropy
         new CrossEntropyBackwardReference<float>("cross-entropy-backward/plain", DeviceKinds.Cpu),
         new CutCrossEntropyBackward<Simd512, Vector512<float>>(),
         new CutCrossEntropyBackward<Simd256, Vector256<float>>(),
-        new CutCrossEntropyBackward<Simd128, Vector128<float>>(),
-        new CrossEntropyBackwardWgmma(),
-        new CrossEntropyBackwardTiled())
+        new CutCrossEntropyBackward<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new CrossEntropyBackwardWgmma(), new CrossEntropyBackwardTiled()] : [],
         Examples =
         [
             "n=1 v=1 d=1", "n=5 v=257 d=64 gradlse", "n=33 v=100 d=100 bias softcap=20 bf16", "n=12 v=130 d=33 seq=6 shift=1 none f16",

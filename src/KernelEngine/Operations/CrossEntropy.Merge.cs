@@ -9,9 +9,9 @@ public static partial class CrossEntropy
         "cross-entropy-merge", "loss from the partial states of the shards of a vocabulary, or one state of them",
         new CrossEntropyMerge<double>("cross-entropy-merge/reference", DeviceKinds.Reference),
         new CrossEntropyMerge<float>("cross-entropy-merge/plain", DeviceKinds.Cpu),
-        new CrossEntropyMerge<float>("cross-entropy-merge/cpu", DeviceKinds.Cpu),
-        new CrossEntropyMergeRows())
+        new CrossEntropyMerge<float>("cross-entropy-merge/cpu", DeviceKinds.Cpu))
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new CrossEntropyMergeRows()] : [],
         Examples = ["n=1 v=1 parts=1", "n=40 v=100 parts=3 smoothing=0.1 zloss=0.01 classweights tokenweights", "n=12 v=9 parts=2 seq=4 shift=1 none"],
         Benchmarks = ["n=65536 v=128256 parts=8"],
     };

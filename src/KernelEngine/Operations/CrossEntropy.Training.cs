@@ -22,12 +22,15 @@ public static partial class CrossEntropy
         new KeptLogitsTraining<Simd128, Vector128<float>>(),
         Twice<Simd512, Vector512<float>>(),
         Twice<Simd256, Vector256<float>>(),
-        Twice<Simd128, Vector128<float>>(),
-        new CrossEntropyTwice(
-            "cross-entropy-training/cuda-wgmma", DeviceKinds.Cuda, new CrossEntropyWgmma(), new CrossEntropyBackwardWgmma()),
-        new CrossEntropyTwice(
-            "cross-entropy-training/ilgpu-tiled", DeviceKinds.Ilgpu, new CrossEntropyTiled(), new CrossEntropyBackwardTiled()))
+        Twice<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded
+            ? [
+                new CrossEntropyTwice(
+                    "cross-entropy-training/cuda-wgmma", DeviceKinds.Cuda, new CrossEntropyWgmma(), new CrossEntropyBackwardWgmma()),
+                new CrossEntropyTwice(
+                    "cross-entropy-training/ilgpu-tiled", DeviceKinds.Ilgpu, new CrossEntropyTiled(), new CrossEntropyBackwardTiled()),
+            ] : [],
         Examples =
         [
             "n=1 v=1 d=1", "n=40 v=257 d=64 workspace=4", "n=33 v=100 d=100 bias softcap=20 bf16 workspace=1", "n=12 v=130 d=33 seq=6 shift=1 f16",

@@ -9,9 +9,9 @@ public static partial class KvCells
         "kv-cache-compact", "moves the kept slots of each cell together in place: keys, values and scales",
         new KvCacheCompactReference("kv-cache-compact/reference", DeviceKinds.Reference),
         new KvCacheCompactReference("kv-cache-compact/plain", DeviceKinds.Cpu),
-        new KvCacheCompact(),
-        new KvCacheCompactRows())
+        new KvCacheCompact())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheCompactRows()] : [],
         Examples =
         [
             "n=1 page=1 pool=1 d=1", "cells=3 n=64 page=8 pool=30 d=40 dv=24", "cells=2 n=60 page=20 pool=6 d=33 bf16",

@@ -14,9 +14,9 @@ public static partial class KvCells
         new KvCacheExpectReference<float>("kv-cache-expect/plain", DeviceKinds.Cpu),
         new KvCacheExpect<Simd512, Vector512<float>>(),
         new KvCacheExpect<Simd256, Vector256<float>>(),
-        new KvCacheExpect<Simd128, Vector128<float>>(),
-        new KvCacheExpectSlots())
+        new KvCacheExpect<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheExpectSlots()] : [],
         Examples =
         [
             "n=1 page=1 pool=1 d=1", "h=4 cells=2 n=40 page=8 pool=12 d=20 dv=12 sinks=4", "h=3 n=60 page=20 pool=3 d=33 eps=0.01 bf16",

@@ -13,9 +13,9 @@ public static partial class KvCells
         new KvCacheMergeReference<float>("kv-cache-merge/plain", DeviceKinds.Cpu),
         new KvCacheMerge<Simd512, Vector512<float>>(),
         new KvCacheMerge<Simd256, Vector256<float>>(),
-        new KvCacheMerge<Simd128, Vector128<float>>(),
-        new KvCacheMergeRows())
+        new KvCacheMerge<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheMergeRows()] : [],
         Examples =
         [
             "n=4 page=4 pool=1 d=8", "cells=3 n=40 page=8 pool=20 d=40 dv=24", "cells=2 n=30 page=10 pool=7 d=66 directions",

@@ -13,9 +13,9 @@ public static partial class KvCells
         new KvCacheNearestReference<float>("kv-cache-nearest/plain", DeviceKinds.Cpu),
         new KvCacheNearest<Simd512, Vector512<float>>(),
         new KvCacheNearest<Simd256, Vector256<float>>(),
-        new KvCacheNearest<Simd128, Vector128<float>>(),
-        new KvCacheNearestRows())
+        new KvCacheNearest<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheNearestRows()] : [],
         Examples =
         [
             "n=4 page=4 pool=1 d=8", "cells=3 n=40 page=8 pool=20 d=40 dv=24 tau=0.1", "cells=2 n=30 page=10 pool=7 d=66",

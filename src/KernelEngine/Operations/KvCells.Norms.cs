@@ -13,9 +13,9 @@ public static partial class KvCells
         new KvCacheNormsReference<float>("kv-cache-norms/plain", DeviceKinds.Cpu),
         new KvCacheNorms<Simd512, Vector512<float>>(),
         new KvCacheNorms<Simd256, Vector256<float>>(),
-        new KvCacheNorms<Simd128, Vector128<float>>(),
-        new KvCacheNormsRows())
+        new KvCacheNorms<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheNormsRows()] : [],
         Examples =
         [
             "n=1 page=1 pool=1 d=1", "cells=3 n=64 page=8 pool=30 d=40 dv=24", "cells=2 n=60 page=20 pool=6 d=33 bf16",

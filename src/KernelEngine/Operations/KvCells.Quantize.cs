@@ -13,9 +13,9 @@ public static partial class KvCells
         new KvCacheQuantizeReference("kv-cache-quantize/plain", DeviceKinds.Cpu),
         new KvCacheQuantize<Simd512, Vector512<float>>(),
         new KvCacheQuantize<Simd256, Vector256<float>>(),
-        new KvCacheQuantize<Simd128, Vector128<float>>(),
-        new KvCacheQuantizePages())
+        new KvCacheQuantize<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheQuantizePages()] : [],
         Examples =
         [
             "pages=1 page=4 pool=1 codepool=1 d=8 bits=4", "pages=3 page=8 pool=5 codepool=4 d=40 dv=36 bits=2", "pages=2 page=32 pool=4 codepool=4 d=64 bits=4 bf16",

@@ -13,9 +13,9 @@ public static partial class KvCells
         new KvCacheRotateReference<float>("kv-cache-rotate/plain", DeviceKinds.Cpu),
         new KvCacheRotate<Simd512, Vector512<float>>(),
         new KvCacheRotate<Simd256, Vector256<float>>(),
-        new KvCacheRotate<Simd128, Vector128<float>>(),
-        new KvCacheRotateRows())
+        new KvCacheRotate<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheRotateRows()] : [],
         Examples =
         [
             "n=4 page=4 pool=1 d=8", "cells=3 n=40 page=8 pool=20 d=40 rd=16", "cells=2 n=30 page=10 pool=7 d=66 interleaved copy",

@@ -14,9 +14,9 @@ public static partial class KvCells
         new KvCacheScoreReference<float>("kv-cache-score/plain", DeviceKinds.Cpu),
         new KvCacheScore<Simd512, Vector512<float>>(),
         new KvCacheScore<Simd256, Vector256<float>>(),
-        new KvCacheScore<Simd128, Vector128<float>>(),
-        new KvCacheScoreSlots())
+        new KvCacheScore<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheScoreSlots()] : [],
         Examples =
         [
             "n=1", "h=8 cells=2 n=300 pool=avg5 sinks=4 recent=32 scale=0.03125", "h=6 cells=2 n=67 agg=max pool=max7",

@@ -14,9 +14,9 @@ public static partial class KvCells
         "the slots of each cell with the highest scores, or of all cells together; of equals the later, +infinity always",
         new KvCacheSelectReference("kv-cache-select/reference", DeviceKinds.Reference),
         new KvCacheSelectReference("kv-cache-select/plain", DeviceKinds.Cpu),
-        new KvCacheSelect(),
-        new KvCacheSelectCells())
+        new KvCacheSelect())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new KvCacheSelectCells()] : [],
         Examples = ["n=1", "cells=3 n=67", "cells=5 n=300 pooled", "cells=2 n=0", "cells=0 n=8 pooled"],
         Benchmarks = ["cells=8 n=4096", "cells=8 n=32768", "cells=8 n=32768 pooled"],
     };

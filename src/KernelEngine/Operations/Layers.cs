@@ -17,9 +17,9 @@ public static unsafe class Layers
         new RmsNormReference<float>("rms-norm/plain", DeviceKinds.Cpu),
         new RmsNorm<Simd512, Vector512<float>>(),
         new RmsNorm<Simd256, Vector256<float>>(),
-        new RmsNorm<Simd128, Vector128<float>>(),
-        new RmsNormRows())
+        new RmsNorm<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new RmsNormRows()] : [],
         Examples = ["m=1 n=1", "m=3 n=67", "m=1 n=768 eps=1E-06", "m=33 n=1000", "m=2 n=0", "m=0 n=8"],
         Benchmarks = ["m=1 n=768", "m=512 n=768", "m=1 n=4096", "m=512 n=4096"],
     };
@@ -31,9 +31,9 @@ public static unsafe class Layers
         new RotaryReference<float>("rotary/plain", DeviceKinds.Cpu),
         new Rotary<Simd512, Vector512<float>>(),
         new Rotary<Simd256, Vector256<float>>(),
-        new Rotary<Simd128, Vector128<float>>(),
-        new RotaryPairs())
+        new Rotary<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new RotaryPairs()] : [],
         Examples =
         [
             "d=2", "t=3 h=2 d=64 start=5 maxpos=16", "t=7 h=3 d=50 interleaved", "t=2 h=5 d=80 rd=32 bf16",
@@ -49,9 +49,9 @@ public static unsafe class Layers
         new SwiGluReference<float>("swiglu/plain", DeviceKinds.Cpu),
         new SwiGlu<Simd512, Vector512<float>>(),
         new SwiGlu<Simd256, Vector256<float>>(),
-        new SwiGlu<Simd128, Vector128<float>>(),
-        new SwiGluElements())
+        new SwiGlu<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new SwiGluElements()] : [],
         Examples = ["m=1 n=1", "m=3 n=67", "m=1 n=2048", "m=33 n=1001", "m=0 n=8"],
         Benchmarks = ["m=1 n=2048", "m=512 n=2048", "m=1 n=11008"],
     };
@@ -63,9 +63,9 @@ public static unsafe class Layers
         new ResidualAddReference<float>("residual-add/plain", DeviceKinds.Cpu),
         new ResidualAdd<Simd512, Vector512<float>>(),
         new ResidualAdd<Simd256, Vector256<float>>(),
-        new ResidualAdd<Simd128, Vector128<float>>(),
-        new ResidualAddElements())
+        new ResidualAdd<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new ResidualAddElements()] : [],
         Examples = ["m=1 n=1", "m=3 n=67", "m=1 n=768", "m=33 n=1001", "m=0 n=8"],
         Benchmarks = ["m=1 n=768", "m=512 n=768", "m=512 n=4096"],
     };
@@ -77,9 +77,9 @@ public static unsafe class Layers
         new EmbeddingReference<float>("embedding/plain", DeviceKinds.Cpu),
         new Embedding<Simd512, Vector512<float>>(),
         new Embedding<Simd256, Vector256<float>>(),
-        new Embedding<Simd128, Vector128<float>>(),
-        new EmbeddingRows())
+        new Embedding<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new EmbeddingRows()] : [],
         Examples = ["t=1 v=1 n=1", "t=5 v=100 n=67", "t=33 v=512 n=100 w=bf16", "t=7 v=50 n=259 w=f16", "t=0 v=0 n=8"],
         Benchmarks = ["t=1 v=32000 n=768", "t=512 v=32000 n=768", "t=512 v=32000 n=768 w=bf16"],
     };
@@ -91,9 +91,9 @@ public static unsafe class Layers
         new ArgMaxReference("arg-max/plain", DeviceKinds.Cpu),
         new ArgMax<Simd512, Vector512<float>>(),
         new ArgMax<Simd256, Vector256<float>>(),
-        new ArgMax<Simd128, Vector128<float>>(),
-        new ArgMaxRows())
+        new ArgMax<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new ArgMaxRows()] : [],
         Examples = ["m=1 n=1", "m=5 n=67", "m=1 n=32000", "m=33 n=1001", "m=3 n=0", "m=0 n=8"],
         Benchmarks = ["m=1 n=32000", "m=1 n=128256", "m=32 n=32000"],
     };
@@ -105,9 +105,9 @@ public static unsafe class Layers
         new SampleReference<float>("sample/plain", DeviceKinds.Cpu),
         new Sample<Simd512, Vector512<float>>(),
         new Sample<Simd256, Vector256<float>>(),
-        new Sample<Simd128, Vector128<float>>(),
-        new SampleRows())
+        new Sample<Simd128, Vector128<float>>())
     {
+        GpuKernels = GpuDevices.AreIncluded ? [new SampleRows()] : [],
         // Few rows: a uniform number within float32 rounding of a boundary between tokens may be drawn either way.
         Examples =
         [

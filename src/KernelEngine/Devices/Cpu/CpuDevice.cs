@@ -11,12 +11,22 @@ public sealed unsafe class CpuDevice : Device
     private readonly HostWorkspacePool _workspaces = new();
 
     internal CpuDevice(string name, DeviceKinds kind, int threads)
-        : base(name, kind, $"{HostProcessor.Name}, {threads} thread{(threads == 1 ? "" : "s")}") => _workers = new WorkerPool(threads);
+        : base(name, kind, $"{HostProcessor.Name}, {threads} thread{(threads == 1 ? "" : "s")}")
+    {
+        _workers = new WorkerPool(threads);
+        AddressSpace = new HostStorage(this, null, long.MaxValue, default);
+    }
 
     /// <summary>How many threads share the work of one operation. Results depend on it in the last bits.</summary>
     public int Threads => _workers.Count;
 
     internal WorkerPool Workers => _workers;
+
+    /// <summary>
+    /// All memory of the process as one storage that begins at address 0: views of it are operands by address, which costs no
+    /// object a call. Whoever makes such a view vouches for its memory.
+    /// </summary>
+    internal TensorStorage AddressSpace { get; }
 
     /// <inheritdoc/>
     public override void Synchronize() => ObjectDisposedException.ThrowIf(IsDisposed, this);

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using ILGPU;
 using ILGPU.Algorithms;
 using ILGPU.Runtime;
@@ -12,6 +13,13 @@ internal static class GpuDevices
 {
     // One warp of each size that kernels use; more threads would only cost: the simulator starts them all.
     private const int SimulatedWarp = 32, SimulatedWarps = 4;
+
+    /// <summary>
+    /// False in a program that was trimmed or compiled ahead of time with the runtime option KernelEngine.Gpu off. Everything that names
+    /// a GPU's code asks here first, so that the compiler leaves all of it out, ILGPU included.
+    /// </summary>
+    [FeatureSwitchDefinition("KernelEngine.Gpu")]
+    public static bool AreIncluded => !AppContext.TryGetSwitch("KernelEngine.Gpu", out bool areIncluded) || areIncluded;
 
     /// <summary>Opens the best OpenCL device: a GPU before anything else, then the one with most compute units.</summary>
     /// <exception cref="NotSupportedException">There is none that ILGPU's code runs on.</exception>

@@ -1,0 +1,99 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
+namespace KernelEngine.Native;
+
+/// <summary>Devices: which there are, and their opening and closing.</summary>
+internal static unsafe class DeviceExports
+{
+    [UnmanagedCallersOnly(EntryPoint = "ke_device_count")]
+    public static int Count() => ForkGuard.IsInChild ? 0 : DeviceList.Names.Count;
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_device_describe")]
+    public static Status Describe(int index, DeviceStruct* info)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            if ((uint)index >= (uint)DeviceList.Names.Count)
+                throw new ArgumentOutOfRangeException(null, $"There are {DeviceList.Names.Count} devices but index is {index}.");
+            using Device device = DeviceList.Open(DeviceList.Names[index], 1);
+            Fill(ref Arguments.Struct(info, nameof(info)), device, device.Kind == DeviceKinds.Cpu ? Environment.ProcessorCount : 1);
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_device_open")]
+    public static Status Open(byte* name, int threads, nint* device)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            Arguments.RequirePointer(device, sizeof(nint), nameof(device));
+            *device = 0;
+            if (threads is < 0 or > 1024)
+                throw new ArgumentOutOfRangeException(null, $"threads must be 1 to 1024, or 0 for one a processor, but is {threads}.");
+            Device opened = DeviceList.Open(Arguments.Text(name, nameof(name)), threads);
+            *device = Handles.Devices.Add((CpuDevice)opened);
+            Log.Write(LogLevel.Information, $"opened device '{opened.Name}': {opened.Description}");
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_device_get_info")]
+    public static Status GetInfo(nint device, DeviceStruct* info)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            using HandleTable<CpuDevice>.Lease lease = Handles.Devices.Use(device);
+            Fill(ref Arguments.Struct(info, nameof(info)), lease.Value, lease.Value.Threads);
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_device_close")]
+    public static Status Close(nint device)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            if (device != 0)
+                Handles.Devices.Close(device);
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    private static void Fill(ref DeviceStruct info, Device device, int threads)
+    {
+        info.Threads = threads;
+        info.VectorBits = device.Kind == DeviceKinds.Reference ? 0
+            : Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+        info.IsReference = device.Kind == DeviceKinds.Reference ? 1 : 0;
+        fixed (byte* name = info.Name, description = info.Description)
+        {
+            Arguments.Write(device.Name, name, 32);
+            Arguments.Write(device.Description, description, 128);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+/*
+ * KernelEngine: the expensive parts of a transformer as fused kernels, on the memory that the caller already holds.
+ *
+ *     ke_device  *device;                                    // a processor with its threads
+ *     ke_problem *problem;                                   // sizes, types and options of one computation, without data
+ *     ke_device_open("cpu", 0, &device);
+ *     ke_problem_open("attention-forward", "h=8 kv=2 q=128 k=128 d=64 causal", NULL, &problem);
+ *     ke_operand operands[4] = { ... };                      // query, key, value, output: addresses, shapes, strides
+ *     if (ke_run(device, problem, operands, 4) != KE_OK)
+ *         fprintf(stderr, "%s\n", ke_last_error_message());
+ *     ke_problem_close(problem);
+ *     ke_device_close(device);
+ *
+ * Errors.     Every function that can fail returns a ke_status. When it is not KE_OK nothing was written to any operand, and
+ *             ke_last_error_message() says in one sentence what is wrong and what would be right. No exception and no abort
+ *             leaves the library.
+ * Ownership.  The library borrows the caller's memory for the length of a call and keeps no address of it. Handles belong to the
+ *             caller, who closes each once. A handle is a number, not an address: one that was closed is recognised and refused.
+ * Threads.    Any number of threads may call at once, on the same devices and problems too. A runner belongs to one call at a
+ *             time: a second one gets KE_BUSY. So does closing what is in use. Results depend on the number of threads of the
+ *             device in their last bits, and on nothing else: the same call gives the same bits each time.
+ * Memory.     Once a device has computed a problem, computing it again allocates nothing.
+ * Processes.  After fork() the child gets KE_FORKED: the library's threads exist in the parent only. The library stays loaded
+ *             until the process ends; dlclose() does not unload it. It handles SIGSEGV and SIGFPE inside its own code only and passes
+ *             others on to the handler before; floating-point modes are left alone.
+ * Sizes.      Numbers of elements and of bytes are int64_t. Shapes are row by row, the last dimension being the one whose
+ *             elements are neighbours; strides count elements, not bytes.
+ * Growth.     Structs begin with their own size, which the caller sets (struct_size = sizeof(the struct)). A later library reads
+ *             an earlier program's structs; ke_abi_version() grows when that ends.
+ */
+#ifndef KERNEL_ENGINE_H
+#define KERNEL_ENGINE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KE_ABI_VERSION 1
+
+/* ---- Status, errors, log ------------------------------------------------------------------------------------------------ */
+
+typedef int32_t ke_status;
+enum {
+    KE_OK = 0,
+    KE_INVALID_ARGUMENT = 1, /* NULL, misaligned, too short, overlapping, negative, an unknown word or handle */
+    KE_NOT_SUPPORTED = 2,    /* sensible, but this library or machine has no kernel or device for it */
+    KE_OUT_OF_MEMORY = 3,
+    KE_FILE_ERROR = 4,       /* a file is missing, unreadable or malformed */
+    KE_INVALID_STATE = 5,    /* too early or too late, as logits before the first token */
+    KE_BUSY = 6,             /* in use by another call */
+    KE_FORKED = 7,           /* called in a child of the process that loaded the library */
+    KE_INTERNAL_ERROR = 8    /* a bug of the library; the message is for its authors */
+};
+
+/* KE_ABI_VERSION of the library. */
+int32_t ke_abi_version(void);
+
+/* "major.minor.patch"; never freed. */
+const char *ke_version(void);
+
+/* What went wrong in the last call of this thread that failed: UTF-8, at most 2047 bytes, empty when none did. Good until the
+ * next call of this thread that fails. */
+const char *ke_last_error_message(void);
+
+enum { KE_LOG_ERROR = 1, KE_LOG_INFORMATION = 2 };
+
+/* Gets each message (failed calls; devices and models opened) on the thread whose call it is about, one at a time. The text is
+ * good during the call. The function may call the library, and must return normally: no longjmp, no C++ exception. */
+typedef void (*ke_log_callback)(int32_t level, const char *message, void *user);
+
+/* Sets the one function for messages; NULL for none. When it returns, the function before is not running in another thread. */
+ke_status ke_set_log_callback(ke_log_callback callback, void *user);
+
+/* ---- Devices ------------------------------------------------------------------------------------------------------------ */
+
+/* A processor with its own threads and scratch memory. Opening one starts its threads; keep it as long as there is work. */
+typedef struct ke_device ke_device;
+
+typedef struct ke_device_info {
+    uint32_t struct_size;
+    int32_t threads;      /* that share the work of one call; of a device that is not open, how many there would be */
+    int32_t vector_bits;  /* 512, 256 or 128: width of the vectors that kernels use; 0 for scalar code */
+    int32_t is_reference; /* 1 for the device that defines results: double accumulation, slow */
+    char name[32];        /* what ke_device_open takes: "cpu", "reference" */
+    char description[128];
+} ke_device_info;
+
+/* How many devices the library knows, and what the one at an index, from 0, is. */
+int32_t ke_device_count(void);
+ke_status ke_device_describe(int32_t index, ke_device_info *info);
+
+/* Opens a device with 1 to 1024 threads, or 0 for one a processor. The caller's thread is one of them. */
+ke_status ke_device_open(const char *name, int32_t threads, ke_device **device);
+ke_status ke_device_get_info(ke_device *device, ke_device_info *info);
+
+/* Stops the threads and gives scratch memory back. KE_BUSY while a call or an open runner uses it. NULL is ignored. */
+ke_status ke_device_close(ke_device *device);
+
+/* ---- Operations and problems -------------------------------------------------------------------------------------------- */
+
+typedef struct ke_operation_info {
+    uint32_t struct_size;
+    int32_t reserved;
+    char name[48];     /* as in "attention-forward" */
+    char summary[208]; /* what it computes, in one line */
+} ke_operation_info;
+
+int32_t ke_operation_count(void);
+ke_status ke_operation_describe(int32_t index, ke_operation_info *info);
+
+/* Sizes, types and options of one computation. Immutable: any number of threads may run it at once, on any device. */
+typedef struct ke_problem ke_problem;
+
+typedef struct ke_problem_info {
+    uint32_t struct_size;
+    int32_t operand_count; /* optional operands included */
+    double flops;          /* floating-point operations of the definition, a multiply-add counting 2 */
+    double bytes;          /* that must move between memory and processor at the least */
+    char text[256];        /* the text form, defaults left out */
+} ke_problem_info;
+
+typedef int32_t ke_type;
+enum { KE_F32 = 0, KE_F16 = 1, KE_BF16 = 2, KE_I32 = 3, KE_I8 = 4, KE_BOOL = 5 };
+
+typedef int32_t ke_role;
+enum {
+    KE_INPUT = 0,  /* read */
+    KE_OUTPUT = 1, /* written completely; what it held before does not matter */
+    KE_INOUT = 2,  /* read, and overwritten in place */
+    KE_ABSENT = 3  /* not part of this problem: leave it out */
+};
+
+typedef struct ke_operand_info {
+    uint32_t struct_size;
+    ke_role role;
+    ke_type type;
+    int32_t rank;        /* 0 to 4 */
+    int32_t is_optional; /* 1 when it may be left out */
+    int32_t reserved;
+    int64_t lengths[4];  /* the shape; 0 beyond the rank */
+    char name[32];       /* as in messages: "query" */
+    char dimensions[96]; /* names of the dimensions: "batchSize, queryLength, numHeads, headDim" */
+} ke_operand_info;
+
+typedef struct ke_kernel_info {
+    uint32_t struct_size;
+    int32_t reserved;
+    int64_t workspace_bytes; /* scratch memory of a call, from the device's own pool */
+    char name[64];           /* as in "attention-forward/cpu-avx512" */
+} ke_kernel_info;
+
+/* Reads a problem of an operation from its text form: words separated by spaces, name=value for sizes and numbers, a bare word
+ * for a flag or a type. A word that is unknown, missing or twice there is named in the message, with those that are known.
+ *     attention-forward, attention-decode:  b=1 h=32 kv=8 q=1 k=4096 d=128 causal bf16
+ *     cross-entropy-forward:                n=512 v=32000 d=768
+ *     linear:                               m=512 n=2048 k=768 w=bf16
+ * kernel: one by its name, or NULL for the best that computes the problem. */
+ke_status ke_problem_open(const char *operation, const char *text, const char *kernel, ke_problem **problem);
+ke_status ke_problem_get_info(const ke_problem *problem, ke_problem_info *info);
+ke_status ke_problem_describe_operand(const ke_problem *problem, int32_t index, ke_operand_info *info);
+
+/* Which kernel computes the problem on a device, and how much of the device's scratch memory it takes. */
+ke_status ke_problem_get_kernel(const ke_problem *problem, ke_device *device, ke_kernel_info *info);
+
+/* NULL is ignored. */
+ke_status ke_problem_close(ke_problem *problem);
+
+/* ---- Running ------------------------------------------------------------------------------------------------------------ */
+
+enum {
+    KE_READ_ONLY = 1, /* the memory must not be written: refused for outputs */
+    KE_STRIDED = 2    /* strides says how elements lie; without this flag they lie row by row, without gaps */
+};
+
+/* One tensor in the caller's memory. All zero but for struct_size leaves an optional operand out. */
+typedef struct ke_operand {
+    uint32_t struct_size;
+    ke_type type;
+    int32_t rank;       /* 0 to 4 */
+    int32_t flags;      /* KE_READ_ONLY, KE_STRIDED */
+    void *data;         /* the first element, aligned to its size (64 bytes are best); NULL only when there is no element */
+    int64_t bytes;      /* how much memory there is from data on; no byte beyond is read or written */
+    int64_t lengths[4]; /* the shape that ke_problem_describe_operand tells */
+    int64_t strides[4]; /* elements between neighbours of a dimension: 0 or more, 1 in the last dimension */
+} ke_operand;
+
+/* Computes a problem. Returns when every output is written.
+ * operands: in the problem's order; optional ones may be left out, the last ones by giving fewer. An output must not overlap
+ * another operand; slices of one wider row, side by side, do not. Every check is made before anything is written, offsets,
+ * lengths, labels and page numbers inside the operands included; a token outside the table of an embedding reads the nearest row. */
+ke_status ke_run(ke_device *device, const ke_problem *problem, const ke_operand *operands, int32_t count);
+
+/* ---- Tensors of the library, and DLPack --------------------------------------------------------------------------------- */
+
+/* Memory that the library allocated, or that another library lent it through DLPack. */
+typedef struct ke_tensor ke_tensor;
+
+/* DLManagedTensorVersioned of dlpack.h (https://dmlc.github.io/dlpack), version 1. */
+struct DLManagedTensorVersioned;
+
+/* Allocates host memory, row by row, zeroed, aligned to 64 bytes. */
+ke_status ke_tensor_allocate(ke_type type, int32_t rank, const int64_t *lengths, ke_tensor **tensor);
+
+/* Borrows a tensor in host memory without a copy; strides and the read-only flag are kept. With KE_OK it belongs to the
+ * ke_tensor, whose closing calls its deleter, once; with any other status it stays the caller's. */
+ke_status ke_tensor_from_dlpack(struct DLManagedTensorVersioned *managed, ke_tensor **tensor);
+
+/* Lends a tensor without a copy. The receiver calls the deleter of what it gets, once; the memory stays until then, even when
+ * the ke_tensor is closed before. */
+ke_status ke_tensor_to_dlpack(ke_tensor *tensor, struct DLManagedTensorVersioned **managed);
+
+/* Fills an operand for ke_run; good until the tensor is closed. */
+ke_status ke_tensor_get_operand(ke_tensor *tensor, ke_operand *operand);
+
+/* Gives the memory back. NULL is ignored. */
+ke_status ke_tensor_close(ke_tensor *tensor);
+
+/* ---- Running a language model ------------------------------------------------------------------------------------------- */
+
+/* A model's weights with the cache and the activations of one sequence. One call at a time. */
+typedef struct ke_runner ke_runner;
+
+typedef struct ke_runner_options {
+    uint32_t struct_size;
+    int32_t chunk_size;         /* tokens of a prompt that go through the model together; 0 for 512 */
+    int32_t initial_capacity;   /* positions that the cache has at first; 0 for 256. It grows up to the model's. */
+    ke_type kv_type;            /* storage of keys and values: KE_F32, KE_F16 or KE_BF16 */
+    const char *tokenizer_path; /* NULL to look beside the model */
+} ke_runner_options;
+
+typedef struct ke_runner_info {
+    uint32_t struct_size;
+    int32_t vocab_size;
+    int32_t position;     /* tokens so far */
+    int32_t max_position; /* tokens at most */
+    int32_t bos_token;    /* begins a sequence; -1 for none */
+    int32_t eos_token;    /* ends one; -1 for none */
+    int64_t cache_bytes;
+} ke_runner_info;
+
+/* Loads a model: a llama2.c checkpoint, a safetensors file with its config.json, or a folder with either; the tokenizer from beside
+ * it. Files may come from anywhere: a malformed one gives KE_FILE_ERROR. options may be NULL. */
+ke_status ke_runner_open(ke_device *device, const char *path, const ke_runner_options *options, ke_runner **runner);
+ke_status ke_runner_get_info(ke_runner *runner, ke_runner_info *info);
+
+/* Text to tokens, with those that begin a sequence while the runner is at position 0. count gets the number of tokens; when it
+ * exceeds capacity nothing is written to tokens and the status is KE_INVALID_ARGUMENT. */
+ke_status ke_runner_encode(ke_runner *runner, const char *text, int32_t *tokens, int64_t capacity, int64_t *count);
+
+/* Tokens to UTF-8 text that ends with a zero. length gets its bytes without the zero; when they do not fit capacity nothing is
+ * written to text and the status is KE_INVALID_ARGUMENT. */
+ke_status ke_runner_text(ke_runner *runner, const int32_t *tokens, int64_t count, char *text, int64_t capacity, int64_t *length);
+
+/* Appends tokens to the sequence: many at once, or one. The logits after the last one are then ready. */
+ke_status ke_runner_prefill(ke_runner *runner, const int32_t *tokens, int64_t count);
+ke_status ke_runner_decode(ke_runner *runner, int32_t token);
+
+/* The logits after the last token, f32 [vocab_size]; count must be vocab_size. */
+ke_status ke_runner_read_logits(ke_runner *runner, float *logits, int64_t count);
+
+/* The token with the largest logit, the lowest of equals. */
+ke_status ke_runner_select_greedy(ke_runner *runner, int32_t *token);
+
+/* Forgets the tokens from a position on; 0 forgets the sequence. */
+ke_status ke_runner_rewind(ke_runner *runner, int32_t position);
+
+/* NULL is ignored. */
+ke_status ke_runner_close(ke_runner *runner);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,74 @@
+using System.Diagnostics;
+
+namespace KernelEngine.Tests.Embedding;
+
+/// <summary>The C library and the programs of tests/Embedding that use it; what is not there ignores the running test.</summary>
+internal static class CLibrary
+{
+    private const int CannotLoad = 77;
+
+    /// <summary>The folder of the programs.</summary>
+    public static string Programs => Path.Combine(TestData.CheckoutRoot ?? "", "tests", "Embedding");
+
+    /// <summary>The folder that build-library fills.</summary>
+    public static string Folder
+    {
+        get
+        {
+            string folder = Path.Combine(TestData.CheckoutRoot ?? "", "src", "KernelEngine.Native", "bin", "lib");
+            if (!File.Exists(Path.Combine(folder, "libkernel_engine.so")))
+                Assert.Ignore("Needs the C library: src/KernelEngine.Native/build-library makes it.");
+            return folder;
+        }
+    }
+
+    /// <summary>The samples in .NET.</summary>
+    public static string DotNetProgram
+    {
+        get
+        {
+            string file = Path.Combine(Programs, "DotNet", "bin", "Release", "net10.0", "KernelEngine.Embedding.dll");
+            if (!File.Exists(file))
+                Assert.Ignore("Needs the samples in .NET: dotnet build tests/Embedding/DotNet -c Release makes them.");
+            return file;
+        }
+    }
+
+    /// <summary>The full path of a command, ignoring the running test where there is none.</summary>
+    public static string Find(string command)
+    {
+        string? path = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
+            .Select(folder => Path.Combine(folder, command)).FirstOrDefault(File.Exists);
+        if (path is null)
+            Assert.Ignore($"Needs the command {command}.");
+        return path!;
+    }
+
+    /// <summary>Compiles a program against the library, every warning an error, and returns its path.</summary>
+    public static string Compile(string name)
+    {
+        string output = Path.Combine(Directory.CreateTempSubdirectory("kernel-engine-").FullName, name);
+        Run(Find("cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", $"-I{Folder}", Path.Combine(Programs, name + ".c"), "-o", output,
+            $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread");
+        return output;
+    }
+
+    /// <summary>
+    /// Runs a command, shows what it prints, and asserts that it succeeds within a minute. Ignores the running test when the command
+    /// cannot load a library.
+    /// </summary>
+    public static void Run(string command, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(command, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        using Process process = Process.Start(start)!;
+        Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
+        bool ended = process.WaitForExit(TimeSpan.FromMinutes(1));
+        if (!ended)
+            process.Kill(entireProcessTree: true);
+        TestContext.Out.Write(output.Result + error.Result);
+        Assert.That(ended, Is.True, $"{Path.GetFileName(command)} does not end");
+        if (process.ExitCode == CannotLoad)
+            Assert.Ignore("Needs a machine on which libtorch loads.");
+        Assert.That(process.ExitCode, Is.Zero, $"{Path.GetFileName(command)}: {error.Result}{output.Result}");
+    }
+}

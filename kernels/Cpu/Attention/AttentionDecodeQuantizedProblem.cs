@@ -78,9 +78,11 @@ public readonly record struct AttentionDecodeQuantizedProblem(
         Query => new("query", OperandRole.Input, Type, TensorLayout.Contiguous(BatchSize, QueryLength, NumHeads, HeadDim),
             "batchSize, queryLength, numHeads, headDim"),
         PageTable => new("pageTable", OperandRole.Input, DataType.Int32,
-            TensorLayout.Contiguous(BatchSize, NumKvHeads, ((long)KvLength + PageSize - 1) / Math.Max(1, PageSize)), "batchSize, numKvHeads, pages",
+            TensorLayout.Contiguous(BatchSize, NumKvHeads, ((long)KvLength + PageSize - 1) / Math.Max(1, PageSize)),
+            "batchSize, numKvHeads, pages",
             Values: OperandValues.DistinctBelow(PoolPages)),
-        KvLengths => new("kvLengths", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(BatchSize, NumKvHeads), "batchSize, numKvHeads",
+        KvLengths => new("kvLengths", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(BatchSize, NumKvHeads),
+            "batchSize, numKvHeads",
             Values: OperandValues.Between(0, KvLength)),
         >= KeyCodes and <= ValueMinimum => Codes.GetOperand(index - KeyCodes, OperandRole.Input),
         Output => new("output", OperandRole.Output, Type, TensorLayout.Contiguous(BatchSize, QueryLength, NumHeads, ValueHeadDim),
@@ -142,7 +144,8 @@ public readonly record struct AttentionDecodeQuantizedProblem(
     /// <inheritdoc/>
     public string ToText() => ProblemText.Join(
         ProblemText.Word("b", BatchSize, 1), ProblemText.Word("h", NumHeads, 1), ProblemText.Word("kv", NumKvHeads, NumHeads),
-        ProblemText.Word("q", QueryLength), ProblemText.Word("k", KvLength), ProblemText.Word("page", PageSize), ProblemText.Word("pool", PoolPages),
+        ProblemText.Word("q", QueryLength), ProblemText.Word("k", KvLength), ProblemText.Word("page", PageSize),
+        ProblemText.Word("pool", PoolPages),
         ProblemText.Word("d", HeadDim), ProblemText.Word("dv", ValueHeadDim, HeadDim), ProblemText.Word("bits", Bits),
         SoftmaxScale is { } scale ? ProblemText.Word("scale", scale) : "", Type.ToText());
 

@@ -17,7 +17,8 @@ public sealed unsafe class AttentionDecodeQuantizedReference<T>(string name, Dev
         ((long)problem.KvLength + AttentionProblem.MaxHeadDim) * sizeof(T);
 
     /// <inheritdoc/>
-    public override void Run(in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
+    public override void Run(
+        in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
         for (int b = 0; b < problem.BatchSize; b++)
         {
@@ -29,7 +30,8 @@ public sealed unsafe class AttentionDecodeQuantizedReference<T>(string name, Dev
         }
     }
 
-    private static void Attend(in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<RawView> operands, int batch, int head, int row, T* sums)
+    private static void Attend(
+        in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<RawView> operands, int batch, int head, int row, T* sums)
     {
         T* scores = sums + AttentionProblem.MaxHeadDim;
         int kvHead = head / problem.GroupSize, length = operands[AttentionDecodeQuantizedProblem.KvLengths].ReadInt32(batch, kvHead);
@@ -44,7 +46,8 @@ public sealed unsafe class AttentionDecodeQuantizedReference<T>(string name, Dev
             T dot = T.Zero;
             for (int c = 0; c < problem.HeadDim; c++)
             {
-                T key = T.CreateChecked(Codes.Read(codes, c, problem.Bits)) * Number(operands[AttentionDecodeQuantizedProblem.KeyScale].Address(page, c))
+                T key = T.CreateChecked(Codes.Read(codes, c, problem.Bits))
+                    * Number(operands[AttentionDecodeQuantizedProblem.KeyScale].Address(page, c))
                     + Number(operands[AttentionDecodeQuantizedProblem.KeyMinimum].Address(page, c));
                 dot += Element.Read<T>(query, c, problem.Type) * key;
             }
@@ -53,7 +56,8 @@ public sealed unsafe class AttentionDecodeQuantizedReference<T>(string name, Dev
         }
         for (int j = 0; j < length; j++)
         {
-            int page = operands[AttentionDecodeQuantizedProblem.PageTable].ReadInt32(batch, kvHead, j / problem.PageSize), slot = j % problem.PageSize;
+            int page = operands[AttentionDecodeQuantizedProblem.PageTable].ReadInt32(batch, kvHead, j / problem.PageSize);
+            int slot = j % problem.PageSize;
             byte* codes = operands[AttentionDecodeQuantizedProblem.ValueCodes].Address(page, slot);
             T weight = T.Exp(scores[j] - max);
             total += weight;

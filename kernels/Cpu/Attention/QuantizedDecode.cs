@@ -31,10 +31,12 @@ public sealed unsafe class QuantizedDecode<TSimd, TVector>()
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in AttentionDecodeQuantizedProblem problem, int threads) => new Plan(problem).Floats * sizeof(float) * threads;
+    public override long GetWorkspaceBytes(in AttentionDecodeQuantizedProblem problem, int threads) =>
+        new Plan(problem).Floats * sizeof(float) * threads;
 
     /// <inheritdoc/>
-    public override void Run(in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
+    public override void Run(
+        in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
         var body = new Body
         {
@@ -149,7 +151,8 @@ public sealed unsafe class QuantizedDecode<TSimd, TVector>()
                 LoadQueries(batch, kvHead, thread + Plan.Query);
                 for (int page = (int)first; page < last; page++)
                 {
-                    int number = PageTable.ReadInt32(batch, kvHead, page), next = page + 1 < last ? PageTable.ReadInt32(batch, kvHead, page + 1) : number;
+                    int number = PageTable.ReadInt32(batch, kvHead, page);
+                    int next = page + 1 < last ? PageTable.ReadInt32(batch, kvHead, page + 1) : number;
                     int count = (int)Math.Min(Problem.PageSize, length - (long)page * Problem.PageSize);
                     Fold(thread, number);
                     for (int j = 0; j < count; j += BlockN)
@@ -170,7 +173,7 @@ public sealed unsafe class QuantizedDecode<TSimd, TVector>()
             }
         }
 
-        // The queries times a page's scales. What the page's minima add to all scores of a row goes where its scale was.
+        // The queries times a page's scales.
         private readonly void Fold(float* thread, int page)
         {
             float* scales = thread + Plan.Scales, minima = scales + AttentionProblem.MaxHeadDim;
@@ -184,12 +187,14 @@ public sealed unsafe class QuantizedDecode<TSimd, TVector>()
             }
         }
 
-        private readonly void AddBlock<TCodes>(float* thread, int unit, int page, int next, int first, int count) where TCodes : struct, ICodes<TVector>
+        private readonly void AddBlock<TCodes>(float* thread, int unit, int page, int next, int first, int count)
+            where TCodes : struct, ICodes<TVector>
         {
             byte* keys = KeyCodes.Address(page, first), nextKeys = KeyCodes.Address(next, first);
             byte* values = ValueCodes.Address(page, first), nextValues = ValueCodes.Address(next, first);
             long keyStride = KeyCodes.Layout.Stride(1), valueStride = ValueCodes.Layout.Stride(1);
-            float* scores = thread + Plan.Scores, weights = thread + Plan.Weights, minima = thread + Plan.Scales + AttentionProblem.MaxHeadDim;
+            float* scores = thread + Plan.Scores, weights = thread + Plan.Weights;
+            float* minima = thread + Plan.Scales + AttentionProblem.MaxHeadDim;
             int groups = Problem.Codes.Groups, padded = (count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
             LoadValueScales(thread + Plan.ValueScales, page, first, count, padded);
             for (int r = 0; r < Plan.Rows; r += 4)
@@ -205,7 +210,8 @@ public sealed unsafe class QuantizedDecode<TSimd, TVector>()
                     for (int j = 0; j < padded; j += TSimd.Width)
                         TSimd.Store(TSimd.Add(TSimd.Load(s + j), bias), s + j);
                     AttentionRow<TSimd, TVector>.Update(
-                        s, count, ref thread[Plan.Maxima + row + i], ref thread[Plan.Totals + row + i], sums + i * Plan.ValueWidth, Plan.ValueWidth);
+                        s, count, ref thread[Plan.Maxima + row + i], ref thread[Plan.Totals + row + i], sums + i * Plan.ValueWidth,
+                        Plan.ValueWidth);
                     new Span<float>(s + count, padded - count).Clear();
                 }
                 for (int g = 0; g < groups; g++)
@@ -215,7 +221,8 @@ public sealed unsafe class QuantizedDecode<TSimd, TVector>()
                     Weigh(scores, scale, minimum, padded, weights, sums + column, Plan.ValueWidth, size);
                     int done = 0;
                     for (; done <= size - 2 * TSimd.Width; done += 2 * TSimd.Width)
-                        Add<TCodes>(weights, values, valueStride, nextValues - values, count, column + done, sums + column + done, Plan.ValueWidth);
+                        Add<TCodes>(weights, values, valueStride, nextValues - values, count, column + done, sums + column + done,
+                            Plan.ValueWidth);
                     if (done < size)
                         AddOneByOne(weights, values, valueStride, count, column + done, column + size, sums, Plan.ValueWidth, TCodes.Bits);
                 }
@@ -305,7 +312,8 @@ public sealed unsafe class QuantizedDecode<TSimd, TVector>()
 
         // Two vectors of columns of four rows.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void Add<TCodes>(float* weights, byte* values, long stride, long ahead, int count, int column, float* sums, int width)
+        private static void Add<TCodes>(
+            float* weights, byte* values, long stride, long ahead, int count, int column, float* sums, int width)
             where TCodes : struct, ICodes<TVector>
         {
             int w = TSimd.Width;

@@ -54,9 +54,11 @@ public readonly record struct CodePages(int PoolPages, int PageSize, int HeadDim
             Values: OperandValues.Scales),
         KeyMinimum => new("keyMinimum", role, DataType.Float16, TensorLayout.Contiguous(PoolPages, HeadDim), "codePages, headDim"),
         ValueCodes => Codes("valueCodes", role, ValueHeadDim),
-        ValueScale => new("valueScale", role, DataType.Float16, TensorLayout.Contiguous(PoolPages, PageSize, Groups), "codePages, pageSize, groups",
+        ValueScale => new("valueScale", role, DataType.Float16, TensorLayout.Contiguous(PoolPages, PageSize, Groups),
+            "codePages, pageSize, groups",
             Values: OperandValues.Scales),
-        _ => new("valueMinimum", role, DataType.Float16, TensorLayout.Contiguous(PoolPages, PageSize, Groups), "codePages, pageSize, groups"),
+        _ => new("valueMinimum", role, DataType.Float16, TensorLayout.Contiguous(PoolPages, PageSize, Groups),
+            "codePages, pageSize, groups"),
     };
 
     /// <summary>Null when there can be such pages.</summary>
@@ -65,7 +67,8 @@ public readonly record struct CodePages(int PoolPages, int PageSize, int HeadDim
         : PageSize < 1 ? $"A page needs at least one slot but has {PageSize}."
         : Bits is not (2 or 4 or 8) ? $"Codes have 2, 4 or 8 bits, not {Bits}."
         : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
-        : ValueHeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"valueHeadDim must be 1 to {AttentionProblem.MaxHeadDim} but is {ValueHeadDim}."
+        : ValueHeadDim is < 1 or > AttentionProblem.MaxHeadDim
+            ? $"valueHeadDim must be 1 to {AttentionProblem.MaxHeadDim} but is {ValueHeadDim}."
         : HeadDim * Bits % 8 != 0 || ValueHeadDim * Bits % 8 != 0
             ? $"Rows of {Bits} bits must fill whole bytes but have {HeadDim} and {ValueHeadDim} elements."
         : null;

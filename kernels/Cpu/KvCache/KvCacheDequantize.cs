@@ -7,7 +7,8 @@ namespace KernelEngine.Kernels.Cpu.KvCache;
 /// Reads whole pages of codes (<see cref="KvCacheDequantizeProblem"/>). Threads own pages. Workspace: none; 3 · 256 floats of stack a
 /// thread.
 /// </summary>
-public sealed unsafe class KvCacheDequantize<TSimd, TVector>() : CpuKernel<KvCacheDequantizeProblem>($"kv-cache-dequantize/cpu-{TSimd.Name}")
+public sealed unsafe class KvCacheDequantize<TSimd, TVector>()
+    : CpuKernel<KvCacheDequantizeProblem>($"kv-cache-dequantize/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {

@@ -15,20 +15,24 @@ public sealed unsafe class KvCacheDequantizeReference(string name, DeviceKinds d
         RawView keyCodes = operands[KvCacheDequantizeProblem.KeyCodes], valueCodes = operands[KvCacheDequantizeProblem.ValueCodes];
         for (int i = 0; i < problem.Pages; i++)
         {
-            int source = operands[KvCacheDequantizeProblem.SourcePages].ReadInt32(i), target = operands[KvCacheDequantizeProblem.TargetPages].ReadInt32(i);
+            int source = operands[KvCacheDequantizeProblem.SourcePages].ReadInt32(i);
+            int target = operands[KvCacheDequantizeProblem.TargetPages].ReadInt32(i);
             for (int t = 0; t < problem.PageSize; t++)
             {
                 for (int c = 0; c < problem.HeadDim; c++)
                 {
                     float scale = (float)*(Half*)operands[KvCacheDequantizeProblem.KeyScale].Address(source, c);
                     float minimum = (float)*(Half*)operands[KvCacheDequantizeProblem.KeyMinimum].Address(source, c);
-                    Element.Write(key.Address(target, t), c, key.Type, Codes.Read(keyCodes.Address(source, t), c, problem.Bits) * scale + minimum);
+                    Element.Write(
+                        key.Address(target, t), c, key.Type, Codes.Read(keyCodes.Address(source, t), c, problem.Bits) * scale + minimum);
                 }
                 for (int c = 0; c < problem.ValueHeadDim; c++)
                 {
                     float scale = (float)*(Half*)operands[KvCacheDequantizeProblem.ValueScale].Address(source, t, c / CodePages.GroupSize);
-                    float minimum = (float)*(Half*)operands[KvCacheDequantizeProblem.ValueMinimum].Address(source, t, c / CodePages.GroupSize);
-                    Element.Write(value.Address(target, t), c, value.Type, Codes.Read(valueCodes.Address(source, t), c, problem.Bits) * scale + minimum);
+                    float minimum = (float)*(Half*)operands[KvCacheDequantizeProblem.ValueMinimum].Address(source, t,
+                        c / CodePages.GroupSize);
+                    Element.Write(
+                        value.Address(target, t), c, value.Type, Codes.Read(valueCodes.Address(source, t), c, problem.Bits) * scale + minimum);
                 }
             }
         }

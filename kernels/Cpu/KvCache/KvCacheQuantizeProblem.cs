@@ -96,8 +96,8 @@ public readonly record struct KvCacheQuantizeProblem(
         ArgumentNullException.ThrowIfNull(text);
         int headDim = text.TakeSize("d");
         return new KvCacheQuantizeProblem(
-            text.TakeSize("pages"), text.TakeSize("page"), text.TakeSize("pool"), text.TakeSize("codepool"), headDim, text.TakeSize("dv", headDim),
-            text.TakeSize("bits"), text.TakeType(DataType.Float32));
+            text.TakeSize("pages"), text.TakeSize("page"), text.TakeSize("pool"), text.TakeSize("codepool"), headDim,
+            text.TakeSize("dv", headDim), text.TakeSize("bits"), text.TakeType(DataType.Float32));
     }
 
     /// <inheritdoc/>

@@ -15,7 +15,8 @@ public sealed unsafe class KvCacheQuantizeReference(string name, DeviceKinds dev
         CodePages codes = problem.Codes;
         for (int i = 0; i < problem.Pages; i++)
         {
-            int source = operands[KvCacheQuantizeProblem.SourcePages].ReadInt32(i), target = operands[KvCacheQuantizeProblem.TargetPages].ReadInt32(i);
+            int source = operands[KvCacheQuantizeProblem.SourcePages].ReadInt32(i);
+            int target = operands[KvCacheQuantizeProblem.TargetPages].ReadInt32(i);
             for (int c = 0; c < problem.HeadDim; c++)
             {
                 (Half scale, Half minimum) = Quantize(

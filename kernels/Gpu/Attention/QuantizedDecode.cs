@@ -112,7 +112,8 @@ internal static class QuantizedDecode
         {
             int perByte = 8 / p.Codes.Bits, group = column / PageCodes.GroupSize;
             int packed = p.Codes.Value[page * p.Codes.ValuePageStride + slot * p.Codes.ValueRowStride + column / perByte];
-            float scale = Float16Storage.Load(p.Codes.ValueScale[page * p.Codes.ValueScalePageStride + slot * p.Codes.ValueScaleRowStride + group]);
+            float scale = Float16Storage.Load(p.Codes.ValueScale[page * p.Codes.ValueScalePageStride + slot * p.Codes.ValueScaleRowStride
+                + group]);
             float minimum = Float16Storage.Load(
                 p.Codes.ValueMinimum[page * p.Codes.ValueMinimumPageStride + slot * p.Codes.ValueMinimumRowStride + group]);
             value = (packed >> (column % perByte * p.Codes.Bits) & ((1 << p.Codes.Bits) - 1)) * scale + minimum;

@@ -2,7 +2,9 @@ using ILGPU;
 
 namespace KernelEngine.Kernels.Gpu.KvCache;
 
-/// <summary>Pages of codes, as kernels see them: <c>x = code · scale + minimum</c>, with a scale a channel of a page of keys, and 32 of a value.</summary>
+/// <summary>
+/// Pages of codes, as kernels see them: <c>x = code · scale + minimum</c>, with a scale a channel of a page of keys, and 32 of a value.
+/// </summary>
 internal struct PageCodes
 {
     /// <summary>Channels of a value that share a scale.</summary>

@@ -18,7 +18,8 @@ public static partial class Attention
         GpuKernels = GpuDevices.AreIncluded ? [new AttentionDecodeQuantizedRows()] : [],
         Examples =
         [
-            "q=1 k=7 page=4 pool=2 d=8 bits=4", "b=2 h=6 kv=2 q=3 k=70 page=8 pool=40 d=40 dv=36 bits=2", "h=4 kv=2 q=1 k=300 page=32 pool=20 d=64 bits=4 bf16",
+            "q=1 k=7 page=4 pool=2 d=8 bits=4", "b=2 h=6 kv=2 q=3 k=70 page=8 pool=40 d=40 dv=36 bits=2",
+            "h=4 kv=2 q=1 k=300 page=32 pool=20 d=64 bits=4 bf16",
             "h=2 q=2 k=50 page=5 pool=20 d=66 dv=96 bits=8 scale=0.2 f16", "h=2 q=1 k=0 page=4 pool=0 d=8 bits=4",
         ],
         Benchmarks =
@@ -58,6 +59,7 @@ public static partial class Attention
             Shapes.Size(query, 1, nameof(query)), (int)capacity, pageSize, Shapes.Size(codes.Key, 0, nameof(codes)),
             Shapes.Size(query, 3, nameof(query)), Shapes.Size(output, 3, nameof(output)), bits, softmaxScale, query.Type);
         query.Storage!.Device.Run(DecodeQuantizedOperation, problem, [
-            query, pageTable, kvLengths, codes.Key, codes.KeyScale, codes.KeyMinimum, codes.Value, codes.ValueScale, codes.ValueMinimum, output, lse]);
+            query, pageTable, kvLengths, codes.Key, codes.KeyScale, codes.KeyMinimum, codes.Value, codes.ValueScale, codes.ValueMinimum,
+            output, lse]);
     }
 }

@@ -1,6 +1,8 @@
 namespace KernelEngine;
 
-/// <summary>Pools of pages of codes: <c>x = code · scale + minimum</c>. Codes have 2, 4 or 8 bits, the first of a byte in its lowest.</summary>
+/// <summary>
+/// Pools of pages of codes: <c>x = code · scale + minimum</c>. Codes have 2, 4 or 8 bits, the first of a byte in its lowest.
+/// </summary>
 public readonly record struct KvCodes
 {
     /// <summary>i8 [codePages, pageSize, headDim · bits / 8]</summary>

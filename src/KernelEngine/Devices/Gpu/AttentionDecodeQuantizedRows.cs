@@ -25,7 +25,8 @@ internal sealed class AttentionDecodeQuantizedRows() : GpuKernel<AttentionDecode
     }
 
     private static void Launch<T>(
-        GpuEntry<QuantizedDecode.Parameters<T>> entry, in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
+        GpuEntry<QuantizedDecode.Parameters<T>> entry, in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<GpuView> operands,
+        GpuDevice device)
         where T : unmanaged
     {
         GpuView table = operands[AttentionDecodeQuantizedProblem.PageTable], lengths = operands[AttentionDecodeQuantizedProblem.KvLengths];

@@ -15,7 +15,8 @@ internal sealed class KvCacheDequantizePages() : GpuKernel<KvCacheDequantizeProb
     public override IReadOnlyList<GpuEntry> Entries => [.. _float32.Entries, .. _float16.Entries, .. _bfloat16.Entries];
 
     /// <inheritdoc/>
-    public override void Launch(in KvCacheDequantizeProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in KvCacheDequantizeProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         if (problem.Type == DataType.Float32)
             Launch(_float32, problem, operands, device);
@@ -23,7 +24,8 @@ internal sealed class KvCacheDequantizePages() : GpuKernel<KvCacheDequantizeProb
             Launch(problem.Type == DataType.Float16 ? _float16 : _bfloat16, problem, operands, device);
     }
 
-    private static void Launch<T>(Instance<T> instance, in KvCacheDequantizeProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
+    private static void Launch<T>(
+        Instance<T> instance, in KvCacheDequantizeProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
         where T : unmanaged
     {
         GpuView key = operands[KvCacheDequantizeProblem.Key], value = operands[KvCacheDequantizeProblem.Value];
@@ -45,7 +47,8 @@ internal sealed class KvCacheDequantizePages() : GpuKernel<KvCacheDequantizeProb
         Launch(instance.Read, parameters, (long)problem.Pages * problem.PageSize * (problem.HeadDim + problem.ValueHeadDim), device);
     }
 
-    private static void Launch<T>(GpuEntry<QuantizePages.Parameters<T>> entry, QuantizePages.Parameters<T> parameters, long items, GpuDevice device)
+    private static void Launch<T>(
+        GpuEntry<QuantizePages.Parameters<T>> entry, QuantizePages.Parameters<T> parameters, long items, GpuDevice device)
         where T : unmanaged
     {
         parameters.Items = items;
@@ -57,6 +60,7 @@ internal sealed class KvCacheDequantizePages() : GpuKernel<KvCacheDequantizeProb
         public IEnumerable<GpuEntry> Entries => [Read];
 
         public static Instance<T> Create<TStorage>() where TStorage : struct, IStorage<T> =>
-            new(new GpuEntry<QuantizePages.Parameters<T>>(DequantizePages.ReadPages<T, TStorage>, DequantizePages.Threads, 0, hasQuadLoads: false));
+            new(new GpuEntry<QuantizePages.Parameters<T>>(
+                DequantizePages.ReadPages<T, TStorage>, DequantizePages.Threads, 0, hasQuadLoads: false));
     }
 }

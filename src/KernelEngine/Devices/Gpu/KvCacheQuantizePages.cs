@@ -15,7 +15,8 @@ internal sealed class KvCacheQuantizePages() : GpuKernel<KvCacheQuantizeProblem>
     public override IReadOnlyList<GpuEntry> Entries => [.. _float32.Entries, .. _float16.Entries, .. _bfloat16.Entries];
 
     /// <inheritdoc/>
-    public override void Launch(in KvCacheQuantizeProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in KvCacheQuantizeProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         if (problem.Type == DataType.Float32)
             Launch(_float32, problem, operands, device);
@@ -46,14 +47,16 @@ internal sealed class KvCacheQuantizePages() : GpuKernel<KvCacheQuantizeProblem>
         Launch(instance.Values, parameters, (long)problem.Pages * problem.PageSize * problem.Codes.Groups, device);
     }
 
-    private static void Launch<T>(GpuEntry<QuantizePages.Parameters<T>> entry, QuantizePages.Parameters<T> parameters, long items, GpuDevice device)
+    private static void Launch<T>(
+        GpuEntry<QuantizePages.Parameters<T>> entry, QuantizePages.Parameters<T> parameters, long items, GpuDevice device)
         where T : unmanaged
     {
         parameters.Items = items;
         device.Launch(entry, (items + QuantizePages.Threads - 1) / QuantizePages.Threads, parameters);
     }
 
-    private sealed record Instance<T>(GpuEntry<QuantizePages.Parameters<T>> Keys, GpuEntry<QuantizePages.Parameters<T>> Values) where T : unmanaged
+    private sealed record Instance<T>(GpuEntry<QuantizePages.Parameters<T>> Keys, GpuEntry<QuantizePages.Parameters<T>> Values)
+        where T : unmanaged
     {
         public IEnumerable<GpuEntry> Entries => [Keys, Values];
 

@@ -13,18 +13,22 @@ internal sealed class CacheOptions
 
     private readonly Option<int> _budget = new("--budget") { DefaultValueFactory = _ => 256, Description = "Tokens that each key/value head keeps." };
     private readonly Option<int> _sinks = new("--sinks") { DefaultValueFactory = _ => 4, Description = "First tokens that are always kept." };
+    private readonly Option<string?> _heads = new("--heads") { Description = "A table of head scores (see `heads`), for duo and razor." };
+    private readonly Option<double> _full = new("--full-share") { DefaultValueFactory = _ => 0.5, Description = "Share of the heads that keep everything." };
+    private readonly Option<string?> _spans = new("--spans") { Description = "Published rules of spans in JSON, for moa." };
     private readonly Option<int> _interval = new("--interval") { DefaultValueFactory = _ => 1, Description = "New tokens from one eviction to the next." };
 
     public CacheOptions()
     {
         _budget.Validators.Add(result => Arguments.Require(result, result.GetValue(_budget) >= 1, "--budget must be at least 1."));
         _sinks.Validators.Add(result => Arguments.Require(result, result.GetValue(_sinks) >= 0, "--sinks must not be negative."));
+        _full.Validators.Add(result => Arguments.Require(result, result.GetValue(_full) is >= 0 and <= 1, "--full-share must be 0 to 1."));
         _interval.Validators.Add(result => Arguments.Require(result, result.GetValue(_interval) >= 1, "--interval must be at least 1."));
     }
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval])
+        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval, _heads, _full, _spans])
             command.Add(option);
     }
 
@@ -34,5 +38,8 @@ internal sealed class CacheOptions
         Budget = parsed.GetValue(_budget),
         SinkCount = parsed.GetValue(_sinks),
         Interval = parsed.GetValue(_interval),
+        HeadsPath = parsed.GetValue(_heads),
+        FullShare = parsed.GetValue(_full),
+        SpansPath = parsed.GetValue(_spans),
     };
 }

@@ -1,4 +1,5 @@
 using KernelEngine.Models;
+using KernelEngine.Models.Heads;
 
 namespace KernelEngine.Cli;
 
@@ -26,8 +27,19 @@ internal sealed record CacheRequest
     /// <summary>Tokens of prompt and answer.</summary>
     public int Length { get; init; }
 
+    /// <summary>A table of head scores, for policies that divide heads in two kinds; null for none.</summary>
+    public string? HeadsPath { get; init; }
+
+    /// <summary>Share of the heads with the highest scores that keep everything.</summary>
+    public double FullShare { get; init; } = 0.5;
+
+    /// <summary>Rules of spans, for policies with a span a head; null for none.</summary>
+    public string? SpansPath { get; init; }
+
     /// <summary>Makes the policy for a model; null for none.</summary>
-    /// <exception cref="ArgumentException">There is no such policy, or it needs what was not given.</exception>
+    /// <exception cref="ArgumentException">There is no such policy, or it needs what was not given, or a file is of another model.</exception>
+    /// <exception cref="IOException">A file cannot be opened.</exception>
+    /// <exception cref="ModelFormatException">A file is malformed.</exception>
     public KvPolicy? CreatePolicy(ModelDescription description) => Policy is null ? null : KvPolicyList.Create(Policy, new KvPolicySettings
     {
         Budget = Budget,
@@ -36,6 +48,37 @@ internal sealed record CacheRequest
         Phases = Phases,
         Applies = Applies,
         NumLayers = description.Layers.Length,
-        Length = Length > 0 ? Length : description.MaxPosition,
+        Length = Tokens(description),
+        IsFullHead = HeadsPath is null ? null : FullHeads(HeadsPath, description).IsFull,
+        Span = SpansPath is null ? null : Spans(SpansPath, description),
     });
+
+    private int Tokens(ModelDescription description) => Length > 0 ? Length : description.MaxPosition;
+
+    private HeadSelection FullHeads(string path, ModelDescription description)
+    {
+        HeadScores scores = HeadScores.Load(path);
+        RequireHeads(path, scores, description);
+        int numKvHeads = description.Layers[0].NumKvHeads;
+        return (scores.NumHeads == numKvHeads ? scores : scores.MaxOverGroups(numKvHeads)).SelectFullHeads(FullShare);
+    }
+
+    private Func<int, int, double> Spans(string path, ModelDescription description)
+    {
+        MoaRules rules = MoaRules.Load(path);
+        RequireHeads(path, rules.Alphas, description);
+        HeadScores spans = rules.KvSpans(description.Layers[0].NumKvHeads, Tokens(description));
+        return (layer, head) => spans[layer, head];
+    }
+
+    private static void RequireHeads(string path, HeadScores scores, ModelDescription description)
+    {
+        LayerDescription layer = description.Layers[0];
+        if (scores.NumLayers != description.Layers.Length || (scores.NumHeads != layer.NumKvHeads && scores.NumHeads != layer.NumHeads))
+        {
+            throw new ArgumentException(
+                $"'{path}' is of a model with {scores.NumLayers} layers of {scores.NumHeads} heads, but this one has {description.Layers.Length} "
+                + $"of {layer.NumHeads}, with {layer.NumKvHeads} key/value heads.");
+        }
+    }
 }

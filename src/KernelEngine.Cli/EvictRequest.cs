@@ -22,6 +22,12 @@ internal sealed record EvictRequest
 
     public int Seeds { get; init; } = 8;
 
+    /// <summary>A table of head scores; null for none.</summary>
+    public string? HeadsPath { get; init; }
+
+    /// <summary>Share of the heads with the highest scores that keep everything.</summary>
+    public double FullShare { get; init; } = 0.5;
+
     /// <summary>Where files go; null for none.</summary>
     public string? OutputFolder { get; init; }
 

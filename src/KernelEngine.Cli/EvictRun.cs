@@ -35,7 +35,14 @@ internal static class EvictRun
     {
         int length = request.Length > 0 ? request.Length : DefaultLength;
         using var needles = new NeedleEvaluation(device, length);
-        var cache = new CacheRequest { Phases = KvPhases.PrefillEnd, Applies = (layer, head) => (layer, head) == (RetrievalLayer, RetrievalHead), Length = length };
+        var cache = new CacheRequest
+        {
+            Phases = KvPhases.PrefillEnd,
+            Applies = (layer, head) => (layer, head) == (RetrievalLayer, RetrievalHead),
+            Length = length,
+            HeadsPath = request.HeadsPath,
+            FullShare = request.FullShare,
+        };
         // Names and settings are checked before the first text is read.
         foreach ((string policy, int budget) in runs)
             _ = (cache with { Policy = policy, Budget = budget }).CreatePolicy(needles.Description);
@@ -65,7 +72,7 @@ internal static class EvictRun
         int[] tokens = model.Tokenizer.Encode(text);
         int length = Math.Min(Math.Min(request.Length > 0 ? request.Length : DefaultLength, model.Description.MaxPosition), tokens.Length);
         int prompt = request.PromptLength >= 0 ? request.PromptLength : length / 2;
-        var cache = new CacheRequest { Length = length };
+        var cache = new CacheRequest { Length = length, HeadsPath = request.HeadsPath, FullShare = request.FullShare };
         foreach ((string policy, int budget) in runs)
             _ = (cache with { Policy = policy, Budget = budget }).CreatePolicy(model.Description);
         TextEvaluation evaluation = terminal.Wait("reading with a full cache", () => new TextEvaluation(model.Description, model.Weights, tokens.AsSpan(0, length), prompt));

@@ -28,12 +28,15 @@ internal static class EvictCommand
         Option<int> length = new("--length") { Description = "Tokens of the text; 512 without it, or what the model has positions for." };
         Option<int> prompt = new("--prompt") { DefaultValueFactory = _ => -1, Description = "Tokens of a model's text that are read at once; half without it." };
         Option<int> seeds = new("--seeds") { DefaultValueFactory = _ => 8, Description = "Texts to draw for the built-in model." };
+        Option<string?> heads = new("--heads") { Description = "A table of head scores (see `heads`), for duo and razor." };
+        Option<double> full = new("--full-share") { DefaultValueFactory = _ => 0.5, Description = "Share of the heads that keep everything." };
         Option<string?> output = new("--output") { Description = "A folder for evict.json and the pictures." };
         Option<string?> device = Arguments.Device("Where to run; cpu without it");
         Option<int> threads = Arguments.Threads();
         Option<bool> json = Arguments.Json();
         budgets.Validators.Add(result => Arguments.Require(result, result.GetValue(budgets)!.All(budget => budget >= 1), "--budgets must be at least 1."));
         seeds.Validators.Add(result => Arguments.Require(result, result.GetValue(seeds) is >= 1 and <= 10000, "--seeds must be 1 to 10000."));
+        full.Validators.Add(result => Arguments.Require(result, result.GetValue(full) is >= 0 and <= 1, "--full-share must be 0 to 1."));
         length.Validators.Add(result => Arguments.Require(result, result.GetValue(length) >= 0, "--length must not be negative."));
         var command = new Command("evict", """
             Measure what cache policies cost. The built-in induction model, whose retrieval head alone is evicted, must find a needle:
@@ -46,7 +49,7 @@ internal static class EvictCommand
               kernel-engine evict --policies snapkv ada:snapkv --budgets 64 128 --output results
               kernel-engine evict --model model.safetensors --text story.txt --length 512
             """)
-        { model, tokenizer, text, policies, budgets, length, prompt, seeds, output, device, threads, json };
+        { model, tokenizer, text, policies, budgets, length, prompt, seeds, heads, full, output, device, threads, json };
         command.SetAction(parsed =>
         {
             using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
@@ -59,6 +62,8 @@ internal static class EvictCommand
                 Length = parsed.GetValue(length),
                 PromptLength = parsed.GetValue(prompt),
                 Seeds = parsed.GetValue(seeds),
+                HeadsPath = parsed.GetValue(heads),
+                FullShare = parsed.GetValue(full),
                 OutputFolder = parsed.GetValue(output),
                 Load = new LoadOptions { TokenizerPath = parsed.GetValue(tokenizer) },
                 IsJson = parsed.GetValue(json),

@@ -130,16 +130,16 @@ public sealed class KvSessionTests
 
     private static KvPolicy Create(
         string name, int budget, int groupSize, KvPhases? phases = null, string deviceName = "cpu") => KvPolicyList.Create(name, new KvPolicySettings
-    {
-        Budget = budget,
-        SinkCount = 2,
-        Phases = phases,
-        NumLayers = 2,
-        Length = 4096,
-        IsFullHead = (layer, head) => false,
-        Span = (layer, head) => budget,
-        Networks = name == "locret" ? Networks(deviceName, groupSize) : null,
-    });
+        {
+            Budget = budget,
+            SinkCount = 2,
+            Phases = phases,
+            NumLayers = 2,
+            Length = 4096,
+            IsFullHead = (layer, head) => false,
+            Span = (layer, head) => budget,
+            Networks = name == "locret" ? Networks(deviceName, groupSize) : null,
+        });
 
     private static RetainingNetwork[] Networks(string deviceName, int groupSize)
     {

@@ -1,4 +1,5 @@
 using BenchmarkDotNet.Running;
+using KernelEngine.Benchmarks.Cache;
 using KernelEngine.Benchmarks.Compare;
 using KernelEngine.Benchmarks.Memory;
 using KernelEngine.Benchmarks.Plot;
@@ -7,6 +8,8 @@ if (args is ["compare", .. string[] rest])
     return CompareCommand.Run(rest);
 if (args is ["plot", .. string[] plotted])
     return PlotCommand.Run(plotted);
+if (args is ["cache", .. string[] cached])
+    return CacheCommand.Run(cached);
 if (args is ["memory", .. string[] measured])
     return MemoryCommand.Run(measured);
 BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);

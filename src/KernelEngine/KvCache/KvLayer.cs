@@ -37,6 +37,9 @@ public sealed class KvLayer : IDisposable
     /// <summary>Its sizes.</summary>
     public KvLayerShape Shape { get; }
 
+    /// <summary>The rotary embedding that tokens were appended with last.</summary>
+    public KvRotary Rotary => _rotary;
+
     /// <summary>Slots of a page.</summary>
     public int PageSize => _options.PageSize;
 
@@ -44,10 +47,28 @@ public sealed class KvLayer : IDisposable
     public IReadOnlyList<KvCell> Cells => _cells;
 
     /// <summary>Slots of the longest cell.</summary>
-    public int MaxLength => _cells.Max(cell => cell.Length);
+    public int MaxLength
+    {
+        get
+        {
+            int length = 0;
+            foreach (KvCell cell in _cells)
+                length = Math.Max(length, cell.Length);
+            return length;
+        }
+    }
 
-    /// <summary>Slots that the page table has room for: the row length of <see cref="Lengths"/>' companions.</summary>
-    public int Capacity => Math.Max(1, _cells.Max(cell => cell.Pages.Count)) * PageSize;
+    /// <summary>Slots that the page table has room for: the row length of tables with a number a slot.</summary>
+    public int Capacity
+    {
+        get
+        {
+            int pages = 1;
+            foreach (KvCell cell in _cells)
+                pages = Math.Max(pages, cell.Pages.Count);
+            return pages * PageSize;
+        }
+    }
 
     /// <summary>The key pages, [pages, pageSize, 1, headDim].</summary>
     public TensorView Key => _pool.Key;
@@ -161,7 +182,7 @@ public sealed class KvLayer : IDisposable
     public void Attend(TensorView query, TensorView output, TensorView lse = default, AttentionOptions? options = null)
     {
         Shapes.RequireRank(query, 4, nameof(query));
-        options = (options ?? AttentionOptions.Default) with { IsCausal = true };
+        options = options is { IsCausal: true } ? options : options is null ? AttentionOptions.Causal : options with { IsCausal = true };
         TensorView key = ReadKeys();
         if (query[1] <= MaxDecodeRows)
             Attention.Decode(query, key, Value, output, options, lse, Inputs);
@@ -199,9 +220,11 @@ public sealed class KvLayer : IDisposable
     /// <summary>Puts the tokens that a ring took beyond its size in their places.</summary>
     public void Settle()
     {
-        if (_cells.All(cell => !cell.IsRing || cell.Length <= cell.RingCapacity))
-            return;
-        Keep([.. _cells.Select(cell => cell.IsRing ? cell.PlacesOfRing() : null)]);
+        bool hasMore = false;
+        foreach (KvCell cell in _cells)
+            hasMore |= cell.IsRing && cell.Length > cell.RingCapacity;
+        if (hasMore)
+            Keep([.. _cells.Select(cell => cell.IsRing ? cell.PlacesOfRing() : null)]);
     }
 
     /// <summary>

@@ -24,6 +24,10 @@ public static class KvPolicyList
         new("snapkv", "what the last queries gave most weight", (s, b) => new SnapKv(b, Math.Clamp(s.Budget / 2, 1, 32)) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
         new("tova", "what the last query gave most weight", (s, b) => new Tova(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
         new("knorm", "keys with the smallest norms", (s, b) => new KeyNorm(b, s.SinkCount) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+        new("expected", "what queries to come are expected to need", (s, b) => new ExpectedAttention(b, s.SinkCount)
+        {
+            Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies,
+        }),
         new("ems", "what had most weight, the next merged into it", (s, b) => new EvictThenMerge(b)
         {
             SinkCount = s.SinkCount, RecentCount = Math.Min(32, s.Budget / 2), Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies,

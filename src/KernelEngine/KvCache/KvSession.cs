@@ -91,6 +91,7 @@ public sealed class KvSession : IDisposable
         KvStep step = _steps[layer];
         (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Default);
         (step.NewQuery, step.NewKey, step.NewValue) = (query, newKey, newValue);
+        step.NumTokens = position;
         Policy.Observe(step);
         step.Layer.Append(query, newKey, newValue, position, rotary);
         step.NumTokens = position + (int)newKey[1];

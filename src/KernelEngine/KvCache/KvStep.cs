@@ -29,7 +29,7 @@ public sealed class KvStep : IDisposable
     /// <summary>Where in the sequence this step is: within a prompt, at its end, or after it.</summary>
     public KvPhases Phase { get; internal set; }
 
-    /// <summary>Tokens of the sequence, those of this step included.</summary>
+    /// <summary>Tokens of the sequence: those of this step are among them once they were appended.</summary>
     public int NumTokens { get; internal set; }
 
     /// <summary>Scale and soft cap of the layer's attention.</summary>
@@ -43,6 +43,9 @@ public sealed class KvStep : IDisposable
 
     /// <summary>The values of the new tokens, [1, newLength, numKvHeads, valueHeadDim].</summary>
     public TensorView NewValue { get; internal set; }
+
+    /// <summary>What the policy itself keeps of this layer between steps; forgotten with the tokens.</summary>
+    public object? State { get; set; }
 
     /// <summary>f32 [numKvHeads, capacity]: room for the scores of the slots, higher is better.</summary>
     public TensorView Scores => Table(ref _scores, Layer.Cells.Count);
@@ -150,6 +153,7 @@ public sealed class KvStep : IDisposable
     {
         _window?.Clear();
         _unsummed = 0;
+        State = null;
     }
 
     // Remembers the new queries and, for a policy that sums weights, adds those of a prompt's to the slots.

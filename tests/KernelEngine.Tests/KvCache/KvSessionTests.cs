@@ -55,6 +55,22 @@ public sealed class KvSessionTests
         Assert.That(other.Chunk(), Is.Not.EqualTo(one.Chunk()));
     }
 
+    [Test]
+    public void AStepWithAFullRingAllocatesNothing()
+    {
+        Device device = TestDevices.Get("cpu");
+        var shape = new KvLayerShape(NumKvHeads, HeadDim, HeadDim);
+        using var session = new KvSession(device, [shape], [4], new StreamingLlm(20), pageSize: 8);
+        using Tensor query = Random(device, 1, 1, 1, 4, HeadDim), key = Random(device, 2, 1, 1, NumKvHeads, HeadDim);
+        using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, 1, 4, HeadDim);
+        int position = 0;
+        for (int step = 0; step < 40; step++)
+            session.Run(0, query, key, key, output, position++, KvPhases.Decode, options: AttentionOptions.Causal);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        session.Run(0, query, key, key, output, position, KvPhases.Decode, options: AttentionOptions.Causal);
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+    }
+
     [TestCase("opencl", Category = "OpenCL")]
     public void PoliciesRunOnGpus(string deviceName)
     {

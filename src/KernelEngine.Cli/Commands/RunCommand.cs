@@ -50,9 +50,13 @@ internal static class RunCommand
             DataType? matrixType = DataTypes.TryParse(parsed.GetValue(weights)!, out DataType type) ? type : null;
             var options = new WeightOptions { MatrixType = matrixType };
             var runner = new RunnerOptions { KvType = DataTypes.TryParse(parsed.GetValue(kvType)!, out DataType cached) ? cached : DataType.Float32 };
+            // Codes of 8 bits lie in pages: everything is kept there when nothing else is asked for.
+            CacheRequest keeps = cache.Read(parsed);
+            if (runner.KvType == DataType.Int8 && keeps.Policy is null)
+                keeps = keeps with { Policy = "full" };
             ulong seedValue = unchecked((ulong)parsed.GetValue(seed));
             if (parsed.GetValue(model) is not { } path)
-                return NeedleRun.Run(terminal, target, options, runner, cache.Read(parsed), parsed.GetValue(length), parsed.GetValue(depth), seedValue);
+                return NeedleRun.Run(terminal, target, options, runner, keeps, parsed.GetValue(length), parsed.GetValue(depth), seedValue);
             bool samples = parsed.GetValue(temperature) is not null || parsed.GetValue(topK) is not null
                 || parsed.GetValue(topP) is not null || parsed.GetValue(minP) is not null;
             return ModelRun.Run(terminal, target, path, new ModelRunRequest
@@ -60,7 +64,7 @@ internal static class RunCommand
                 Prompt = parsed.GetValue(prompt)!,
                 ExpectPath = parsed.GetValue(expect),
                 Runner = runner,
-                Cache = cache.Read(parsed),
+                Cache = keeps,
                 Load = new LoadOptions { TokenizerPath = parsed.GetValue(tokenizer), Weights = options },
                 Generation = new GenerationOptions
                 {

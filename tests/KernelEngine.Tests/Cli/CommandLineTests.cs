@@ -212,6 +212,34 @@ public sealed class CommandLineTests
     }
 
     [Test]
+    public void RunKeepsWhatThePolicySays()
+    {
+        var kept = CommandRun.Of("run", "--length", "200", "--depth", "0.9", "--threads", "2", "--cache", "streaming", "--budget", "128");
+        Assert.That(kept.ExitCode, Is.Zero, kept.Error);
+        Assert.That(kept.Error, Does.Contain("128 to 128 of 204 tokens a head"));
+        var lost = CommandRun.Of("run", "--length", "200", "--depth", "0.1", "--threads", "2", "--cache", "h2o", "--budget", "32");
+        Assert.That(lost.Output, Does.Contain("WRONG"));
+        Assert.That(lost.ExitCode, Is.Not.Zero);
+        Assert.That(CommandRun.Of("run", "--cache", "duo").Error, Does.Contain("heads"));
+        Assert.That(CommandRun.Of("run", "--cache", "nothing").Error, Does.Contain("snapkv"));
+    }
+
+    [Test]
+    public void EvictTellsWhatPoliciesLose()
+    {
+        using var folder = new Models.TemporaryFolder();
+        var run = CommandRun.Of(
+            "evict", "--length", "128", "--seeds", "1", "--policies", "streaming", "random", "--budgets", "16", "--threads", "2", "--output", folder.Path, "--json");
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        using var rows = System.Text.Json.JsonDocument.Parse(run.Output);
+        Assert.That(rows.RootElement.EnumerateArray().Select(row => row.GetProperty("policy").GetString()), Is.EqualTo(new[] { "full", "streaming", "random" }));
+        Assert.That(rows.RootElement[0].GetProperty("needleAccuracy").EnumerateObject().Select(pair => pair.Value.GetDouble()), Has.All.EqualTo(1.0));
+        Assert.That(Path.Combine(folder.Path, "evict.json"), Does.Exist);
+        Assert.That(CommandRun.Of("evict", "--policies", "nothing").Error, Does.Contain("snapkv"));
+        Assert.That(CommandRun.Of("evict", "--budgets", "0").Error, Does.Contain("--budgets"));
+    }
+
+    [Test]
     public void RunKeepsTheCacheInTheTypeAskedFor()
     {
         var wide = CommandRun.Of("run", "--length", "200", "--threads", "2");
@@ -219,7 +247,10 @@ public sealed class CommandLineTests
         Assert.That(narrow.ExitCode, Is.Zero);
         Assert.That(narrow.Output, Does.Contain("verified"));
         Assert.That(CacheLine(narrow.Error), Is.Not.EqualTo(CacheLine(wide.Error)).And.Contains("kv cache"));
-        var wrong = CommandRun.Of("run", "--kv-type", "i8");
+        var codes = CommandRun.Of("run", "--length", "200", "--threads", "2", "--kv-type", "i8");
+        Assert.That(codes.ExitCode, Is.Zero);
+        Assert.That(codes.Output, Does.Contain("verified"));
+        var wrong = CommandRun.Of("run", "--kv-type", "i32");
         Assert.That(wrong.ExitCode, Is.Not.Zero);
         Assert.That(wrong.Error, Does.Contain("'f32'").And.Contain("'bf16'"));
 

@@ -7,6 +7,10 @@ namespace KernelEngine;
 /// </summary>
 public abstract class KvPolicy
 {
+    private KvPhases _phases = KvPhases.PrefillEnd | KvPhases.Decode;
+    private int _interval = 1;
+    private Func<int, int, bool>? _applies;
+
     /// <summary>The name it goes by in tables and on the command line.</summary>
     public abstract string Name { get; }
 
@@ -14,13 +18,13 @@ public abstract class KvPolicy
     public virtual KvPositions Positions => KvPositions.Original;
 
     /// <summary>When tokens are dropped.</summary>
-    public KvPhases Phases { get; init; } = KvPhases.PrefillEnd | KvPhases.Decode;
+    public KvPhases Phases { get => _phases; init => _phases = value; }
 
     /// <summary>Decoding steps from one eviction to the next; at least 1.</summary>
-    public int Interval { get; init; } = 1;
+    public int Interval { get => _interval; init => _interval = value; }
 
     /// <summary>Which cells it drops tokens of, by layer and key/value head; the others keep all. Null for all cells.</summary>
-    public Func<int, int, bool>? Applies { get; init; }
+    public Func<int, int, bool>? Applies { get => _applies; init => _applies = value; }
 
     /// <summary>How many of the latest queries <see cref="Evict"/> looks at.</summary>
     public virtual int QueryWindow => 0;
@@ -51,4 +55,11 @@ public abstract class KvPolicy
 
     /// <summary>Whether a cell may lose tokens.</summary>
     public bool AppliesTo(int layer, int cell) => Applies?.Invoke(layer, cell) ?? true;
+
+    // Settings that every policy has, for one that was just made. One that never drops tokens keeps to that.
+    internal KvPolicy Configure(KvPolicySettings settings)
+    {
+        (_phases, _interval, _applies) = (_phases == KvPhases.None ? _phases : settings.Phases ?? _phases, settings.Interval, settings.Applies);
+        return this;
+    }
 }

@@ -8,41 +8,33 @@ public static class KvPolicyList
     /// <summary>All policies.</summary>
     public static IReadOnlyList<KvPolicyEntry> All { get; } =
     [
-        new("full", "everything", (s, b) => new FullCache()),
-        new("streaming", "the first tokens and the last", (s, b) => new StreamingLlm(s.Budget, s.SinkCount) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
+        new("full", "everything", (s, _) => new FullCache()),
+        new("streaming", "the first tokens and the last", (s, _) => new StreamingLlm(s.Budget, s.SinkCount)),
         new("streaming-reindexed", "the same, at positions within the cache: texts without end",
-            (s, b) => new StreamingLlm(s.Budget, s.SinkCount, isReindexed: true) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
+            (s, _) => new StreamingLlm(s.Budget, s.SinkCount, isReindexed: true)),
         new("duo", "everything in retrieval heads, the first and the last tokens in others",
-            (s, b) => new DuoAttention(FullHeads(s, "duo"), s.SinkCount, s.Budget - s.SinkCount) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
-        new("razor", "as duo, with one slot that stands for the dropped tokens", (s, b) => new RazorAttention(FullHeads(s, "razor"), s.Budget - s.SinkCount - 1, int.MaxValue, s.SinkCount)
-        {
-            Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies,
-        }),
+            (s, _) => new DuoAttention(FullHeads(s, "duo"), s.SinkCount, s.Budget - s.SinkCount)),
+        new("razor", "as duo, with one slot that stands for the dropped tokens",
+            (s, _) => new RazorAttention(FullHeads(s, "razor"), s.Budget - s.SinkCount - 1, int.MaxValue, s.SinkCount)),
         new("moa", "the first tokens and the last of a span for each head",
-            (s, b) => new MixtureOfSpans(s.Span ?? throw Missing("moa", "the spans of the heads"), s.Length) { Phases = s.Phases ?? Windowed, Applies = s.Applies }),
-        new("h2o", "what all queries gave most weight", (s, b) => new HeavyHitters(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
-        new("snapkv", "what the last queries gave most weight", (s, b) => new SnapKv(b, Math.Clamp(s.Budget / 2, 1, 32)) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
-        new("tova", "what the last query gave most weight", (s, b) => new Tova(b) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
-        new("knorm", "keys with the smallest norms", (s, b) => new KeyNorm(b, s.SinkCount) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
-        new("expected", "what queries to come are expected to need", (s, b) => new ExpectedAttention(b, s.SinkCount)
-        {
-            Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies,
-        }),
-        new("ems", "what had most weight, the next merged into it", (s, b) => new EvictThenMerge(b)
-        {
-            SinkCount = s.SinkCount, RecentCount = Math.Min(32, s.Budget / 2), Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies,
-        }),
-        new("locret", "what a trained network scores highest", (s, b) => new RetainingHeads(s.Networks ?? throw Missing("locret", "trained networks"), s.Budget, s.Budget / 2, s.Budget / 8)
-        {
-            Phases = s.Phases ?? (KvPhases.PrefillChunk | KvPhases.PrefillEnd), SinkCount = s.SinkCount, Applies = s.Applies,
-        }),
-        new("random", "slots at random", (s, b) => new RandomSlots(b, s.Seed, s.SinkCount) { Phases = s.Phases ?? Scored, Interval = s.Interval, Applies = s.Applies }),
+            (s, _) => new MixtureOfSpans(s.Span ?? throw Missing("moa", "the spans of the heads"), s.Length)),
+        new("h2o", "what all queries gave most weight", (_, budget) => new HeavyHitters(budget)),
+        new("snapkv", "what the last queries gave most weight", (s, budget) => new SnapKv(budget, Math.Clamp(s.Budget / 2, 1, 32))),
+        new("tova", "what the last query gave most weight", (_, budget) => new Tova(budget)),
+        new("knorm", "keys with the smallest norms", (s, budget) => new KeyNorm(budget, s.SinkCount)),
+        new("expected", "what queries to come are expected to need", (s, budget) => new ExpectedAttention(budget, s.SinkCount)),
+        new("ems", "what had most weight, the next merged into it",
+            (s, budget) => new EvictThenMerge(budget) { SinkCount = s.SinkCount, RecentCount = Math.Min(32, s.Budget / 2) }),
+        new("locret", "what a trained network scores highest",
+            (s, _) => new RetainingHeads(s.Networks ?? throw Missing("locret", "trained networks"), s.Budget, s.Budget / 2, s.Budget / 8)
+            {
+                SinkCount = s.SinkCount,
+            }),
+        new("random", "slots at random", (s, budget) => new RandomSlots(budget, s.Seed, s.SinkCount)),
     ];
 
     /// <summary>Budgets that may stand before the name of a scoring policy: <c>ada:snapkv</c>.</summary>
     public static IReadOnlyList<string> Budgets { get; } = ["ada", "pyramid"];
-
-    private const KvPhases Windowed = KvPhases.PrefillChunk | KvPhases.Decode, Scored = KvPhases.PrefillEnd | KvPhases.Decode;
 
     /// <summary>Makes a policy: a name of the list, after budgets that wrap it.</summary>
     /// <param name="text">As in <c>snapkv</c>, <c>ada:snapkv</c>, <c>ada:pyramid:h2o</c>.</param>
@@ -64,11 +56,13 @@ public static class KvPolicyList
             };
         }
         KvPolicyEntry entry = All.FirstOrDefault(policy => policy.Name == words[^1])
-            ?? throw new ArgumentException($"There is no policy '{words[^1]}'. Known: {string.Join(", ", All.Select(policy => policy.Name))}.", nameof(text));
-        return entry.Create(settings, budget);
+            ?? throw new ArgumentException(
+                $"There is no policy '{words[^1]}'. Known: {string.Join(", ", All.Select(policy => policy.Name))}.", nameof(text));
+        return entry.Create(settings, budget).Configure(settings);
     }
 
-    private static Func<int, int, bool> FullHeads(KvPolicySettings settings, string name) => settings.IsFullHead ?? throw Missing(name, "the heads that keep everything");
+    private static Func<int, int, bool> FullHeads(KvPolicySettings settings, string name) =>
+        settings.IsFullHead ?? throw Missing(name, "the heads that keep everything");
 
     private static ArgumentException Missing(string name, string what) => new($"The policy '{name}' needs {what}.");
 }

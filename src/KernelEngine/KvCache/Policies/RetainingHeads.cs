@@ -6,16 +6,29 @@ namespace KernelEngine;
 /// newest tokens stay until the prompt ends; positions are re-indexed.
 /// </summary>
 /// <remarks>At the end of the prompt the last tokens are kept beside the budget; the published code reads them after the last eviction.</remarks>
-/// <param name="networks">The network of each layer.</param>
-/// <param name="budget">Slots that a cell keeps.</param>
-/// <param name="stabilizers">Newest slots that are kept between chunks: 2500 in the paper; below the budget.</param>
-/// <param name="localCount">Last tokens of the prompt that are kept at its end: 100 in the paper.</param>
-public sealed class RetainingHeads(IReadOnlyList<RetainingNetwork> networks, int budget, int stabilizers = 2500, int localCount = 100) : KvPolicy
+public sealed class RetainingHeads : KvPolicy
 {
-    private readonly IReadOnlyList<RetainingNetwork> _networks = networks ?? throw new ArgumentNullException(nameof(networks));
-    private readonly int _stabilizers = stabilizers >= 0 && stabilizers < budget
-        ? stabilizers
-        : throw new ArgumentOutOfRangeException(nameof(stabilizers), stabilizers, $"Stabilizers must be below the budget of {budget}: only they would survive.");
+    private readonly IReadOnlyList<RetainingNetwork> _networks;
+    private readonly int _budget, _stabilizers, _localCount;
+
+    /// <summary>Drops tokens after each chunk of a prompt, and no more once it was read.</summary>
+    /// <param name="networks">The network of each layer.</param>
+    /// <param name="budget">Slots that a cell keeps.</param>
+    /// <param name="stabilizers">Newest slots that are kept between chunks: 2500 in the paper; below the budget.</param>
+    /// <param name="localCount">Last tokens of the prompt that are kept at its end: 100 in the paper.</param>
+    /// <exception cref="ArgumentOutOfRangeException">Only the newest slots would survive.</exception>
+    public RetainingHeads(IReadOnlyList<RetainingNetwork> networks, int budget, int stabilizers = 2500, int localCount = 100)
+    {
+        ArgumentNullException.ThrowIfNull(networks);
+        if (stabilizers < 0 || stabilizers >= budget)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(stabilizers), stabilizers, $"Stabilizers must be below the budget of {budget}: only they would survive.");
+        }
+        (_networks, _budget, _stabilizers, _localCount) = (networks, budget, stabilizers, localCount);
+        Phases = KvPhases.PrefillChunk | KvPhases.PrefillEnd;
+    }
+
 
     /// <inheritdoc/>
     public override string Name => "locret";
@@ -27,7 +40,7 @@ public sealed class RetainingHeads(IReadOnlyList<RetainingNetwork> networks, int
     public int SinkCount { get; init; }
 
     /// <inheritdoc/>
-    public override int? MaxSlots(int layer, int cell) => budget + localCount;
+    public override int? MaxSlots(int layer, int cell) => _budget + _localCount;
 
     /// <inheritdoc/>
     public override void Observe(KvStep step)
@@ -57,10 +70,10 @@ public sealed class RetainingHeads(IReadOnlyList<RetainingNetwork> networks, int
     {
         ArgumentNullException.ThrowIfNull(step);
         bool isChunk = step.Phase == KvPhases.PrefillChunk;
-        int recent = isChunk ? _stabilizers : localCount;
+        int recent = isChunk ? _stabilizers : _localCount;
         var budgets = new int[step.Layer.Cells.Count];
         for (int h = 0; h < budgets.Length; h++)
-            budgets[h] = !step.AppliesTo(h) ? int.MaxValue : isChunk ? budget : budget + localCount;
+            budgets[h] = !step.AppliesTo(h) ? int.MaxValue : isChunk ? _budget : _budget + _localCount;
         step.SetScores((h, slot) => slot < SinkCount || slot >= step.Layer.Cells[h].Length - recent
             ? float.PositiveInfinity
             : step.Layer.Cells[h].Statistics[slot]);

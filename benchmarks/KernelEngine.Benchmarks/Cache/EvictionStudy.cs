@@ -7,7 +7,7 @@ namespace KernelEngine.Benchmarks.Cache;
 /// <summary>What choosing and dropping costs beside attention.</summary>
 internal static class EvictionStudy
 {
-    private const int Length = 32768, ChunkSize = 2048, NumHeads = 8, NumKvHeads = 2, HeadDim = 128, Budget = 4096, Interval = 32, Blocks = 8;
+    private const int Length = 32768, ChunkSize = 2048, NumHeads = 8, NumKvHeads = 2, HeadDim = 128, Budget = 4096, Interval = 128, Blocks = 2;
 
     private static readonly KvLayerShape Shape = new(NumKvHeads, HeadDim, HeadDim);
 

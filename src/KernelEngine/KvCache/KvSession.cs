@@ -89,7 +89,7 @@ public sealed class KvSession : IDisposable
         in KvRotary rotary = default, AttentionOptions? options = null)
     {
         KvStep step = _steps[layer];
-        (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Default);
+        (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Causal);
         (step.NewQuery, step.NewKey, step.NewValue) = (query, newKey, newValue);
         step.NumTokens = position;
         Policy.Observe(step);

@@ -5,6 +5,8 @@ namespace KernelEngine;
 /// </summary>
 public sealed class KvStep : IDisposable
 {
+    private const int MaxStreamedRows = 32; // so few rows do not pay for packing the keys and values
+
     private readonly KvQueryWindow? _window;
     private readonly DeviceTable<int> _budgets;
     private Tensor? _scores, _weights, _kept, _keptCounts, _output, _lse;
@@ -33,7 +35,7 @@ public sealed class KvStep : IDisposable
     public int NumTokens { get; internal set; }
 
     /// <summary>Scale and soft cap of the layer's attention.</summary>
-    public AttentionOptions Options { get; internal set; } = AttentionOptions.Default;
+    public AttentionOptions Options { get; internal set; } = AttentionOptions.Causal;
 
     /// <summary>The queries of the new tokens, [1, newLength, numHeads, headDim]; turned once they were appended.</summary>
     public TensorView NewQuery { get; internal set; }
@@ -70,9 +72,12 @@ public sealed class KvStep : IDisposable
         TensorView lse = Grow(ref _lse, DataType.Float32, (long)NumHeads * counted).Reshape(1, NumHeads, counted);
         TensorView output = Grow(ref _output, query.Type, (long)counted * NumHeads * Layer.Shape.ValueHeadDim)
             .Reshape(1, counted, NumHeads, Layer.Shape.ValueHeadDim);
-        AttentionOptions options = Options with { IsCausal = true };
+        AttentionOptions options = Options.IsCausal ? Options : Options with { IsCausal = true };
         TensorView key = Layer.ReadKeys();
-        Attention.Forward(query, key, Layer.Value, output, options, lse, Layer.Inputs);
+        if (counted <= MaxStreamedRows)
+            Attention.Decode(query, key, Layer.Value, output, options, lse, Layer.Inputs);
+        else
+            Attention.Forward(query, key, Layer.Value, output, options, lse, Layer.Inputs);
         TensorView weights = Table(ref _weights, NumHeads);
         Attention.Weights(query, key, lse, default, weights.Split(0, NumHeads), options, Layer.Inputs);
         return weights;

@@ -121,8 +121,7 @@ public readonly record struct AttentionAppendProblem(
     public string? FindError() =>
         BatchSize < 0 || NumHeads < 0 || NumKvHeads < 0 || NewLength < 0 || Capacity < 0 || MaxPosition < 0 || PageSize < 0 || PoolPages < 0
             ? "Sizes must not be negative."
-        : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
-        : ValueHeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"valueHeadDim must be 1 to {AttentionProblem.MaxHeadDim} but is {ValueHeadDim}."
+        : AttentionProblem.FindHeadDimError(HeadDim, ValueHeadDim) is { } error ? error
         : RotaryDim < 0 || RotaryDim > HeadDim || RotaryDim % 2 != 0 ? $"rotaryDim must be even and 0 to headDim={HeadDim} but is {RotaryDim}."
         : NewLength > Capacity ? $"newLength must be at most capacity={Capacity} but is {NewLength}."
         : RotaryDim > 0 && NewLength > MaxPosition ? $"newLength must be at most maxPosition={MaxPosition} but is {NewLength}."

@@ -110,24 +110,10 @@ public readonly record struct AttentionDecodeQuantizedProblem(
         : Codes.FindError();
 
     /// <inheritdoc/>
-    public static string? FindContentError(in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<RawView> operands)
-    {
-        for (int b = 0; b < problem.BatchSize; b++)
-        {
-            for (int h = 0; h < problem.NumKvHeads; h++)
-            {
-                int length = operands[KvLengths].ReadInt32(b, h);
-                if (length < 0 || length > problem.KvLength)
-                    return $"kvLengths[{b}, {h}] must be 0 to kvLength={problem.KvLength} but is {length}.";
-                for (int page = 0; (long)page * problem.PageSize < length; page++)
-                {
-                    if (operands[PageTable].ReadInt32(b, h, page) is var number && (uint)number >= (uint)problem.PoolPages)
-                        return $"pageTable[{b}, {h}, {page}] must be 0 to {problem.PoolPages - 1} but is {number}.";
-                }
-            }
-        }
-        return null;
-    }
+    public static string? FindContentError(in AttentionDecodeQuantizedProblem problem, ReadOnlySpan<RawView> operands) =>
+        AttentionProblem.FindLengthError(
+            operands[KvLengths], operands[PageTable], problem.BatchSize, problem.NumKvHeads, problem.KvLength, problem.PageSize,
+            problem.PoolPages);
 
     /// <inheritdoc/>
     public static AttentionDecodeQuantizedProblem Read(ProblemText text)

@@ -87,12 +87,8 @@ public readonly record struct AttentionDecodeSelectiveProblem(
     /// <inheritdoc/>
     public string? FindError() =>
         NumHeads < 0 || Cells < 0 || Slots < 0 || PoolPages < 0 ? "Sizes must not be negative."
-        : Cells == 0 && NumHeads > 0 ? "Query heads need a cell."
-        : Cells > 0 && (NumHeads < Cells || NumHeads % Cells != 0)
-            ? $"numHeads={NumHeads} must be a multiple of cells={Cells}, and as many at least."
-        : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
-        : ValueHeadDim is < 1 or > AttentionProblem.MaxHeadDim
-            ? $"valueHeadDim must be 1 to {AttentionProblem.MaxHeadDim} but is {ValueHeadDim}."
+        : CellPages.FindHeadError(NumHeads, Cells) is { } headError ? headError
+        : AttentionProblem.FindHeadDimError(HeadDim, ValueHeadDim) is { } error ? error
         : KeepCount < 1 ? $"keepCount must be at least 1 but is {KeepCount}."
         : !(float.IsFinite(Scale) && Scale > 0) ? $"scale must be finite and above 0 but is {Scale}."
         : CellPages.FindPageError(Slots, PageSize) ?? CellPages.FindTypeError(Type);

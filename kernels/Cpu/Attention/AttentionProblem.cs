@@ -295,8 +295,7 @@ public readonly record struct AttentionProblem(
         BatchSize < 0 || QueryLength < 0 || KvLength < 0 || NumHeads < 0 ? "Sizes must not be negative."
         : NumKvHeads < 1 || NumHeads % NumKvHeads != 0
             ? $"numHeads must be a multiple of numKvHeads but {NumHeads} is no multiple of {NumKvHeads}."
-        : HeadDim is < 1 or > MaxHeadDim ? $"headDim must be 1 to {MaxHeadDim} but is {HeadDim}."
-        : ValueHeadDim is < 1 or > MaxHeadDim ? $"valueHeadDim must be 1 to {MaxHeadDim} but is {ValueHeadDim}."
+        : FindHeadDimError(HeadDim, ValueHeadDim) is { } headDimError ? headDimError
         : !float.IsFinite(Scale) ? "softmaxScale must be finite."
         : !(LogitSoftCap >= 0) || !float.IsFinite(LogitSoftCap) ? $"logitSoftCap must be 0 or positive but is {LogitSoftCap}."
         : !Type.IsFloat() ? $"Attention takes f32, f16 or bf16 tensors, not {Type.ToText()}."
@@ -309,6 +308,40 @@ public readonly record struct AttentionProblem(
         : PageSize == 0 && (PoolPages > 0 || IsHeadPaged) ? "A pool of pages needs a page size."
         : RaggedSequences > 0 ? FindRaggedError()
         : null;
+
+    /// <summary>Null when rows of keys and values have lengths that attention takes.</summary>
+    public static string? FindHeadDimError(int headDim, int valueHeadDim) =>
+        headDim is < 1 or > MaxHeadDim ? $"headDim must be 1 to {MaxHeadDim} but is {headDim}."
+        : valueHeadDim is < 1 or > MaxHeadDim ? $"valueHeadDim must be 1 to {MaxHeadDim} but is {valueHeadDim}."
+        : null;
+
+    /// <summary>Null when no head has more keys than there is room for, and those lie in pages of the pool.</summary>
+    /// <param name="lengths">i32 [batchSize, numKvHeads]; absent when every head has all keys</param>
+    /// <param name="table">i32 [batchSize, numKvHeads, pages]; absent when keys lie side by side</param>
+    /// <param name="batchSize">Sequences.</param>
+    /// <param name="numKvHeads">Key/value heads.</param>
+    /// <param name="kvLength">Keys that there is room for.</param>
+    /// <param name="pageSize">Keys of a page.</param>
+    /// <param name="poolPages">Pages of the pool.</param>
+    internal static string? FindLengthError(
+        in RawView lengths, in RawView table, int batchSize, int numKvHeads, int kvLength, int pageSize, int poolPages)
+    {
+        for (int b = 0; b < batchSize; b++)
+        {
+            for (int h = 0; h < numKvHeads; h++)
+            {
+                int length = lengths.IsPresent ? lengths.ReadInt32(b, h) : kvLength;
+                if (length < 0 || length > kvLength)
+                    return $"kvLengths[{b}, {h}] must be 0 to kvLength={kvLength} but is {length}.";
+                for (int page = 0; table.IsPresent && (long)page * pageSize < length; page++)
+                {
+                    if (table.ReadInt32(b, h, page) is var number && (uint)number >= (uint)poolPages)
+                        return $"pageTable[{b}, {h}, {page}] must be 0 to {poolPages - 1} but is {number}.";
+                }
+            }
+        }
+        return null;
+    }
 
     /// <inheritdoc/>
     public static string? FindContentError(in AttentionProblem problem, ReadOnlySpan<RawView> operands) => problem.FindContentError(operands);
@@ -326,23 +359,9 @@ public readonly record struct AttentionProblem(
                     return $"headWindows[{h}, {i}] must be −1 or a number of keys but is {window}.";
             }
         }
-        if (!lengths.IsPresent && !table.IsPresent)
-            return null;
-        for (int b = 0; b < BatchSize; b++)
-        {
-            for (int h = 0; h < NumKvHeads; h++)
-            {
-                int length = lengths.IsPresent ? lengths.ReadInt32(b, h) : KvLength;
-                if (length < 0 || length > KvLength)
-                    return $"kvLengths[{b}, {h}] must be 0 to kvLength={KvLength} but is {length}.";
-                for (int page = 0; table.IsPresent && page < Blocks(length, PageSize); page++)
-                {
-                    if (table.ReadInt32(b, h, page) is var number && (uint)number >= (uint)PoolPages)
-                        return $"pageTable[{b}, {h}, {page}] must be 0 to {PoolPages - 1} but is {number}.";
-                }
-            }
-        }
-        return null;
+        return !lengths.IsPresent && !table.IsPresent
+            ? null
+            : FindLengthError(lengths, table, BatchSize, NumKvHeads, KvLength, PageSize, PoolPages);
     }
 
     /// <inheritdoc/>

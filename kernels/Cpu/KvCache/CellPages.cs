@@ -26,6 +26,13 @@ internal static class CellPages
     public static Operand Lengths(int cells, int slots) =>
         new("lengths", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(cells), "cells", Values: OperandValues.Between(0, slots));
 
+    /// <summary>Null when query heads divide into as many groups as there are cells.</summary>
+    public static string? FindHeadError(int numHeads, int cells) =>
+        cells == 0 && numHeads > 0 ? "Query heads need a cell."
+        : cells > 0 && (numHeads < cells || numHeads % cells != 0)
+            ? $"numHeads={numHeads} must be a multiple of cells={cells}, and as many at least."
+        : null;
+
     /// <summary>Null when slots fill whole pages.</summary>
     public static string? FindPageError(int slots, int pageSize) =>
         pageSize < 1 ? $"A page needs at least one slot but has {pageSize}."

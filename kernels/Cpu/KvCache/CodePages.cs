@@ -66,9 +66,7 @@ public readonly record struct CodePages(int PoolPages, int PageSize, int HeadDim
         PoolPages < 0 ? "Sizes must not be negative."
         : PageSize < 1 ? $"A page needs at least one slot but has {PageSize}."
         : Bits is not (2 or 4 or 8) ? $"Codes have 2, 4 or 8 bits, not {Bits}."
-        : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
-        : ValueHeadDim is < 1 or > AttentionProblem.MaxHeadDim
-            ? $"valueHeadDim must be 1 to {AttentionProblem.MaxHeadDim} but is {ValueHeadDim}."
+        : AttentionProblem.FindHeadDimError(HeadDim, ValueHeadDim) is { } error ? error
         : HeadDim * Bits % 8 != 0 || ValueHeadDim * Bits % 8 != 0
             ? $"Rows of {Bits} bits must fill whole bytes but have {HeadDim} and {ValueHeadDim} elements."
         : null;

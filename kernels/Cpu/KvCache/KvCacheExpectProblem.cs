@@ -87,9 +87,7 @@ public readonly record struct KvCacheExpectProblem(
     /// <inheritdoc/>
     public string? FindError() =>
         NumHeads < 0 || Cells < 0 || Slots < 0 || PoolPages < 0 || SinkCount < 0 ? "Sizes must not be negative."
-        : Cells == 0 && NumHeads > 0 ? "Query heads need a cell."
-        : Cells > 0 && (NumHeads < Cells || NumHeads % Cells != 0)
-            ? $"numHeads={NumHeads} must be a multiple of cells={Cells}, and as many at least."
+        : CellPages.FindHeadError(NumHeads, Cells) is { } headError ? headError
         : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
         : ValueHeadDim < 1 ? "Values need at least one element."
         : !float.IsFinite(Scale) || !float.IsFinite(Epsilon) ? "scale and epsilon must be finite."

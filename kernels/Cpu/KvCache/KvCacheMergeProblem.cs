@@ -67,8 +67,7 @@ public readonly record struct KvCacheMergeProblem(
     /// <inheritdoc/>
     public string? FindError() =>
         Cells < 0 || Slots < 0 || PoolPages < 0 ? "Sizes must not be negative."
-        : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
-        : ValueHeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"valueHeadDim must be 1 to {AttentionProblem.MaxHeadDim} but is {ValueHeadDim}."
+        : AttentionProblem.FindHeadDimError(HeadDim, ValueHeadDim) is { } error ? error
         : !Type.IsFloat() ? $"Slots that merge are stored in f32, f16 or bf16, not {Type.ToText()}."
         : CellPages.FindPageError(Slots, PageSize);
 

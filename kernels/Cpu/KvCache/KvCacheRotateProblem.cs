@@ -72,7 +72,7 @@ public readonly record struct KvCacheRotateProblem(
     /// <inheritdoc/>
     public string? FindError() =>
         Cells < 0 || Slots < 0 || PoolPages < 0 ? "Sizes must not be negative."
-        : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
+        : AttentionProblem.FindHeadDimError(HeadDim, HeadDim) is { } error ? error
         : RotaryDim < 0 || RotaryDim % 2 != 0 || RotaryDim > HeadDim ? $"rotaryDim must be even and at most headDim={HeadDim} but is {RotaryDim}."
         : MaxPosition < 1 ? "The tables need at least one position."
         : !Type.IsFloat() ? $"Keys that turn are stored in f32, f16 or bf16, not {Type.ToText()}."

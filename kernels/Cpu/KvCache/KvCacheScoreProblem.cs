@@ -62,8 +62,7 @@ public readonly record struct KvCacheScoreProblem(
     /// <inheritdoc/>
     public string? FindError() =>
         NumHeads < 0 || Cells < 0 || Slots < 0 || SinkCount < 0 || RecentCount < 0 ? "Sizes must not be negative."
-        : Cells == 0 ? NumHeads == 0 ? null : "Query heads need a cell."
-        : NumHeads < Cells || NumHeads % Cells != 0 ? $"numHeads={NumHeads} must be a multiple of cells={Cells}, and as many at least."
+        : CellPages.FindHeadError(NumHeads, Cells) is { } headError ? headError
         : PoolSize is < 1 or > MaxPoolSize || PoolSize % 2 == 0 ? $"poolSize must be odd and 1 to {MaxPoolSize} but is {PoolSize}."
         : Pooling == KvPooling.None && PoolSize != 1 ? $"poolSize must be 1 without pooling but is {PoolSize}."
         : !Enum.IsDefined(Aggregate) || !Enum.IsDefined(Pooling) ? "The aggregate or the pooling is unknown."

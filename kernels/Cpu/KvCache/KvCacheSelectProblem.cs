@@ -1,3 +1,5 @@
+using KernelEngine.Kernels.Cpu.KvCache;
+
 namespace KernelEngine;
 
 /// <summary>
@@ -38,10 +40,8 @@ public readonly record struct KvCacheSelectProblem(int Cells, int Slots, bool Is
     public Operand GetOperand(int index) => index switch
     {
         Scores => new("scores", OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(Cells, Slots), "cells, slots"),
-        Lengths => new("lengths", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells), "cells",
-            Values: OperandValues.Between(0, Slots)),
-        Budgets => new("budgets", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Cells), "cells",
-            Values: OperandValues.Between(0, Slots)),
+        Lengths => CellPages.Lengths(Cells, Slots),
+        Budgets => CellPages.Lengths(Cells, Slots) with { Name = "budgets" },
         Kept => new("kept", OperandRole.Output, DataType.Int32, TensorLayout.Contiguous(Cells, Slots), "cells, slots"),
         KeptCounts => new("keptCounts", OperandRole.Output, DataType.Int32, TensorLayout.Contiguous(Cells), "cells"),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
@@ -59,10 +59,10 @@ public readonly record struct KvCacheSelectProblem(int Cells, int Slots, bool Is
     /// <inheritdoc/>
     public static string? FindContentError(in KvCacheSelectProblem problem, ReadOnlySpan<RawView> operands)
     {
+        if (CellPages.FindLengthError(operands[Lengths], default, problem.Cells, problem.Slots, 1, 0) is { } error)
+            return error;
         for (int c = 0; c < problem.Cells; c++)
         {
-            if (operands[Lengths].ReadInt32(c) is var length && (length < 0 || length > problem.Slots))
-                return $"lengths[{c}] must be 0 to slots={problem.Slots} but is {length}.";
             if (operands[Budgets].ReadInt32(c) is var budget && budget < 0)
                 return $"budgets[{c}] must not be negative but is {budget}.";
         }

@@ -9,8 +9,5 @@ public readonly record struct KvLayerShape(int NumKvHeads, int HeadDim, int Valu
     /// <summary>Null when the sizes are possible, else a sentence that says which is not.</summary>
     public string? FindError() =>
         NumKvHeads < 1 ? $"A layer needs at least one key/value head but has {NumKvHeads}."
-        : HeadDim is < 1 or > AttentionProblem.MaxHeadDim ? $"headDim must be 1 to {AttentionProblem.MaxHeadDim} but is {HeadDim}."
-        : ValueHeadDim is < 1 or > AttentionProblem.MaxHeadDim
-            ? $"valueHeadDim must be 1 to {AttentionProblem.MaxHeadDim} but is {ValueHeadDim}."
-        : null;
+        : AttentionProblem.FindHeadDimError(HeadDim, ValueHeadDim);
 }

@@ -507,13 +507,15 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
                     float gradScore = NeedsGradScores ? gradScores[j] : 0f;
                     if (p[j] == 0f && gradScore == 0f)
                         continue;
-                    AddScaled(p[j], workspace + Plan.GradOutputs + row * Plan.ValueStride, Plan.ValueWidth, workspace + Plan.GradValues + j * Plan.ValueStride);
-                    AddScaled(gradScore, workspace + Plan.Queries + row * Plan.KeyStride, Plan.KeyWidth, workspace + Plan.GradKeys + j * Plan.KeyStride);
+                    Rows<TSimd, TVector>.AddScaled(
+                        workspace + Plan.GradOutputs + row * Plan.ValueStride, p[j], Plan.ValueWidth, workspace + Plan.GradValues + j * Plan.ValueStride);
+                    Rows<TSimd, TVector>.AddScaled(
+                        workspace + Plan.Queries + row * Plan.KeyStride, gradScore, Plan.KeyWidth, workspace + Plan.GradKeys + j * Plan.KeyStride);
                     for (int column = 0; column < Plan.KeyWidth; column += Columns)
                     {
                         int width = MatrixTile<TSimd, TVector>.PanelWidth(Plan.KeyWidth, column);
-                        AddScaled(
-                            gradScore, KeyPanel(block.Sequence, workspace, column) + ((long)block.Key0 + j) * width, width,
+                        Rows<TSimd, TVector>.AddScaled(
+                            KeyPanel(block.Sequence, workspace, column) + ((long)block.Key0 + j) * width, gradScore, width,
                             workspace + Plan.GradQueries + row * Plan.KeyStride + column);
                     }
                 }
@@ -742,13 +744,6 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
             TSimd.Store(TSimd.Multiply(TSimd.Load(row + c), TSimd.Load(factors + c)), row + c);
         for (; c < count; c++)
             row[c] *= factors[c];
-    }
-
-    private static void AddScaled(float factor, float* row, int width, float* target)
-    {
-        TVector f = TSimd.Broadcast(factor);
-        for (int c = 0; c < width; c += TSimd.Width)
-            TSimd.Store(TSimd.MultiplyAdd(f, TSimd.Load(row + c), TSimd.Load(target + c)), target + c);
     }
 
     private static void AddRows(float* rows, long count, float* target)

@@ -90,7 +90,7 @@ public sealed unsafe class KvCacheExpect<TSimd, TVector>() : CpuKernel<KvCacheEx
                 Multiply(keys, count, panels, products, width);
                 float* exponents = Exponents + (long)head * Problem.Slots + slot;
                 for (int r = 0; r < count; r++)
-                    exponents[r] = Dot(keys + (long)r * headDim, products + (long)r * width, headDim);
+                    exponents[r] = Rows<TSimd, TVector>.Dot(keys + (long)r * headDim, products + (long)r * width, headDim);
             }
         }
 
@@ -144,19 +144,6 @@ public sealed unsafe class KvCacheExpect<TSimd, TVector>() : CpuKernel<KvCacheEx
             }
         }
 
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static float Dot(float* a, float* b, int size)
-        {
-            TVector sum = TSimd.Zero;
-            int i = 0;
-            for (; i <= size - TSimd.Width; i += TSimd.Width)
-                sum = TSimd.MultiplyAdd(TSimd.Load(a + i), TSimd.Load(b + i), sum);
-            float total = TSimd.Sum(sum);
-            for (; i < size; i++)
-                total += a[i] * b[i];
-            return total;
-        }
-
         private readonly void ScoreCells(int worker, int workers)
         {
             (long first, long last) = Partition.Range(Problem.Cells, worker, workers);
@@ -173,21 +160,11 @@ public sealed unsafe class KvCacheExpect<TSimd, TVector>() : CpuKernel<KvCacheEx
                 {
                     float* weights = Exponents + (long)(cell * Problem.GroupSize + g) * Problem.Slots + begin;
                     float total = Softmax<TSimd, TVector>.Exp2InPlace(weights, count, Softmax<TSimd, TVector>.Max(weights, count));
-                    AddScaled(weights, 1f / (total * Problem.GroupSize), count, scores + begin);
+                    Rows<TSimd, TVector>.AddScaled(weights, 1f / (total * Problem.GroupSize), count, scores + begin);
                 }
                 for (int j = begin; j < length; j++)
                     scores[j] *= ValueNorm(cell, j);
             }
-        }
-
-        private static void AddScaled(float* row, float factor, int count, float* target)
-        {
-            TVector f = TSimd.Broadcast(factor);
-            int i = 0;
-            for (; i <= count - TSimd.Width; i += TSimd.Width)
-                TSimd.Store(TSimd.MultiplyAdd(TSimd.Load(row + i), f, TSimd.Load(target + i)), target + i);
-            for (; i < count; i++)
-                target[i] += factor * row[i];
         }
 
         private readonly float ValueNorm(int cell, int slot)

@@ -85,7 +85,7 @@ public sealed unsafe class KvCacheMerge<TSimd, TVector>() : CpuKernel<KvCacheMer
             weights[target] = total;
             if (total == 0f)
                 return;
-            float sum = Problem.IsByDirection ? Norm(key, Problem.HeadDim) : total;
+            float sum = Problem.IsByDirection ? RowNorm<TSimd, TVector>.Of((byte*)key, DataType.Float32, Problem.HeadDim) : total;
             float factor = Problem.IsByDirection ? length : 1f;
             if (sum > 0f && factor > 0f)
                 WriteRow(Key, cell, target, Problem.HeadDim, key, factor / sum);
@@ -96,16 +96,9 @@ public sealed unsafe class KvCacheMerge<TSimd, TVector>() : CpuKernel<KvCacheMer
         private readonly float AddRow(in RawView pool, int cell, int slot, int size, float weight, bool isByDirection, float* sums, float* row)
         {
             Rows<TSimd, TVector>.Widen(Address(pool, cell, slot), Problem.Type, size, row);
-            float norm = isByDirection ? Norm(row, size) : 1f;
+            float norm = isByDirection ? RowNorm<TSimd, TVector>.Of((byte*)row, DataType.Float32, size) : 1f;
             if (norm > 0f)
-            {
-                float factor = weight / norm;
-                int i = 0;
-                for (; i <= size - TSimd.Width; i += TSimd.Width)
-                    TSimd.Store(TSimd.MultiplyAdd(TSimd.Load(row + i), TSimd.Broadcast(factor), TSimd.Load(sums + i)), sums + i);
-                for (; i < size; i++)
-                    sums[i] += row[i] * factor;
-            }
+                Rows<TSimd, TVector>.AddScaled(row, weight / norm, size, sums);
             return norm;
         }
 
@@ -118,20 +111,5 @@ public sealed unsafe class KvCacheMerge<TSimd, TVector>() : CpuKernel<KvCacheMer
 
         private readonly byte* Address(in RawView pool, int cell, int slot) =>
             pool.Address(PageTable.ReadInt32(cell, slot / Problem.PageSize), slot % Problem.PageSize);
-
-        private static float Norm(float* values, int size)
-        {
-            TVector sums = TSimd.Zero;
-            int i = 0;
-            for (; i <= size - TSimd.Width; i += TSimd.Width)
-            {
-                TVector x = TSimd.Load(values + i);
-                sums = TSimd.MultiplyAdd(x, x, sums);
-            }
-            float sum = TSimd.Sum(sums);
-            for (; i < size; i++)
-                sum += values[i] * values[i];
-            return MathF.Sqrt(sum);
-        }
     }
 }

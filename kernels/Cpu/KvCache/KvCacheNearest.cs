@@ -65,8 +65,8 @@ public sealed unsafe class KvCacheNearest<TSimd, TVector>() : CpuKernel<KvCacheN
                         for (int j = 0; j < centres; j++)
                         {
                             float* centre = rows + (long)j * width;
-                            float similarity = Math.Max(0f, Dot(row, centre, Problem.HeadDim))
-                                * Math.Max(0f, Dot(row + Problem.HeadDim, centre + Problem.HeadDim, Problem.ValueHeadDim));
+                            float similarity = Math.Max(0f, Rows<TSimd, TVector>.Dot(row, centre, Problem.HeadDim))
+                                * Math.Max(0f, Rows<TSimd, TVector>.Dot(row + Problem.HeadDim, centre + Problem.HeadDim, Problem.ValueHeadDim));
                             int slot = Centres.ReadInt32(c, j);
                             if (nearest < 0 || similarity > best || (similarity == best && slot > nearest))
                                 (best, nearest) = (similarity, slot);
@@ -90,26 +90,9 @@ public sealed unsafe class KvCacheNearest<TSimd, TVector>() : CpuKernel<KvCacheN
 
         private static void Normalize(float* row, int size)
         {
-            float norm = MathF.Sqrt(Dot(row, row, size));
+            float norm = RowNorm<TSimd, TVector>.Of((byte*)row, DataType.Float32, size);
             for (int i = 0; i < size && norm > 0f; i++)
                 row[i] /= norm;
-        }
-
-        private static float Dot(float* a, float* b, int size)
-        {
-            TVector even = TSimd.Zero, odd = TSimd.Zero;
-            int i = 0;
-            for (; i <= size - 2 * TSimd.Width; i += 2 * TSimd.Width)
-            {
-                even = TSimd.MultiplyAdd(TSimd.Load(a + i), TSimd.Load(b + i), even);
-                odd = TSimd.MultiplyAdd(TSimd.Load(a + i + TSimd.Width), TSimd.Load(b + i + TSimd.Width), odd);
-            }
-            for (; i <= size - TSimd.Width; i += TSimd.Width)
-                even = TSimd.MultiplyAdd(TSimd.Load(a + i), TSimd.Load(b + i), even);
-            float sum = TSimd.Sum(TSimd.Add(even, odd));
-            for (; i < size; i++)
-                sum += a[i] * b[i];
-            return sum;
         }
     }
 }

@@ -74,6 +74,36 @@ internal static unsafe class Rows<TSimd, TVector>
             target[c] += row[c];
     }
 
+    /// <summary>target += factor · row; nothing past <paramref name="count"/> is touched.</summary>
+    public static void AddScaled(float* row, float factor, int count, float* target)
+    {
+        TVector f = TSimd.Broadcast(factor);
+        int c = 0;
+        for (; c <= count - TSimd.Width; c += TSimd.Width)
+            TSimd.Store(TSimd.MultiplyAdd(TSimd.Load(row + c), f, TSimd.Load(target + c)), target + c);
+        for (; c < count; c++)
+            target[c] += factor * row[c];
+    }
+
+    /// <summary>The sum of the products of two rows.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    public static float Dot(float* a, float* b, int count)
+    {
+        TVector even = TSimd.Zero, odd = TSimd.Zero;
+        int c = 0;
+        for (; c <= count - 2 * TSimd.Width; c += 2 * TSimd.Width)
+        {
+            even = TSimd.MultiplyAdd(TSimd.Load(a + c), TSimd.Load(b + c), even);
+            odd = TSimd.MultiplyAdd(TSimd.Load(a + c + TSimd.Width), TSimd.Load(b + c + TSimd.Width), odd);
+        }
+        for (; c <= count - TSimd.Width; c += TSimd.Width)
+            even = TSimd.MultiplyAdd(TSimd.Load(a + c), TSimd.Load(b + c), even);
+        float sum = TSimd.Sum(TSimd.Add(even, odd));
+        for (; c < count; c++)
+            sum += a[c] * b[c];
+        return sum;
+    }
+
     /// <summary>
     /// Transposes float32 rows into a panel: <c>panel[k, n] = rows[n, k]</c> for n below <paramref name="rows"/>, zero up to
     /// <paramref name="width"/> (a multiple of 4).

@@ -1,108 +1,37 @@
-using KernelEngine.Kernels.Cpu.KvCache;
-
 namespace KernelEngine;
 
 /// <summary>
 /// Turns whole pages of codes back into floating-point keys and values, <c>x = code · scale + minimum</c> rounded to the storage type:
-/// what <see cref="KvCacheQuantizeProblem"/> makes, read. Target pages must be distinct. Text form:
-/// <c>pages=3 page=32 pool=8 codepool=8 d=64 bits=4 bf16</c>.
+/// the way back of <see cref="KvCacheQuantizeProblem"/>, with its sizes, operands and text form. Target pages must be distinct.
 /// </summary>
-/// <param name="Pages">Pages to do (<c>pages</c>).</param>
-/// <param name="PageSize">Slots of a page (<c>page</c>).</param>
-/// <param name="PoolPages">Pages in the floating-point pools (<c>pool</c>).</param>
-/// <param name="CodePoolPages">Pages in the pools of codes (<c>codepool</c>).</param>
-/// <param name="HeadDim">Elements of a key (<c>d</c>), 1 to 256.</param>
-/// <param name="ValueHeadDim">Elements of a value (<c>dv</c>, default d), 1 to 256.</param>
-/// <param name="Bits">Bits of a code (<c>bits</c>): 2, 4 or 8.</param>
-/// <param name="Type">Storage of the floating-point pools (<c>f32</c>, <c>f16</c>, <c>bf16</c>).</param>
-public readonly record struct KvCacheDequantizeProblem(
-    int Pages, int PageSize, int PoolPages, int CodePoolPages, int HeadDim, int ValueHeadDim, int Bits, DataType Type = DataType.Float32)
-    : IProblem<KvCacheDequantizeProblem>
+/// <param name="Quantize">The way there: source pages are now those of codes, target pages those of the floating-point pools.</param>
+public readonly record struct KvCacheDequantizeProblem(KvCacheQuantizeProblem Quantize) : IProblem<KvCacheDequantizeProblem>
 {
-    /// <summary>Index of the pool of keys, [poolPages, pageSize, 1, headDim].</summary>
-    public const int Key = 0;
-
-    /// <summary>Index of the pool of values, [poolPages, pageSize, 1, valueHeadDim].</summary>
-    public const int Value = 1;
-
-    /// <summary>Index of the pages to read, i32 [pages].</summary>
-    public const int SourcePages = 2;
-
-    /// <summary>Index of the pages to write, i32 [pages].</summary>
-    public const int TargetPages = 3;
-
-    /// <summary>Index of the codes of keys, i8 [codePages, pageSize, headDim · bits / 8].</summary>
-    public const int KeyCodes = 4;
-
-    /// <summary>Index of the scales of the channels of keys, f16 [codePages, headDim].</summary>
-    public const int KeyScale = 5;
-
-    /// <summary>Index of their minima, shaped as the scales.</summary>
-    public const int KeyMinimum = 6;
-
-    /// <summary>Index of the codes of values, i8 [codePages, pageSize, valueHeadDim · bits / 8].</summary>
-    public const int ValueCodes = 7;
-
-    /// <summary>Index of the scales of values, f16 [codePages, pageSize, ⌈valueHeadDim / 32⌉].</summary>
-    public const int ValueScale = 8;
-
-    /// <summary>Index of their minima, shaped as the scales.</summary>
-    public const int ValueMinimum = 9;
+    /// <inheritdoc/>
+    public int OperandCount => Quantize.OperandCount;
 
     /// <inheritdoc/>
-    public int OperandCount => KeyCodes + CodePages.Count;
-
-    /// <summary>The pages of codes.</summary>
-    public CodePages Codes => new(CodePoolPages, PageSize, HeadDim, ValueHeadDim, Bits);
+    public Operand GetOperand(int index) => Quantize.GetOperand(index, isBack: true);
 
     /// <inheritdoc/>
-    public Operand GetOperand(int index) => index switch
-    {
-        Key => CellPages.Pool("key", OperandRole.InOut, Type, PoolPages, PageSize, HeadDim, "headDim"),
-        Value => CellPages.Pool("value", OperandRole.InOut, Type, PoolPages, PageSize, ValueHeadDim, "valueHeadDim"),
-        TargetPages => List("targetPages", OperandValues.DistinctBelow(PoolPages)),
-        SourcePages => List("sourcePages", OperandValues.Below(Math.Max(1, CodePoolPages))),
-        >= KeyCodes and <= ValueMinimum => Codes.GetOperand(index - KeyCodes, OperandRole.Input),
-        _ => throw new ArgumentOutOfRangeException(nameof(index)),
-    };
+    public double Flops => Quantize.Flops;
 
     /// <inheritdoc/>
-    public double Flops => 2.0 * Pages * PageSize * ((double)HeadDim + ValueHeadDim);
+    public double Bytes => Quantize.Bytes;
 
     /// <inheritdoc/>
-    public double Bytes => Pages * (((double)HeadDim + ValueHeadDim) * PageSize * Type.SizeInBytes() + Codes.BytesOfPage);
-
-    /// <inheritdoc/>
-    public string? FindError() =>
-        Pages < 0 || PoolPages < 0 ? "Sizes must not be negative."
-        : !Type.IsFloat() ? $"Keys and values are f32, f16 or bf16, not {Type.ToText()}."
-        : Pages > PoolPages ? $"pages must be at most poolPages={PoolPages} but is {Pages}."
-        : Codes.FindError();
+    public string? FindError() => Quantize.FindError(isBack: true);
 
     /// <inheritdoc/>
     public static string? FindContentError(in KvCacheDequantizeProblem problem, ReadOnlySpan<RawView> operands) =>
-        CodePages.FindListError("sourcePages", operands[SourcePages], problem.Pages, problem.CodePoolPages)
-        ?? CodePages.FindListError("targetPages", operands[TargetPages], problem.Pages, problem.PoolPages);
+        problem.Quantize.FindContentError(operands, isBack: true);
 
     /// <inheritdoc/>
-    public static KvCacheDequantizeProblem Read(ProblemText text)
-    {
-        ArgumentNullException.ThrowIfNull(text);
-        int headDim = text.TakeSize("d");
-        return new KvCacheDequantizeProblem(
-            text.TakeSize("pages"), text.TakeSize("page"), text.TakeSize("pool"), text.TakeSize("codepool"), headDim,
-            text.TakeSize("dv", headDim), text.TakeSize("bits"), text.TakeType(DataType.Float32));
-    }
+    public static KvCacheDequantizeProblem Read(ProblemText text) => new(KvCacheQuantizeProblem.Read(text));
 
     /// <inheritdoc/>
-    public string ToText() => ProblemText.Join(
-        ProblemText.Word("pages", Pages), ProblemText.Word("page", PageSize), ProblemText.Word("pool", PoolPages),
-        ProblemText.Word("codepool", CodePoolPages), ProblemText.Word("d", HeadDim), ProblemText.Word("dv", ValueHeadDim, HeadDim),
-        ProblemText.Word("bits", Bits), Type.ToText());
+    public string ToText() => Quantize.ToText();
 
     /// <inheritdoc/>
     public override string ToString() => ToText();
-
-    private Operand List(string name, OperandValues values) =>
-        new(name, OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Pages), "pages", Values: values);
 }

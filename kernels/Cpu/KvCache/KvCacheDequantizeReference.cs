@@ -11,28 +11,26 @@ public sealed unsafe class KvCacheDequantizeReference(string name, DeviceKinds d
     /// <inheritdoc/>
     public override void Run(in KvCacheDequantizeProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
-        RawView key = operands[KvCacheDequantizeProblem.Key], value = operands[KvCacheDequantizeProblem.Value];
-        RawView keyCodes = operands[KvCacheDequantizeProblem.KeyCodes], valueCodes = operands[KvCacheDequantizeProblem.ValueCodes];
-        for (int i = 0; i < problem.Pages; i++)
+        var call = new PageCodesCall(problem.Quantize, operands);
+        for (int i = 0; i < call.Problem.Pages; i++)
         {
-            int source = operands[KvCacheDequantizeProblem.SourcePages].ReadInt32(i);
-            int target = operands[KvCacheDequantizeProblem.TargetPages].ReadInt32(i);
-            for (int t = 0; t < problem.PageSize; t++)
+            (int source, int target) = call.PagesOf(i);
+            for (int t = 0; t < call.Problem.PageSize; t++)
             {
-                for (int c = 0; c < problem.HeadDim; c++)
+                for (int c = 0; c < call.Problem.HeadDim; c++)
                 {
-                    float scale = (float)*(Half*)operands[KvCacheDequantizeProblem.KeyScale].Address(source, c);
-                    float minimum = (float)*(Half*)operands[KvCacheDequantizeProblem.KeyMinimum].Address(source, c);
+                    float scale = (float)*(Half*)call.KeyScale.Address(source, c);
+                    float minimum = (float)*(Half*)call.KeyMinimum.Address(source, c);
                     Element.Write(
-                        key.Address(target, t), c, key.Type, Codes.Read(keyCodes.Address(source, t), c, problem.Bits) * scale + minimum);
+                        call.Key.Address(target, t), c, call.Key.Type, Codes.Read(call.KeyCodes.Address(source, t), c, call.Problem.Bits) * scale + minimum);
                 }
-                for (int c = 0; c < problem.ValueHeadDim; c++)
+                for (int c = 0; c < call.Problem.ValueHeadDim; c++)
                 {
-                    float scale = (float)*(Half*)operands[KvCacheDequantizeProblem.ValueScale].Address(source, t, c / CodePages.GroupSize);
-                    float minimum = (float)*(Half*)operands[KvCacheDequantizeProblem.ValueMinimum].Address(source, t,
+                    float scale = (float)*(Half*)call.ValueScale.Address(source, t, c / CodePages.GroupSize);
+                    float minimum = (float)*(Half*)call.ValueMinimum.Address(source, t,
                         c / CodePages.GroupSize);
                     Element.Write(
-                        value.Address(target, t), c, value.Type, Codes.Read(valueCodes.Address(source, t), c, problem.Bits) * scale + minimum);
+                        call.Value.Address(target, t), c, call.Value.Type, Codes.Read(call.ValueCodes.Address(source, t), c, call.Problem.Bits) * scale + minimum);
                 }
             }
         }

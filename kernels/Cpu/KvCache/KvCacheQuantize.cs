@@ -19,37 +19,23 @@ public sealed unsafe class KvCacheQuantize<TSimd, TVector>() : CpuKernel<KvCache
     /// <inheritdoc/>
     public override void Run(in KvCacheQuantizeProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
-        var body = new Body
-        {
-            Problem = problem,
-            Key = operands[KvCacheQuantizeProblem.Key],
-            Value = operands[KvCacheQuantizeProblem.Value],
-            SourcePages = operands[KvCacheQuantizeProblem.SourcePages],
-            TargetPages = operands[KvCacheQuantizeProblem.TargetPages],
-            KeyCodes = operands[KvCacheQuantizeProblem.KeyCodes],
-            KeyScale = operands[KvCacheQuantizeProblem.KeyScale],
-            KeyMinimum = operands[KvCacheQuantizeProblem.KeyMinimum],
-            ValueCodes = operands[KvCacheQuantizeProblem.ValueCodes],
-            ValueScale = operands[KvCacheQuantizeProblem.ValueScale],
-            ValueMinimum = operands[KvCacheQuantizeProblem.ValueMinimum],
-        };
-        RowParallel.Run(ref body, problem.Pages, (long)problem.PageSize * (problem.HeadDim + problem.ValueHeadDim), workers);
+        var body = new Body { Call = new PageCodesCall(problem, operands) };
+        RowParallel.Run(ref body, problem.Pages, body.Call.PageElements, workers);
     }
 
     private struct Body : IParallelBody
     {
-        public KvCacheQuantizeProblem Problem;
-        public RawView Key, Value, SourcePages, TargetPages, KeyCodes, KeyScale, KeyMinimum, ValueCodes, ValueScale, ValueMinimum;
+        public PageCodesCall Call;
 
         public readonly void Execute(int worker, int workers)
         {
             float* row = stackalloc float[6 * Room];
-            (long first, long last) = Partition.Range(Problem.Pages, worker, workers);
+            (long first, long last) = Partition.Range(Call.Problem.Pages, worker, workers);
             for (long i = first; i < last; i++)
             {
-                int source = SourcePages.ReadInt32(i), target = TargetPages.ReadInt32(i);
+                (int source, int target) = Call.PagesOf(i);
                 QuantizeKeys(source, target, row);
-                for (int t = 0; t < Problem.PageSize; t++)
+                for (int t = 0; t < Call.Problem.PageSize; t++)
                     QuantizeValue(source, target, t, row);
             }
         }
@@ -57,11 +43,11 @@ public sealed unsafe class KvCacheQuantize<TSimd, TVector>() : CpuKernel<KvCache
         private readonly void QuantizeKeys(int source, int target, float* row)
         {
             float* scales = row + Room, minima = scales + Room, most = minima + Room, mostNegative = most + Room;
-            int size = Problem.HeadDim, w = TSimd.Width;
+            int size = Call.Problem.HeadDim, w = TSimd.Width;
             new Span<float>(most, 2 * Room).Fill(float.NegativeInfinity);
-            for (int t = 0; t < Problem.PageSize; t++)
+            for (int t = 0; t < Call.Problem.PageSize; t++)
             {
-                Load(Key.Address(source, t), size, row);
+                Load(Call.Key.Address(source, t), size, row);
                 for (int c = 0; c < size; c += w)
                 {
                     TVector x = TSimd.Load(row + c);
@@ -69,22 +55,22 @@ public sealed unsafe class KvCacheQuantize<TSimd, TVector>() : CpuKernel<KvCache
                     TSimd.Store(TSimd.Max(TSimd.Load(mostNegative + c), TSimd.Subtract(TSimd.Zero, x)), mostNegative + c);
                 }
             }
-            var keyScale = (Half*)KeyScale.Address(target);
-            var keyMinimum = (Half*)KeyMinimum.Address(target);
+            var keyScale = (Half*)Call.KeyScale.Address(target);
+            var keyMinimum = (Half*)Call.KeyMinimum.Address(target);
             for (int c = 0; c < size; c++)
                 (scales[c], minima[c]) = FindScale(-mostNegative[c], most[c], keyScale + c, keyMinimum + c);
-            for (int t = 0; t < Problem.PageSize; t++)
+            for (int t = 0; t < Call.Problem.PageSize; t++)
             {
-                Load(Key.Address(source, t), size, row);
-                Encode(row, scales, minima, size, KeyCodes.Address(target, t));
+                Load(Call.Key.Address(source, t), size, row);
+                Encode(row, scales, minima, size, Call.KeyCodes.Address(target, t));
             }
         }
 
         private readonly void QuantizeValue(int source, int target, int slot, float* row)
         {
             float* scales = row + Room, minima = scales + Room;
-            int size = Problem.ValueHeadDim;
-            Load(Value.Address(source, slot), size, row);
+            int size = Call.Problem.ValueHeadDim;
+            Load(Call.Value.Address(source, slot), size, row);
             for (int c = 0; c < size; c += CodePages.GroupSize)
             {
                 int count = Math.Min(CodePages.GroupSize, size - c), group = c / CodePages.GroupSize;
@@ -92,25 +78,25 @@ public sealed unsafe class KvCacheQuantize<TSimd, TVector>() : CpuKernel<KvCache
                 for (int i = c; i < c + count; i++)
                     (least, most) = (Math.Min(least, row[i]), Math.Max(most, row[i]));
                 (float scale, float minimum) = FindScale(
-                    least, most, (Half*)ValueScale.Address(target, slot, group), (Half*)ValueMinimum.Address(target, slot, group));
+                    least, most, (Half*)Call.ValueScale.Address(target, slot, group), (Half*)Call.ValueMinimum.Address(target, slot, group));
                 new Span<float>(scales + c, count).Fill(scale);
                 new Span<float>(minima + c, count).Fill(minimum);
             }
-            Encode(row, scales, minima, size, ValueCodes.Address(target, slot));
+            Encode(row, scales, minima, size, Call.ValueCodes.Address(target, slot));
         }
 
         // Stores a scale and a minimum and returns what to divide by, and to subtract.
         private readonly (float Scale, float Minimum) FindScale(float least, float most, Half* scale, Half* minimum)
         {
             *minimum = KvCodec.FindMinimum(least);
-            *scale = KvCodec.FindScale(most, *minimum, (1 << Problem.Bits) - 1);
+            *scale = KvCodec.FindScale(most, *minimum, (1 << Call.Problem.Bits) - 1);
             return (*scale == Half.Zero ? 1f : (float)*scale, (float)*minimum);
         }
 
         // A row as numbers that can be stored (see KvCodec.Clamp); whole vectors are written.
         private readonly void Load(byte* source, int size, float* row)
         {
-            Rows<TSimd, TVector>.Widen(source, Problem.Type, size, row);
+            Rows<TSimd, TVector>.Widen(source, Call.Problem.Type, size, row);
             TVector limit = TSimd.Broadcast(KvCodec.Limit), lower = TSimd.Broadcast(-KvCodec.Limit);
             for (int c = 0; c < size; c += TSimd.Width)
             {
@@ -132,7 +118,7 @@ public sealed unsafe class KvCacheQuantize<TSimd, TVector>() : CpuKernel<KvCache
                 code = TSimd.SelectLess(x, TSimd.Multiply(TSimd.Add(code, half), scale), code, TSimd.Add(code, one));
                 TSimd.Store(code, row + c);
             }
-            switch (Problem.Bits)
+            switch (Call.Problem.Bits)
             {
                 case 8:
                     for (int i = 0; i < size; i++)

@@ -62,15 +62,7 @@ public readonly record struct KvCacheQuantizeProblem(
     public CodePages Codes => new(CodePoolPages, PageSize, HeadDim, ValueHeadDim, Bits);
 
     /// <inheritdoc/>
-    public Operand GetOperand(int index) => index switch
-    {
-        Key => CellPages.Pool("key", OperandRole.Input, Type, PoolPages, PageSize, HeadDim, "headDim"),
-        Value => CellPages.Pool("value", OperandRole.Input, Type, PoolPages, PageSize, ValueHeadDim, "valueHeadDim"),
-        SourcePages => List("sourcePages", OperandValues.Below(Math.Max(1, PoolPages))),
-        TargetPages => List("targetPages", OperandValues.DistinctBelow(CodePoolPages)),
-        >= KeyCodes and <= ValueMinimum => Codes.GetOperand(index - KeyCodes, OperandRole.InOut),
-        _ => throw new ArgumentOutOfRangeException(nameof(index)),
-    };
+    public Operand GetOperand(int index) => GetOperand(index, isBack: false);
 
     /// <inheritdoc/>
     public double Flops => 2.0 * Pages * PageSize * ((double)HeadDim + ValueHeadDim);
@@ -79,16 +71,11 @@ public readonly record struct KvCacheQuantizeProblem(
     public double Bytes => Pages * (((double)HeadDim + ValueHeadDim) * PageSize * Type.SizeInBytes() + Codes.BytesOfPage);
 
     /// <inheritdoc/>
-    public string? FindError() =>
-        Pages < 0 || PoolPages < 0 ? "Sizes must not be negative."
-        : !Type.IsFloat() ? $"Keys and values are f32, f16 or bf16, not {Type.ToText()}."
-        : Pages > CodePoolPages ? $"pages must be at most codePages={CodePoolPages} but is {Pages}."
-        : Codes.FindError();
+    public string? FindError() => FindError(isBack: false);
 
     /// <inheritdoc/>
     public static string? FindContentError(in KvCacheQuantizeProblem problem, ReadOnlySpan<RawView> operands) =>
-        CodePages.FindListError("sourcePages", operands[SourcePages], problem.Pages, problem.PoolPages)
-        ?? CodePages.FindListError("targetPages", operands[TargetPages], problem.Pages, problem.CodePoolPages);
+        problem.FindContentError(operands, isBack: false);
 
     /// <inheritdoc/>
     public static KvCacheQuantizeProblem Read(ProblemText text)
@@ -108,6 +95,35 @@ public readonly record struct KvCacheQuantizeProblem(
 
     /// <inheritdoc/>
     public override string ToString() => ToText();
+
+    // The operands of either way: back, codes are read and the floating-point pools written.
+    internal Operand GetOperand(int index, bool isBack)
+    {
+        (OperandRole pools, OperandRole codes) = isBack ? (OperandRole.InOut, OperandRole.Input) : (OperandRole.Input, OperandRole.InOut);
+        (int sourcePool, int targetPool) = isBack ? (CodePoolPages, PoolPages) : (PoolPages, CodePoolPages);
+        return index switch
+        {
+            Key => CellPages.Pool("key", pools, Type, PoolPages, PageSize, HeadDim, "headDim"),
+            Value => CellPages.Pool("value", pools, Type, PoolPages, PageSize, ValueHeadDim, "valueHeadDim"),
+            SourcePages => List("sourcePages", OperandValues.Below(Math.Max(1, sourcePool))),
+            TargetPages => List("targetPages", OperandValues.DistinctBelow(targetPool)),
+            >= KeyCodes and <= ValueMinimum => Codes.GetOperand(index - KeyCodes, codes),
+            _ => throw new ArgumentOutOfRangeException(nameof(index)),
+        };
+    }
+
+    internal string? FindError(bool isBack)
+    {
+        (string targetPool, int targetPages) = isBack ? ("poolPages", PoolPages) : ("codePages", CodePoolPages);
+        return Pages < 0 || PoolPages < 0 ? "Sizes must not be negative."
+            : !Type.IsFloat() ? $"Keys and values are f32, f16 or bf16, not {Type.ToText()}."
+            : Pages > targetPages ? $"pages must be at most {targetPool}={targetPages} but is {Pages}."
+            : Codes.FindError();
+    }
+
+    internal string? FindContentError(ReadOnlySpan<RawView> operands, bool isBack) =>
+        CodePages.FindListError("sourcePages", operands[SourcePages], Pages, isBack ? CodePoolPages : PoolPages)
+        ?? CodePages.FindListError("targetPages", operands[TargetPages], Pages, isBack ? PoolPages : CodePoolPages);
 
     private Operand List(string name, OperandValues values) =>
         new(name, OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(Pages), "pages", Values: values);

@@ -11,18 +11,17 @@ public sealed unsafe class KvCacheQuantizeReference(string name, DeviceKinds dev
     /// <inheritdoc/>
     public override void Run(in KvCacheQuantizeProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
-        RawView key = operands[KvCacheQuantizeProblem.Key], value = operands[KvCacheQuantizeProblem.Value];
+        var call = new PageCodesCall(problem, operands);
         CodePages codes = problem.Codes;
         for (int i = 0; i < problem.Pages; i++)
         {
-            int source = operands[KvCacheQuantizeProblem.SourcePages].ReadInt32(i);
-            int target = operands[KvCacheQuantizeProblem.TargetPages].ReadInt32(i);
+            (int source, int target) = call.PagesOf(i);
             for (int c = 0; c < problem.HeadDim; c++)
             {
                 (Half scale, Half minimum) = Quantize(
-                    key, operands[KvCacheQuantizeProblem.KeyCodes], source, target, (0, problem.PageSize), (c, c + 1), problem.Bits);
-                *(Half*)operands[KvCacheQuantizeProblem.KeyScale].Address(target, c) = scale;
-                *(Half*)operands[KvCacheQuantizeProblem.KeyMinimum].Address(target, c) = minimum;
+                    call.Key, call.KeyCodes, source, target, (0, problem.PageSize), (c, c + 1), problem.Bits);
+                *(Half*)call.KeyScale.Address(target, c) = scale;
+                *(Half*)call.KeyMinimum.Address(target, c) = minimum;
             }
             for (int t = 0; t < problem.PageSize; t++)
             {
@@ -30,9 +29,9 @@ public sealed unsafe class KvCacheQuantizeReference(string name, DeviceKinds dev
                 {
                     (int, int) columns = (g * CodePages.GroupSize, Math.Min((g + 1) * CodePages.GroupSize, problem.ValueHeadDim));
                     (Half scale, Half minimum) = Quantize(
-                        value, operands[KvCacheQuantizeProblem.ValueCodes], source, target, (t, t + 1), columns, problem.Bits);
-                    *(Half*)operands[KvCacheQuantizeProblem.ValueScale].Address(target, t, g) = scale;
-                    *(Half*)operands[KvCacheQuantizeProblem.ValueMinimum].Address(target, t, g) = minimum;
+                        call.Value, call.ValueCodes, source, target, (t, t + 1), columns, problem.Bits);
+                    *(Half*)call.ValueScale.Address(target, t, g) = scale;
+                    *(Half*)call.ValueMinimum.Address(target, t, g) = minimum;
                 }
             }
         }

@@ -6,18 +6,16 @@ namespace KernelEngine.Kernels.Gpu.KvCache;
 /// <summary>Reads whole pages of codes: <c>x = code · scale + minimum</c>. A thread has one element of a key or a value.</summary>
 internal static class DequantizePages
 {
-    /// <summary>Threads of a group.</summary>
-    public const int Threads = 64;
-
     /// <summary>The kernel; a thread for each element of the keys and values of each page.</summary>
     public static void ReadPages<T, TStorage>(QuantizePages.Parameters<T> p) where T : unmanaged where TStorage : struct, IStorage<T>
     {
-        long item = (long)Grid.IdxX * Threads + Group.IdxX;
+        long item = (long)Grid.IdxX * QuantizePages.Threads + Group.IdxX;
         if (item < p.Items)
         {
             int width = p.HeadDim + p.ValueHeadDim, column = (int)(item % width);
             int t = (int)(item / width % p.PageSize), page = (int)(item / width / p.PageSize);
-            long source = p.SourcePages[page], target = p.TargetPages[page];
+            long source = p.SourcePages[page];
+            int target = p.TargetPages[page];
             int perByte = 8 / p.Codes.Bits, mask = (1 << p.Codes.Bits) - 1;
             if (column < p.HeadDim)
             {
@@ -25,7 +23,7 @@ internal static class DequantizePages
                 float scale = Float16Storage.Load(p.Codes.KeyScale[source * p.Codes.KeyScaleStride + column]);
                 float minimum = Float16Storage.Load(p.Codes.KeyMinimum[source * p.Codes.KeyMinimumStride + column]);
                 float x = (code >> (column % perByte * p.Codes.Bits) & mask) * scale + minimum;
-                p.Key[target * p.KeyPageStride + t * p.KeyRowStride + column] = TStorage.Store(x);
+                p.Key.Data[p.Key.Offset(target, t, 0) + column] = TStorage.Store(x);
             }
             else
             {
@@ -37,7 +35,7 @@ internal static class DequantizePages
                 float minimum = Float16Storage.Load(
                     p.Codes.ValueMinimum[source * p.Codes.ValueMinimumPageStride + t * p.Codes.ValueMinimumRowStride + group]);
                 float x = (code >> (column % perByte * p.Codes.Bits) & mask) * scale + minimum;
-                p.Value[target * p.ValuePageStride + t * p.ValueRowStride + column] = TStorage.Store(x);
+                p.Value.Data[p.Value.Offset(target, t, 0) + column] = TStorage.Store(x);
             }
         }
     }

@@ -19,10 +19,10 @@ internal static class QuantizePages
     /// <summary>The arguments.</summary>
     internal struct Parameters<T> where T : unmanaged
     {
-        public ArrayView<T> Key, Value;                    // [poolPages, pageSize, 1, dim]
+        public TokenTensor<T> Key, Value;                  // [poolPages, pageSize, 1, dim]
         public ArrayView<int> SourcePages, TargetPages;    // [pages]
         public PageCodes Codes;
-        public long KeyPageStride, KeyRowStride, ValuePageStride, ValueRowStride, Items;
+        public long Items;
         public int PageSize, HeadDim, ValueHeadDim;
     }
 
@@ -33,14 +33,15 @@ internal static class QuantizePages
         if (item < p.Items)
         {
             int bytes = p.HeadDim * p.Codes.Bits / 8, page = (int)(item / bytes), at = (int)(item % bytes), perByte = 8 / p.Codes.Bits;
-            long source = p.SourcePages[page] * p.KeyPageStride, target = p.TargetPages[page];
+            int source = p.SourcePages[page];
+            long target = p.TargetPages[page];
             for (int i = 0; i < perByte; i++)
             {
                 int c = at * perByte + i;
                 float least = Limit, most = -Limit;
                 for (int t = 0; t < p.PageSize; t++)
                 {
-                    float x = Clamp(TStorage.Load(p.Key[source + t * p.KeyRowStride + c]));
+                    float x = Clamp(TStorage.Load(p.Key.Data[p.Key.Offset(source, t, 0) + c]));
                     least = x < least ? x : least;
                     most = x > most ? x : most;
                 }
@@ -51,7 +52,7 @@ internal static class QuantizePages
                 for (int t = 0; t < p.PageSize; t++)
                 {
                     long to = target * p.Codes.KeyPageStride + t * p.Codes.KeyRowStride + at;
-                    int code = Encode(Clamp(TStorage.Load(p.Key[source + t * p.KeyRowStride + c])) - m, s) << (i * p.Codes.Bits);
+                    int code = Encode(Clamp(TStorage.Load(p.Key.Data[p.Key.Offset(source, t, 0) + c])) - m, s) << (i * p.Codes.Bits);
                     p.Codes.Key[to] = (sbyte)(i == 0 ? code : (p.Codes.Key[to] & 255) | code);
                 }
             }
@@ -68,11 +69,11 @@ internal static class QuantizePages
             int page = (int)(item / groups / p.PageSize), t = (int)(item / groups % p.PageSize), group = (int)(item % groups);
             int first = group * PageCodes.GroupSize, end = first + PageCodes.GroupSize;
             end = end < p.ValueHeadDim ? end : p.ValueHeadDim;
-            long source = p.SourcePages[page] * p.ValuePageStride + t * p.ValueRowStride, target = p.TargetPages[page];
+            long source = p.Value.Offset(p.SourcePages[page], t, 0), target = p.TargetPages[page];
             float least = Limit, most = -Limit;
             for (int c = first; c < end; c++)
             {
-                float x = Clamp(TStorage.Load(p.Value[source + c]));
+                float x = Clamp(TStorage.Load(p.Value.Data[source + c]));
                 least = x < least ? x : least;
                 most = x > most ? x : most;
             }
@@ -85,7 +86,7 @@ internal static class QuantizePages
             {
                 int code = 0;
                 for (int i = 0; i < perByte; i++)
-                    code |= Encode(Clamp(TStorage.Load(p.Value[source + c + i])) - m, s) << (i * p.Codes.Bits);
+                    code |= Encode(Clamp(TStorage.Load(p.Value.Data[source + c + i])) - m, s) << (i * p.Codes.Bits);
                 p.Codes.Value[to + c / perByte] = (sbyte)code;
             }
         }

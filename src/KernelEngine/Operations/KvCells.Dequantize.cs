@@ -39,14 +39,7 @@ public static partial class KvCells
     /// </exception>
     public static void Dequantize(TensorView key, TensorView value, in KvCodes codes, TensorView sourcePages, TensorView targetPages)
     {
-        Shapes.RequireRank(key, 4, nameof(key));
-        Shapes.RequireRank(value, 4, nameof(value));
-        Shapes.RequireRank(sourcePages, 1, nameof(sourcePages));
-        int bits = codes.BitsOf(key[3], nameof(codes));
-        var problem = new KvCacheDequantizeProblem(
-            Shapes.Size(sourcePages, 0, nameof(sourcePages)), Shapes.Size(key, 1, nameof(key)), Shapes.Size(key, 0, nameof(key)),
-            Shapes.Size(codes.Key, 0, nameof(codes)), Shapes.Size(key, 3, nameof(key)), Shapes.Size(value, 3, nameof(value)), bits,
-            key.Type);
+        var problem = new KvCacheDequantizeProblem(CreateCodesProblem(key, value, codes, sourcePages));
         key.Storage!.Device.Run(DequantizeOperation, problem, [
             key, value, sourcePages, targetPages, codes.Key, codes.KeyScale, codes.KeyMinimum, codes.Value, codes.ValueScale,
             codes.ValueMinimum]);

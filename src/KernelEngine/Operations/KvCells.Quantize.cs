@@ -39,16 +39,21 @@ public static partial class KvCells
     /// </exception>
     public static void Quantize(TensorView key, TensorView value, in KvCodes codes, TensorView sourcePages, TensorView targetPages)
     {
+        KvCacheQuantizeProblem problem = CreateCodesProblem(key, value, codes, sourcePages);
+        key.Storage!.Device.Run(QuantizeOperation, problem, [
+            key, value, sourcePages, targetPages, codes.Key, codes.KeyScale, codes.KeyMinimum, codes.Value, codes.ValueScale,
+            codes.ValueMinimum]);
+    }
+
+    private static KvCacheQuantizeProblem CreateCodesProblem(TensorView key, TensorView value, in KvCodes codes, TensorView sourcePages)
+    {
         Shapes.RequireRank(key, 4, nameof(key));
         Shapes.RequireRank(value, 4, nameof(value));
         Shapes.RequireRank(sourcePages, 1, nameof(sourcePages));
         int bits = codes.BitsOf(key[3], nameof(codes));
-        var problem = new KvCacheQuantizeProblem(
+        return new KvCacheQuantizeProblem(
             Shapes.Size(sourcePages, 0, nameof(sourcePages)), Shapes.Size(key, 1, nameof(key)), Shapes.Size(key, 0, nameof(key)),
             Shapes.Size(codes.Key, 0, nameof(codes)), Shapes.Size(key, 3, nameof(key)), Shapes.Size(value, 3, nameof(value)), bits,
             key.Type);
-        key.Storage!.Device.Run(QuantizeOperation, problem, [
-            key, value, sourcePages, targetPages, codes.Key, codes.KeyScale, codes.KeyMinimum, codes.Value, codes.ValueScale,
-            codes.ValueMinimum]);
     }
 }

@@ -27,32 +27,8 @@ internal sealed class KvCacheQuantizePages() : GpuKernel<KvCacheQuantizeProblem>
     private static void Launch<T>(Instance<T> instance, in KvCacheQuantizeProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
         where T : unmanaged
     {
-        GpuView key = operands[KvCacheQuantizeProblem.Key], value = operands[KvCacheQuantizeProblem.Value];
-        var parameters = new QuantizePages.Parameters<T>
-        {
-            Key = key.As<T>(),
-            Value = value.As<T>(),
-            SourcePages = operands[KvCacheQuantizeProblem.SourcePages].As<int>(),
-            TargetPages = operands[KvCacheQuantizeProblem.TargetPages].As<int>(),
-            Codes = KvCodePools.Create(operands, KvCacheQuantizeProblem.KeyCodes, problem.Bits),
-            KeyPageStride = key.Layout.Stride(0),
-            KeyRowStride = key.Layout.Stride(1),
-            ValuePageStride = value.Layout.Stride(0),
-            ValueRowStride = value.Layout.Stride(1),
-            PageSize = problem.PageSize,
-            HeadDim = problem.HeadDim,
-            ValueHeadDim = problem.ValueHeadDim,
-        };
-        Launch(instance.Keys, parameters, (long)problem.Pages * problem.HeadDim * problem.Bits / 8, device);
-        Launch(instance.Values, parameters, (long)problem.Pages * problem.PageSize * problem.Codes.Groups, device);
-    }
-
-    private static void Launch<T>(
-        GpuEntry<QuantizePages.Parameters<T>> entry, QuantizePages.Parameters<T> parameters, long items, GpuDevice device)
-        where T : unmanaged
-    {
-        parameters.Items = items;
-        device.Launch(entry, (items + QuantizePages.Threads - 1) / QuantizePages.Threads, parameters);
+        KvCodePools.Launch(instance.Keys, problem, operands, (long)problem.Pages * problem.HeadDim * problem.Bits / 8, device);
+        KvCodePools.Launch(instance.Values, problem, operands, (long)problem.Pages * problem.PageSize * problem.Codes.Groups, device);
     }
 
     private sealed record Instance<T>(GpuEntry<QuantizePages.Parameters<T>> Keys, GpuEntry<QuantizePages.Parameters<T>> Values)

@@ -31,4 +31,21 @@ internal static class KvCodePools
             Bits = bits,
         };
     }
+
+    /// <summary>Launches code that makes codes of pages, or pages of codes; a thread for each of <paramref name="items"/>.</summary>
+    public static void Launch<T>(
+        GpuEntry<QuantizePages.Parameters<T>> entry, in KvCacheQuantizeProblem problem, ReadOnlySpan<GpuView> operands, long items,
+        GpuDevice device) where T : unmanaged =>
+        device.Launch(entry, (items + QuantizePages.Threads - 1) / QuantizePages.Threads, new QuantizePages.Parameters<T>
+        {
+            Key = operands[KvCacheQuantizeProblem.Key].AsTokens<T>(),
+            Value = operands[KvCacheQuantizeProblem.Value].AsTokens<T>(),
+            SourcePages = operands[KvCacheQuantizeProblem.SourcePages].As<int>(),
+            TargetPages = operands[KvCacheQuantizeProblem.TargetPages].As<int>(),
+            Codes = Create(operands, KvCacheQuantizeProblem.KeyCodes, problem.Bits),
+            Items = items,
+            PageSize = problem.PageSize,
+            HeadDim = problem.HeadDim,
+            ValueHeadDim = problem.ValueHeadDim,
+        });
 }

@@ -22,13 +22,12 @@ internal static class MergeRows
     /// <summary>The arguments.</summary>
     internal struct Parameters<T> where T : unmanaged
     {
-        public ArrayView<T> Key, Value;          // [poolPages, pageSize, 1, dim]
+        public TokenTensor<T> Key, Value;        // [poolPages, pageSize, 1, dim]
         public MatrixView<int> PageTable;        // [cells, pages]
         public ArrayView<int> Lengths;           // [cells]
         public MatrixView<int> Targets;          // [cells, slots]
         public MatrixView<float> Weights;        // [cells, slots]
         public ArrayView<int> Marks;             // [cells, slots], contiguous
-        public long KeyPageStride, KeyRowStride, ValuePageStride, ValueRowStride;
         public int Cells, Slots, PageSize, HeadDim, ValueHeadDim, IsByDirection;
     }
 
@@ -70,8 +69,8 @@ internal static class MergeRows
                 if (isMember)
                 {
                     float weight = p.Weights.Data[cell * p.Weights.RowStride + slot];
-                    long key = Row(ref p, cell, slot, p.KeyPageStride, p.KeyRowStride), value = Row(ref p, cell, slot, p.ValuePageStride, p.ValueRowStride);
-                    float k0 = Load<T, TStorage>(p.Key, key, thread, p.HeadDim), k1 = Load<T, TStorage>(p.Key, key, thread + Threads, p.HeadDim);
+                    long key = Row(ref p, p.Key, cell, slot), value = Row(ref p, p.Value, cell, slot);
+                    float k0 = Load<T, TStorage>(p.Key.Data, key, thread, p.HeadDim), k1 = Load<T, TStorage>(p.Key.Data, key, thread + Threads, p.HeadDim);
                     float factor = weight;
                     if (p.IsByDirection != 0)
                     {
@@ -81,8 +80,8 @@ internal static class MergeRows
                     }
                     key0 += factor * k0;
                     key1 += factor * k1;
-                    value0 += weight * Load<T, TStorage>(p.Value, value, thread, p.ValueHeadDim);
-                    value1 += weight * Load<T, TStorage>(p.Value, value, thread + Threads, p.ValueHeadDim);
+                    value0 += weight * Load<T, TStorage>(p.Value.Data, value, thread, p.ValueHeadDim);
+                    value1 += weight * Load<T, TStorage>(p.Value.Data, value, thread + Threads, p.ValueHeadDim);
                     total += weight;
                 }
             }
@@ -93,25 +92,25 @@ internal static class MergeRows
                 keyScale = sum > 0f && total > 0f ? length / sum : 0f;
             }
             Group.Barrier();
-            long keyRow = Row(ref p, cell, target, p.KeyPageStride, p.KeyRowStride), valueRow = Row(ref p, cell, target, p.ValuePageStride, p.ValueRowStride);
+            long keyRow = Row(ref p, p.Key, cell, target), valueRow = Row(ref p, p.Value, cell, target);
             if (thread == 0)
                 p.Weights.Data[cell * p.Weights.RowStride + target] = total;
             if (keyScale > 0f)
             {
-                Store<T, TStorage>(p.Key, keyRow, thread, p.HeadDim, key0 * keyScale);
-                Store<T, TStorage>(p.Key, keyRow, thread + Threads, p.HeadDim, key1 * keyScale);
+                Store<T, TStorage>(p.Key.Data, keyRow, thread, p.HeadDim, key0 * keyScale);
+                Store<T, TStorage>(p.Key.Data, keyRow, thread + Threads, p.HeadDim, key1 * keyScale);
             }
             if (scale > 0f)
             {
-                Store<T, TStorage>(p.Value, valueRow, thread, p.ValueHeadDim, value0 * scale);
-                Store<T, TStorage>(p.Value, valueRow, thread + Threads, p.ValueHeadDim, value1 * scale);
+                Store<T, TStorage>(p.Value.Data, valueRow, thread, p.ValueHeadDim, value0 * scale);
+                Store<T, TStorage>(p.Value.Data, valueRow, thread + Threads, p.ValueHeadDim, value1 * scale);
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static long Row<T>(ref Parameters<T> p, int cell, int slot, long pageStride, long rowStride) where T : unmanaged =>
-        p.PageTable.Data[cell * p.PageTable.RowStride + slot / p.PageSize] * pageStride + slot % p.PageSize * rowStride;
+    private static long Row<T>(ref Parameters<T> p, TokenTensor<T> pool, int cell, int slot) where T : unmanaged =>
+        pool.Offset(p.PageTable.Data[cell * p.PageTable.RowStride + slot / p.PageSize], slot % p.PageSize, 0);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Load<T, TStorage>(ArrayView<T> data, long row, int column, int size) where T : unmanaged where TStorage : struct, IStorage<T>

@@ -23,12 +23,11 @@ internal static class NearestRows
     /// <summary>The arguments.</summary>
     internal struct Parameters<T> where T : unmanaged
     {
-        public ArrayView<T> Key, Value;                          // [poolPages, pageSize, 1, dim]
+        public TokenTensor<T> Key, Value;                        // [poolPages, pageSize, 1, dim]
         public MatrixView<int> PageTable;                        // [cells, pages]
         public MatrixView<int> Centres, Candidates, Nearest;     // [cells, slots]
         public ArrayView<int> CentreCounts, CandidateCounts;     // [cells]
         public MatrixView<float> Similarity;                     // [cells, slots]
-        public long KeyPageStride, KeyRowStride, ValuePageStride, ValueRowStride;
         public int Slots, PageSize, HeadDim, ValueHeadDim;
         public float Threshold;
     }
@@ -46,11 +45,11 @@ internal static class NearestRows
         if (isCandidate)
         {
             int candidate = p.Candidates.Data[cell * p.Candidates.RowStride + number];
-            long key = Row(ref p, cell, candidate, p.KeyPageStride, p.KeyRowStride), value = Row(ref p, cell, candidate, p.ValuePageStride, p.ValueRowStride);
+            long key = Row(ref p, p.Key, cell, candidate), value = Row(ref p, p.Value, cell, candidate);
             for (int i = thread; i < p.HeadDim; i += Threads)
-                row[i] = TStorage.Load(p.Key[key + i]);
+                row[i] = TStorage.Load(p.Key.Data[key + i]);
             for (int i = thread; i < p.ValueHeadDim; i += Threads)
-                row[MaxHeadDim + i] = TStorage.Load(p.Value[value + i]);
+                row[MaxHeadDim + i] = TStorage.Load(p.Value.Data[value + i]);
         }
         Group.Barrier();
         if (isCandidate)
@@ -58,8 +57,8 @@ internal static class NearestRows
             for (int j = thread; j < p.CentreCounts[cell]; j += Threads)
             {
                 int slot = p.Centres.Data[cell * p.Centres.RowStride + j];
-                float similarity = Cosine<T, TStorage>(row, 0, p.Key, Row(ref p, cell, slot, p.KeyPageStride, p.KeyRowStride), p.HeadDim)
-                    * Cosine<T, TStorage>(row, MaxHeadDim, p.Value, Row(ref p, cell, slot, p.ValuePageStride, p.ValueRowStride), p.ValueHeadDim);
+                float similarity = Cosine<T, TStorage>(row, 0, p.Key.Data, Row(ref p, p.Key, cell, slot), p.HeadDim)
+                    * Cosine<T, TStorage>(row, MaxHeadDim, p.Value.Data, Row(ref p, p.Value, cell, slot), p.ValueHeadDim);
                 if (nearest < 0 || similarity > best || (similarity == best && slot > nearest))
                 {
                     best = similarity;
@@ -104,6 +103,6 @@ internal static class NearestRows
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static long Row<T>(ref Parameters<T> p, int cell, int slot, long pageStride, long rowStride) where T : unmanaged =>
-        p.PageTable.Data[cell * p.PageTable.RowStride + slot / p.PageSize] * pageStride + slot % p.PageSize * rowStride;
+    private static long Row<T>(ref Parameters<T> p, TokenTensor<T> pool, int cell, int slot) where T : unmanaged =>
+        pool.Offset(p.PageTable.Data[cell * p.PageTable.RowStride + slot / p.PageSize], slot % p.PageSize, 0);
 }

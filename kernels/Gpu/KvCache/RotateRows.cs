@@ -16,12 +16,11 @@ internal static class RotateRows
     /// <summary>The arguments.</summary>
     internal struct Parameters<T> where T : unmanaged
     {
-        public ArrayView<T> Source, Target;       // [poolPages, pageSize, 1, headDim], the same for turning in place
+        public TokenTensor<T> Source, Target;     // [poolPages, pageSize, 1, headDim], the same for turning in place
         public MatrixView<int> PageTable;         // [cells, pages]
         public ArrayView<int> Lengths;            // [cells]
         public MatrixView<int> Steps;             // [cells, slots]
         public MatrixView<float> Cos, Sin;        // [maxPosition, rotaryDim / 2]
-        public long SourcePageStride, SourceRowStride, TargetPageStride, TargetRowStride;
         public int Slots, PageSize, HeadDim, HalfDim, IsInterleaved;
     }
 
@@ -31,9 +30,9 @@ internal static class RotateRows
         int cell = Grid.IdxX / p.Slots, slot = Grid.IdxX % p.Slots;
         if (slot < p.Lengths[cell])
         {
-            long page = p.PageTable.Data[cell * p.PageTable.RowStride + slot / p.PageSize];
+            int page = p.PageTable.Data[cell * p.PageTable.RowStride + slot / p.PageSize];
             int row = slot % p.PageSize, step = p.Steps.Data[cell * p.Steps.RowStride + slot];
-            long source = page * p.SourcePageStride + row * p.SourceRowStride, target = page * p.TargetPageStride + row * p.TargetRowStride;
+            long source = p.Source.Offset(page, row, 0), target = p.Target.Offset(page, row, 0);
             long position = step < 0 ? -step : step;
             int half = step == 0 ? 0 : p.HalfDim;
             for (int i = Group.IdxX; i < half; i += Threads)
@@ -41,12 +40,12 @@ internal static class RotateRows
                 int first = p.IsInterleaved != 0 ? 2 * i : i, second = p.IsInterleaved != 0 ? 2 * i + 1 : i + half;
                 float cos = p.Cos.Data[position * p.Cos.RowStride + i], sin = p.Sin.Data[position * p.Sin.RowStride + i];
                 sin = step < 0 ? -sin : sin;
-                float x = TStorage.Load(p.Source[source + first]), y = TStorage.Load(p.Source[source + second]);
-                p.Target[target + first] = TStorage.Store(x * cos - y * sin);
-                p.Target[target + second] = TStorage.Store(y * cos + x * sin);
+                float x = TStorage.Load(p.Source.Data[source + first]), y = TStorage.Load(p.Source.Data[source + second]);
+                p.Target.Data[target + first] = TStorage.Store(x * cos - y * sin);
+                p.Target.Data[target + second] = TStorage.Store(y * cos + x * sin);
             }
             for (int i = 2 * half + Group.IdxX; i < p.HeadDim; i += Threads)
-                p.Target[target + i] = p.Source[source + i];
+                p.Target.Data[target + i] = p.Source.Data[source + i];
         }
     }
 }

@@ -30,23 +30,18 @@ internal sealed class KvCacheMergeRows() : GpuKernel<KvCacheMergeProblem>("kv-ca
         Instance<T> instance, in KvCacheMergeProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
         where T : unmanaged
     {
-        GpuView key = operands[KvCacheMergeProblem.Key], value = operands[KvCacheMergeProblem.Value];
         long slots = (long)problem.Cells * problem.Slots;
         if (slots == 0)
             return;
         var parameters = new MergeRows.Parameters<T>
         {
-            Key = key.As<T>(),
-            Value = value.As<T>(),
+            Key = operands[KvCacheMergeProblem.Key].AsTokens<T>(),
+            Value = operands[KvCacheMergeProblem.Value].AsTokens<T>(),
             PageTable = operands[KvCacheMergeProblem.PageTable].AsMatrix<int>(),
             Lengths = operands[KvCacheMergeProblem.Lengths].As<int>(),
             Targets = operands[KvCacheMergeProblem.Targets].AsMatrix<int>(),
             Weights = operands[KvCacheMergeProblem.Weights].AsMatrix<float>(),
             Marks = workspace.Cast<int>(),
-            KeyPageStride = key.Layout.Stride(0),
-            KeyRowStride = key.Layout.Stride(1),
-            ValuePageStride = value.Layout.Stride(0),
-            ValueRowStride = value.Layout.Stride(1),
             Cells = problem.Cells,
             Slots = problem.Slots,
             PageSize = problem.PageSize,

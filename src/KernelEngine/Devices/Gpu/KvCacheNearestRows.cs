@@ -27,11 +27,10 @@ internal sealed class KvCacheNearestRows() : GpuKernel<KvCacheNearestProblem>("k
         GpuEntry<NearestRows.Parameters<T>> entry, in KvCacheNearestProblem problem, ReadOnlySpan<GpuView> operands, GpuDevice device)
         where T : unmanaged
     {
-        GpuView key = operands[KvCacheNearestProblem.Key], value = operands[KvCacheNearestProblem.Value];
         device.Launch(entry, (long)problem.Cells * problem.Slots, new NearestRows.Parameters<T>
         {
-            Key = key.As<T>(),
-            Value = value.As<T>(),
+            Key = operands[KvCacheNearestProblem.Key].AsTokens<T>(),
+            Value = operands[KvCacheNearestProblem.Value].AsTokens<T>(),
             PageTable = operands[KvCacheNearestProblem.PageTable].AsMatrix<int>(),
             Centres = operands[KvCacheNearestProblem.Centres].AsMatrix<int>(),
             Candidates = operands[KvCacheNearestProblem.Candidates].AsMatrix<int>(),
@@ -39,10 +38,6 @@ internal sealed class KvCacheNearestRows() : GpuKernel<KvCacheNearestProblem>("k
             CentreCounts = operands[KvCacheNearestProblem.CentreCounts].As<int>(),
             CandidateCounts = operands[KvCacheNearestProblem.CandidateCounts].As<int>(),
             Similarity = operands[KvCacheNearestProblem.Similarity].AsMatrix<float>(),
-            KeyPageStride = key.Layout.Stride(0),
-            KeyRowStride = key.Layout.Stride(1),
-            ValuePageStride = value.Layout.Stride(0),
-            ValueRowStride = value.Layout.Stride(1),
             Slots = problem.Slots,
             PageSize = problem.PageSize,
             HeadDim = problem.HeadDim,

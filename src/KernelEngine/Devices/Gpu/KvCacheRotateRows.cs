@@ -29,17 +29,13 @@ internal sealed class KvCacheRotateRows() : GpuKernel<KvCacheRotateProblem>("kv-
         GpuView target = operands[KvCacheRotateProblem.Target], source = problem.IsCopy ? operands[KvCacheRotateProblem.Source] : target;
         device.Launch(entry, (long)problem.Cells * problem.Slots, new RotateRows.Parameters<T>
         {
-            Source = source.As<T>(),
-            Target = target.As<T>(),
+            Source = source.AsTokens<T>(),
+            Target = target.AsTokens<T>(),
             PageTable = operands[KvCacheRotateProblem.PageTable].AsMatrix<int>(),
             Lengths = operands[KvCacheRotateProblem.Lengths].As<int>(),
             Steps = operands[KvCacheRotateProblem.Steps].AsMatrix<int>(),
             Cos = operands[KvCacheRotateProblem.Cos].AsMatrix<float>(),
             Sin = operands[KvCacheRotateProblem.Sin].AsMatrix<float>(),
-            SourcePageStride = source.Layout.Stride(0),
-            SourceRowStride = source.Layout.Stride(1),
-            TargetPageStride = target.Layout.Stride(0),
-            TargetRowStride = target.Layout.Stride(1),
             Slots = problem.Slots,
             PageSize = problem.PageSize,
             HeadDim = problem.HeadDim,

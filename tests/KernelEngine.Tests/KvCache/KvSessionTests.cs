@@ -117,6 +117,18 @@ public sealed class KvSessionTests
             Assert.That(cell.Positions.ToArray(), Is.EqualTo((int[])[0, 1, 2, .. Enumerable.Range(ChunkSize - 7, 7)]));
     }
 
+    // A second prompt finds the windows of the first as rings, which took its tokens already.
+    [Test]
+    public void AWindowGoesOnOverASecondPrompt()
+    {
+        using var run = new Run("cpu", new StreamingLlm(12, 4) { Phases = KvPhases.PrefillEnd | KvPhases.Decode }, 1);
+        run.Chunk(KvPhases.PrefillEnd);
+        run.Chunk(KvPhases.Decode, 1);
+        run.Chunk(KvPhases.PrefillEnd);
+        foreach (KvCell cell in run.Session.Cache.Layers.SelectMany(layer => layer.Cells))
+            Assert.That(cell.Positions.ToArray(), Is.EquivalentTo((int[])[0, 1, 2, 3, .. Enumerable.Range(2 * ChunkSize + 1 - 8, 8)]));
+    }
+
     // PyramidKV's own numbers for 5 layers, a mean of 100 beside the window and β = 20.
     [Test]
     public void PyramidBudgetsAreThePapers()

@@ -33,10 +33,9 @@ public abstract class WindowPolicy : KvPolicy
         var kept = new int[step.Layer.Cells.Count][];
         for (int h = 0; h < kept.Length; h++)
         {
-            int length = step.Layer.Cells[h].Length;
-            (int sinks, int recent) = AppliesTo(step.Layer.Index, h) && Window(step.Layer.Index, h) is { } window ? window : (length, 0);
-            sinks = Math.Min(sinks, length);
-            recent = Math.Min(recent, length - sinks);
+            if (WindowOf(step.Layer, h) is not { } window)
+                continue;
+            int length = step.Layer.Cells[h].Length, sinks = Math.Min(window.SinkCount, length), recent = Math.Min(window.RecentCount, length - sinks);
             kept[h] = [.. Enumerable.Range(0, sinks), .. Enumerable.Range(length - recent, recent)];
         }
         step.Layer.Keep(kept);
@@ -48,8 +47,12 @@ public abstract class WindowPolicy : KvPolicy
     {
         for (int h = 0; h < layer.Cells.Count; h++)
         {
-            if (AppliesTo(layer.Index, h) && Window(layer.Index, h) is { } window)
+            if (WindowOf(layer, h) is { } window)
                 layer.SetRing(h, window.SinkCount, window.RecentCount);
         }
     }
+
+    // Null for a cell that keeps all, and for one that is a ring since an earlier prompt.
+    private (int SinkCount, int RecentCount)? WindowOf(KvLayer layer, int cell) =>
+        AppliesTo(layer.Index, cell) && !layer.Cells[cell].IsRing ? Window(layer.Index, cell) : null;
 }

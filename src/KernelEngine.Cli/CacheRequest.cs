@@ -40,7 +40,13 @@ internal sealed record CacheRequest
     /// <exception cref="ArgumentException">There is no such policy, or it needs what was not given, or a file is of another model.</exception>
     /// <exception cref="IOException">A file cannot be opened.</exception>
     /// <exception cref="ModelFormatException">A file is malformed.</exception>
-    public KvPolicy? CreatePolicy(ModelDescription description) => Policy is null ? null : KvPolicyList.Create(Policy, new KvPolicySettings
+    public KvPolicy? CreatePolicy(ModelDescription description) => Policy is null ? null : KvPolicyList.Create(Policy, CreateSettings(description));
+
+    /// <summary>Reads the files; policies of other names and budgets can be made from the same settings.</summary>
+    /// <exception cref="ArgumentException">A file is of another model.</exception>
+    /// <exception cref="IOException">A file cannot be opened.</exception>
+    /// <exception cref="ModelFormatException">A file is malformed.</exception>
+    public KvPolicySettings CreateSettings(ModelDescription description) => new()
     {
         Budget = Budget,
         SinkCount = SinkCount,
@@ -51,7 +57,7 @@ internal sealed record CacheRequest
         Length = Tokens(description),
         IsFullHead = HeadsPath is null ? null : FullHeads(HeadsPath, description).IsFull,
         Span = SpansPath is null ? null : Spans(SpansPath, description),
-    });
+    };
 
     private int Tokens(ModelDescription description) => Length > 0 ? Length : description.MaxPosition;
 

@@ -35,17 +35,15 @@ internal static class EvictRun
     {
         int length = request.Length > 0 ? request.Length : DefaultLength;
         using var needles = new NeedleEvaluation(device, length);
-        var cache = new CacheRequest
+        KvPolicySettings settings = new CacheRequest
         {
             Phases = KvPhases.PrefillEnd,
             Applies = (layer, head) => (layer, head) == (RetrievalLayer, RetrievalHead),
             Length = length,
             HeadsPath = request.HeadsPath,
             FullShare = request.FullShare,
-        };
-        // Names and settings are checked before the first text is read.
-        foreach ((string policy, int budget) in runs)
-            _ = (cache with { Policy = policy, Budget = budget }).CreatePolicy(needles.Description);
+        }.CreateSettings(needles.Description);
+        Check(runs, settings);
         var rows = new List<EvictRow> { Measure("full", null) };
         terminal.ForEach("evict", runs, run => $"{run.Policy} {run.Budget}", run => rows.Add(Measure(run.Policy, run.Budget)));
         return rows;
@@ -56,8 +54,7 @@ internal static class EvictRun
             NeedleScore score = default;
             foreach ((double depth, bool question, string name) in Needles)
             {
-                KvPolicy keeps = (cache with { Policy = policy, Budget = budget ?? length }).CreatePolicy(needles.Description)!;
-                score = needles.Run(keeps, depth, request.Seeds, question);
+                score = needles.Run(Create(policy, budget ?? length, settings), depth, request.Seeds, question);
                 accuracy.Add(name, score.Accuracy);
             }
             return new EvictRow { Policy = policy, Budget = budget, KeptShare = score.KeptShare, CacheBytes = score.CacheBytes, NeedleAccuracy = accuracy };
@@ -72,15 +69,24 @@ internal static class EvictRun
         int[] tokens = model.Tokenizer.Encode(text);
         int length = Math.Min(Math.Min(request.Length > 0 ? request.Length : DefaultLength, model.Description.MaxPosition), tokens.Length);
         int prompt = request.PromptLength >= 0 ? request.PromptLength : length / 2;
-        var cache = new CacheRequest { Length = length, HeadsPath = request.HeadsPath, FullShare = request.FullShare };
-        foreach ((string policy, int budget) in runs)
-            _ = (cache with { Policy = policy, Budget = budget }).CreatePolicy(model.Description);
+        KvPolicySettings settings = new CacheRequest { Length = length, HeadsPath = request.HeadsPath, FullShare = request.FullShare }
+            .CreateSettings(model.Description);
+        Check(runs, settings);
         TextEvaluation evaluation = terminal.Wait("reading with a full cache", () => new TextEvaluation(model.Description, model.Weights, tokens.AsSpan(0, length), prompt));
         var rows = new List<EvictRow> { ToRow("full", null, evaluation.Full) };
         terminal.ForEach("evict", runs, run => $"{run.Policy} {run.Budget}", run => rows.Add(ToRow(
-            run.Policy, run.Budget, evaluation.Run((cache with { Policy = run.Policy, Budget = run.Budget }).CreatePolicy(model.Description)!))));
+            run.Policy, run.Budget, evaluation.Run(Create(run.Policy, run.Budget, settings)))));
         return rows;
     }
+
+    // Names and settings are checked before the first text is read.
+    private static void Check((string Policy, int Budget)[] runs, KvPolicySettings settings)
+    {
+        foreach ((string policy, int budget) in runs)
+            _ = Create(policy, budget, settings);
+    }
+
+    private static KvPolicy Create(string policy, int budget, KvPolicySettings settings) => KvPolicyList.Create(policy, settings with { Budget = budget });
 
     private static EvictRow ToRow(string policy, int? budget, TextLoss loss) => new()
     {

@@ -32,4 +32,7 @@ public enum OperandContent
 
     /// <summary>For each element of a row the index of another, which has none itself, or −1; tests let odd ones name even ones before them.</summary>
     Targets,
+
+    /// <summary>Integers within bounds that rise along the last dimension, as long as there are enough.</summary>
+    Ascending,
 }

@@ -35,4 +35,7 @@ public readonly record struct OperandValues(OperandContent Content, long Lower =
 
     /// <summary>For each element of a row the index of another below <paramref name="bound"/> that has none itself, or −1.</summary>
     public static OperandValues Targets(long bound) => new(OperandContent.Targets, -1, bound - 1);
+
+    /// <summary>Integers from 0 to <paramref name="bound"/> − 1 that rise along the last dimension.</summary>
+    public static OperandValues AscendingBelow(long bound) => new(OperandContent.Ascending, 0, bound - 1);
 }

@@ -42,7 +42,8 @@ public static class RandomTensors
     /// </summary>
     public static Tensor CreateRepeating(Device device, in Operand operand, int seed, int period = 1 << 20)
     {
-        bool repeats = operand.Values.Content is not (OperandContent.Offsets or OperandContent.DistinctIntegers or OperandContent.Sources or OperandContent.Targets);
+        bool repeats = operand.Values.Content is not (OperandContent.Offsets or OperandContent.DistinctIntegers or OperandContent.Sources
+            or OperandContent.Targets or OperandContent.Ascending);
         if (operand.Role != OperandRole.Output && (operand.Shape.Count <= period || !repeats))
             return Create(device, operand, seed);
         Tensor tensor = Tensor.Allocate(device, operand.Type, Lengths(operand.Shape));
@@ -107,6 +108,8 @@ public static class RandomTensors
         }
         if (operand.Values.Content == OperandContent.DistinctIntegers)
             MakeDistinct(random, operand.Values, numbers);
+        if (operand.Values.Content == OperandContent.Ascending)
+            MakeAscending(random, operand.Values, numbers, operand.Shape[operand.Shape.Rank - 1]);
         return Array.ConvertAll(numbers, x => convert(x));
     }
 
@@ -120,6 +123,21 @@ public static class RandomTensors
         random.Shuffle(all);
         for (int i = 0; i < numbers.Length; i++)
             numbers[i] = all[i % all.Length];
+    }
+
+    // For each row, as many of the integers as it has elements, each set as likely as any other. Where there are fewer, the last repeats.
+    private static void MakeAscending(Random random, in OperandValues values, double[] numbers, long rowLength)
+    {
+        for (int start = 0; start < numbers.Length; start += (int)rowLength)
+        {
+            long next = values.Lower;
+            for (int i = 0; i < rowLength; i++, next++)
+            {
+                while (values.Upper - next >= rowLength - i && random.NextInt64(values.Upper - next + 1) >= rowLength - i)
+                    next++;
+                numbers[start + i] = Math.Min(next, values.Upper);
+            }
+        }
     }
 
     private static double Next(Random random, in OperandValues values) => values.Content switch

@@ -18,6 +18,7 @@ public sealed class ModelRunner : IDisposable
     private readonly LayerCache[] _caches = []; // without a policy
     private readonly KvSession? _session; // with one
     private readonly AttentionOptions[] _attentionOptions;
+    private readonly Tensor?[] _headWindows; // i32 [numHeads, 2] of each layer, where heads see less than everything
     private readonly Dictionary<RotaryDescription, RotaryTensors> _rotaryTables = [];
     private readonly RotaryTensors?[] _rotary;
     private bool _hasLogits;
@@ -33,6 +34,8 @@ public sealed class ModelRunner : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.InitialCapacity, 1, nameof(options));
         if (!options.KvType.IsFloat() && options.Policy is null)
             throw new ArgumentException($"Without a policy the cache holds f32, f16 or bf16, not {options.KvType.ToText()}.", nameof(options));
+        if (options.HeadWindows is not null && options.Policy is not null)
+            throw new ArgumentException("Windows of heads are those of a cache without a policy: a policy has its own.", nameof(options));
         if (description.FindError() is { } error)
             throw new ArgumentException(error, nameof(description));
         if (weights.Layers.Count != description.Layers.Length)
@@ -56,6 +59,7 @@ public sealed class ModelRunner : IDisposable
         }
         _attentionOptions = [.. description.Layers.Select(
             layer => new AttentionOptions { IsCausal = true, SoftmaxScale = layer.AttentionScale })];
+        _headWindows = [.. description.Layers.Select((layer, i) => MakeHeadWindows(i, layer, options.HeadWindows))];
         _rotary = new RotaryTensors?[description.Layers.Length];
         MakeRotaryTables(Capacity);
     }
@@ -223,6 +227,8 @@ public sealed class ModelRunner : IDisposable
         foreach (LayerCache cache in _caches)
             cache.Dispose();
         _session?.Dispose();
+        foreach (Tensor? windows in _headWindows)
+            windows?.Dispose();
         foreach (RotaryTensors tables in _rotaryTables.Values)
             tables.Dispose();
     }
@@ -324,10 +330,11 @@ public sealed class ModelRunner : IDisposable
             _rotary[index] is { } rotary ? new AttentionAppendInputs { Query = query, Cos = rotary.Cos, Sin = rotary.Sin } : default,
             _rotary[index]?.IsInterleaved ?? false);
         int rows = (int)query[1], length = Position + rows;
+        var inputs = new AttentionInputs { HeadWindows = _headWindows[index]?.View ?? default };
         if (rows <= MaxDecodeRows)
-            Attention.Decode(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index]);
+            Attention.Decode(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index], default, inputs);
         else
-            Attention.Forward(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index]);
+            Attention.Forward(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index], default, inputs);
     }
 
     private void RunFeedForward(int index, LayerDescription layer, TensorView hidden, int rows)
@@ -400,6 +407,27 @@ public sealed class ModelRunner : IDisposable
             cache.Grow(grown, Position);
         MakeRotaryTables(grown);
         Capacity = grown;
+    }
+
+    private Tensor? MakeHeadWindows(int index, LayerDescription layer, Func<int, int, (int SinkCount, int RecentCount)?>? windowOf)
+    {
+        if (windowOf is null)
+            return null;
+        var windows = new int[2 * layer.NumHeads];
+        for (int head = 0; head < layer.NumHeads; head++)
+        {
+            windows[2 * head] = -1; // a window without end
+            if (windowOf(index, head) is not { } window)
+                continue;
+            if (window.SinkCount < 0 || window.RecentCount < 1)
+            {
+                throw new ArgumentException(
+                    $"A head sees its own key at least, but head {head} of layer {index} the first {window.SinkCount} and the last {window.RecentCount}.",
+                    nameof(windowOf));
+            }
+            (windows[2 * head], windows[2 * head + 1]) = (window.RecentCount - 1, window.SinkCount);
+        }
+        return Tensor.From<int>(_device, windows, layer.NumHeads, 2);
     }
 
     // Layers with equal rotary embeddings share one table.

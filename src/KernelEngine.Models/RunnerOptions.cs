@@ -25,4 +25,10 @@ public sealed record RunnerOptions
 
     /// <summary>Slots of a page of a cache under a policy.</summary>
     public int PageSize { get; init; } = 32;
+
+    /// <summary>
+    /// The first and the last keys, its own included, that query head (layer, head) sees; null, or for null, all. Everything stays in
+    /// the cache, so this does not go with a policy.
+    /// </summary>
+    public Func<int, int, (int SinkCount, int RecentCount)?>? HeadWindows { get; init; }
 }

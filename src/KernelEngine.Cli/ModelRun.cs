@@ -10,7 +10,8 @@ internal static class ModelRun
     public static int Run(Terminal terminal, Device device, string path, ModelRunRequest request)
     {
         using LoadedModel model = terminal.Wait("loading the model", () => ModelLoader.Load(path, device, request.Load));
-        using ModelRunner runner = model.CreateRunner(request.Runner with { Policy = request.Cache.CreatePolicy(model.Description) });
+        using ModelRunner runner = model.CreateRunner(request.Attention.Apply(
+            request.Runner with { Policy = request.Cache.CreatePolicy(model.Description) }, model.Description, request.Cache.Length));
         int[] prompt = model.Tokenizer.Encode(request.Prompt);
         if (prompt.Length == 0)
             throw new ArgumentException("The prompt is empty and this model has no token that begins a text: give --prompt.");

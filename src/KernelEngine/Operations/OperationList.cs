@@ -24,6 +24,8 @@ public static class OperationList
         KvCells.NearestOperation,
         KvCells.QuantizeOperation,
         KvCells.DequantizeOperation,
+        SparseAttention.ForwardOperation,
+        SparseAttention.BackwardOperation,
         CrossEntropy.ForwardOperation,
         CrossEntropy.BackwardOperation,
         CrossEntropy.TrainingOperation,

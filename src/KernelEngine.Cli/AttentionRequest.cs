@@ -1,3 +1,4 @@
+using System.Globalization;
 using KernelEngine.Models;
 using KernelEngine.Models.Heads;
 
@@ -12,11 +13,17 @@ internal sealed record AttentionRequest
     /// <summary>A span of the last keys for each head, and the first ones, by published rules (arXiv:2406.14909).</summary>
     public const string Moa = "moa";
 
+    /// <summary>For each query the keys with the most codes in common (arXiv:2312.10365).</summary>
+    public const string Spt = "spt";
+
     /// <summary>One of the above.</summary>
     public string Kind { get; init; } = Full;
 
     /// <summary>Rules of spans; null for none.</summary>
     public string? RulesPath { get; init; }
+
+    /// <summary>Keys to look at: a number, or a share of all tokens such as 1/8.</summary>
+    public string Top { get; init; } = "1/8";
 
     /// <summary>The options of a runner with this attention.</summary>
     /// <param name="options">All others.</param>
@@ -28,8 +35,27 @@ internal sealed record AttentionRequest
     public RunnerOptions Apply(RunnerOptions options, ModelDescription description, int length) => Kind switch
     {
         Moa => options with { HeadWindows = Windows(description, length > 0 ? length : description.MaxPosition) },
+        Spt => options with { KeepCount = ReadTop(Top, length > 0 ? length : description.MaxPosition) },
         _ => options,
     };
+
+    /// <summary>Reads a number of keys.</summary>
+    /// <param name="text">A whole number, or a share of the length such as 1/8.</param>
+    /// <param name="length">Tokens.</param>
+    /// <exception cref="ArgumentException">It is neither, or not above 0, or a share above 1.</exception>
+    public static int ReadTop(string text, int length)
+    {
+        string[] parts = text.Split('/');
+        if (parts.Length <= 2 && parts.All(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number > 0))
+        {
+            int[] numbers = [.. parts.Select(part => int.Parse(part, CultureInfo.InvariantCulture))];
+            if (numbers.Length == 1)
+                return numbers[0];
+            if (numbers[0] <= numbers[1])
+                return (int)(((long)length * numbers[0] + numbers[1] - 1) / numbers[1]);
+        }
+        throw new ArgumentException($"--top must be a number of keys or a share of them such as 1/8 but is '{text}'.");
+    }
 
     private Func<int, int, (int SinkCount, int RecentCount)?> Windows(ModelDescription description, int length)
     {

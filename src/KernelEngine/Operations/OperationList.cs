@@ -24,6 +24,8 @@ public static class OperationList
         KvCells.NearestOperation,
         KvCells.QuantizeOperation,
         KvCells.DequantizeOperation,
+        SparseAttention.EncodeOperation,
+        SparseAttention.SelectOperation,
         SparseAttention.ForwardOperation,
         SparseAttention.BackwardOperation,
         CrossEntropy.ForwardOperation,

@@ -123,8 +123,8 @@ public sealed class KvHeadReductionTests
                 query[i] /= IsOfTheCopy(i / (layer.HeadDim * hidden)) ? Factor : 1;
             for (int i = 0; i < output.Length; i++)
                 output[i] /= IsOfTheCopy(i % (layer.NumHeads * layer.ValueHeadDim) / layer.ValueHeadDim) ? Factor : 1;
-            weights.Replace(WeightRole.Query, index, query, layer.NumHeads * layer.HeadDim);
-            weights.Replace(WeightRole.AttentionOutput, index, output, hidden);
+            weights.Replace(WeightRole.Query, index, query, layer.NumHeads * layer.HeadDim, hidden);
+            weights.Replace(WeightRole.AttentionOutput, index, output, hidden, output.Length / hidden);
         }
         var layers = description.Layers.Select(layer => layer with { NumKvHeads = 2 * layer.NumKvHeads });
         return (description with { Layers = [.. layers] }, weights);

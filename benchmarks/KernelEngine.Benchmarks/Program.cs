@@ -1,8 +1,10 @@
+using System.Globalization;
 using BenchmarkDotNet.Running;
 using KernelEngine.Benchmarks.Cache;
 using KernelEngine.Benchmarks.Compare;
 using KernelEngine.Benchmarks.Memory;
 using KernelEngine.Benchmarks.Plot;
+using KernelEngine.Benchmarks.Sparse;
 
 if (args is ["compare", .. string[] rest])
     return CompareCommand.Run(rest);
@@ -10,6 +12,10 @@ if (args is ["plot", .. string[] plotted])
     return PlotCommand.Run(plotted);
 if (args is ["cache", .. string[] cached])
     return CacheCommand.Run(cached);
+if (args is ["sparse", .. string[] studied])
+    return SparseCommand.Run(studied);
+if (args is [BlockStudy.MemoryCommand, string contender, string threads])
+    return BlockStudy.RunChild(contender, int.Parse(threads, CultureInfo.InvariantCulture));
 if (args is ["memory", .. string[] measured])
     return MemoryCommand.Run(measured);
 BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);

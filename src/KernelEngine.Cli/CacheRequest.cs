@@ -77,7 +77,8 @@ internal sealed record CacheRequest
         return (layer, head) => spans[layer, head];
     }
 
-    private static void RequireHeads(string path, HeadScores scores, ModelDescription description)
+    /// <summary>Refuses a table that is not of a model's heads or key/value heads.</summary>
+    public static void RequireHeads(string path, HeadScores scores, ModelDescription description)
     {
         LayerDescription layer = description.Layers[0];
         if (scores.NumLayers != description.Layers.Length || (scores.NumHeads != layer.NumKvHeads && scores.NumHeads != layer.NumHeads))

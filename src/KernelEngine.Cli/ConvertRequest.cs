@@ -1,3 +1,5 @@
+using KernelEngine.Models.Conversion;
+
 namespace KernelEngine.Cli;
 
 /// <summary>What <see cref="ConvertRun"/> is asked for.</summary>
@@ -15,6 +17,18 @@ internal sealed record ConvertRequest
 
     /// <summary>Key/value heads that become one.</summary>
     public int GroupSize { get; init; } = 1;
+
+    /// <summary>Whether codebooks are added for attention that looks at a few keys.</summary>
+    public bool AddsCodebooks { get; init; }
+
+    /// <summary>Blocks that feed-forward networks are cut into; 0 to leave them whole.</summary>
+    public int FeedForwardBlocks { get; init; }
+
+    /// <summary>Blocks that a token goes through when it is routed.</summary>
+    public int ActiveFeedForwardBlocks { get; init; }
+
+    /// <summary>Which units make up a block.</summary>
+    public UnitGrouping Grouping { get; init; }
 
     /// <summary>What the model reads to show what its heads hold.</summary>
     public string? TextPath { get; init; }

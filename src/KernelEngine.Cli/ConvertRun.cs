@@ -12,8 +12,9 @@ internal static class ConvertRun
 {
     public static int Run(Terminal terminal, Device device, ConvertRequest request)
     {
-        if (request.GroupSize > 1 && request.TextPath is null)
-            throw new ArgumentException("--group needs a text: --text FILE.");
+        string? reads = request.GroupSize > 1 ? "--group" : request.AddsCodebooks ? "--codebooks" : request.FeedForwardBlocks > 0 ? "--ffn-blocks" : null;
+        if (reads is not null && request.TextPath is null)
+            throw new ArgumentException($"{reads} needs a text: --text FILE.");
         using ModelFile model = ModelFile.Open(request.ModelPath);
         string tokenizerPath = request.TokenizerPath ?? ModelLoader.FindTokenizer(model.Path);
         ITokenizer tokenizer = ModelLoader.LoadTokenizer(tokenizerPath, model.Description);
@@ -31,6 +32,20 @@ internal static class ConvertRun
             }
             (description, weights) = (reduced.Description, reduced.Weights);
         }
+        if (request.AddsCodebooks)
+            (description, weights) = terminal.Wait("fitting codebooks", () => CodebookFitting.Fit(device, description, weights, ReadText()));
+        if (request.FeedForwardBlocks > 0)
+        {
+            RoutedModel routed = terminal.Wait("fitting routers", () => FeedForwardBlocks.Convert(
+                device, description, weights, ReadText(), request.FeedForwardBlocks, request.ActiveFeedForwardBlocks, request.Grouping));
+            for (int layer = 0; layer < routed.RouterShare.Count; layer++)
+            {
+                terminal.WriteLine(
+                    $"layer {layer}: {request.ActiveFeedForwardBlocks} of {request.FeedForwardBlocks} blocks hold {Percent(routed.RouterShare[layer])}, "
+                    + $"the best choice {Percent(routed.BestShare[layer])}");
+            }
+            (description, weights) = (routed.Description, routed.Weights);
+        }
         terminal.Wait("writing", () =>
         {
             HuggingFaceCheckpoint.Write(request.OutputPath, description, weights, request.Type);
@@ -40,6 +55,8 @@ internal static class ConvertRun
         terminal.WriteLine(
             $"{request.OutputPath}: {HuggingFaceCheckpoint.ConfigName}, {HuggingFaceCheckpoint.WeightsName}, {Path.GetFileName(copy)}");
         return ExitCodes.Success;
+
+        int[] ReadText() => TextBeginning.ReadTokens(request.TextPath!, tokenizer, description.MaxPosition, addSpecialTokens: true);
     }
 
     private static ReducedModel Reduce(ModelFile model, ITokenizer tokenizer, Device device, ConvertRequest request)

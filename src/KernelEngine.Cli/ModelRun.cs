@@ -10,7 +10,10 @@ internal static class ModelRun
     public static int Run(Terminal terminal, Device device, string path, ModelRunRequest request)
     {
         using LoadedModel model = terminal.Wait("loading the model", () => ModelLoader.Load(path, device, request.Load));
-        using ModelRunner runner = model.CreateRunner(request.Runner with { Policy = request.Cache.CreatePolicy(model.Description) });
+        RunnerOptions options = request.Runner with { Policy = request.Cache.CreatePolicy(model.Description) };
+        if (request.ActiveFeedForwardBlocks is { } active)
+            options = options with { ActiveFeedForwardBlocks = active > 0 ? active : RoutedBlocks(model.Description) };
+        using ModelRunner runner = model.CreateRunner(request.Attention.Apply(options, model.Description, request.Cache.Length));
         int[] prompt = model.Tokenizer.Encode(request.Prompt);
         if (prompt.Length == 0)
             throw new ArgumentException("The prompt is empty and this model has no token that begins a text: give --prompt.");
@@ -45,6 +48,10 @@ internal static class ModelRun
             : $"WRONG    {difference}");
         return difference is null ? ExitCodes.Success : ExitCodes.WrongResult;
     }
+
+    private static int RoutedBlocks(ModelDescription description) => description.Layers[0].ActiveFeedForwardBlocks is > 0 and var blocks
+        ? blocks
+        : throw new ArgumentException("The model has no router for its feed-forward networks: see `convert --ffn-blocks`.");
 
     private static ExpectedText? FindExpected(string path, ModelRunRequest request)
     {

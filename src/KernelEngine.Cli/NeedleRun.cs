@@ -7,12 +7,15 @@ namespace KernelEngine.Cli;
 /// <summary>The built-in model, whose right answer is known: it must repeat what followed a token hidden in its prompt.</summary>
 internal static class NeedleRun
 {
-    public static int Run(Terminal terminal, Device device, WeightOptions options, RunnerOptions runnerOptions, CacheRequest cache, int length, double depth, ulong seed)
+    public static int Run(
+        Terminal terminal, Device device, WeightOptions options, RunnerOptions runnerOptions, CacheRequest cache, AttentionRequest attention, int length,
+        double depth, ulong seed)
     {
         var task = new NeedleTask(length, depth, seed);
         var model = new InductionModel(new InductionModelOptions { MaxPosition = Math.Max(InductionModelOptions.Default.MaxPosition, length + task.Answer.Length) });
         using ModelWeights weights = ModelWeights.Load(device, model.Description, model, options);
-        using var runner = new ModelRunner(model.Description, weights, runnerOptions with { Policy = cache.CreatePolicy(model.Description) });
+        using var runner = new ModelRunner(model.Description, weights, attention.Apply(
+            runnerOptions with { Policy = cache.CreatePolicy(model.Description) }, model.Description, length));
         TimeSpan prefill = default;
         long start = Stopwatch.GetTimestamp();
         NeedleResult result = terminal.Wait("reading the prompt", () => task.Run(runner, compress: r =>

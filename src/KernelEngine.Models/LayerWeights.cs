@@ -25,6 +25,15 @@ public sealed class LayerWeights
     /// </summary>
     public Tensor? GateUp { get; internal init; }
 
+    /// <summary>f32 [subVectors, 16, subVectorSize], or null in a block without codebook.</summary>
+    public Tensor? Codebook { get; internal init; }
+
+    /// <summary>f32 [feedForwardBlocks, hiddenSize], or null in a block without router.</summary>
+    public Tensor? Router { get; internal init; }
+
+    /// <summary>f32 [feedForwardBlocks], or null in a block without router.</summary>
+    public Tensor? RouterBias { get; internal init; }
+
     /// <summary>[hiddenSize, feedForwardSize], or null in a block without feed-forward network.</summary>
     public Tensor? Down { get; internal init; }
 }

@@ -75,6 +75,12 @@ public sealed record ModelDescription
                 + $"but {layer.NumHeads} is no multiple of {layer.NumKvHeads}."
         : layer.FeedForwardSize is < 0 or > MaxFeedForwardSize
             ? $"The feed-forward size must be 0 to {MaxFeedForwardSize} but is {layer.FeedForwardSize}."
+        : layer.SubVectorSize < 0 || layer.SubVectorSize > layer.HeadDim
+            ? $"A sub-vector must have at most the head dimension's {layer.HeadDim} components but has {layer.SubVectorSize}."
+        : layer.FeedForwardBlocks < 0 || (layer.FeedForwardBlocks > 0 && layer.FeedForwardSize % layer.FeedForwardBlocks != 0)
+            ? $"The feed-forward size {layer.FeedForwardSize} cannot be cut into {layer.FeedForwardBlocks} blocks."
+        : layer.FeedForwardBlocks > 0 && (layer.ActiveFeedForwardBlocks < 1 || layer.ActiveFeedForwardBlocks > layer.FeedForwardBlocks)
+            ? $"A token must go through 1 to {layer.FeedForwardBlocks} blocks but goes through {layer.ActiveFeedForwardBlocks}."
         : layer.AttentionScale is { } scale && !float.IsFinite(scale) ? "The attention scale must be finite."
         : layer.Rotary is { } rotary ? FindError(rotary, layer.HeadDim)
         : null;

@@ -16,8 +16,11 @@ public sealed class ModelRunner : IDisposable
     private readonly Device _device;
     private readonly Activations _activations;
     private readonly LayerCache[] _caches = []; // without a policy
+    private readonly SelectedAttention[] _selected = []; // where attention looks at a few keys
+    private readonly RoutedFeedForward[] _routed = []; // where tokens go through some blocks
     private readonly KvSession? _session; // with one
     private readonly AttentionOptions[] _attentionOptions;
+    private readonly Tensor?[] _headWindows; // i32 [numHeads, 2] of each layer, where heads see less than everything
     private readonly Dictionary<RotaryDescription, RotaryTensors> _rotaryTables = [];
     private readonly RotaryTensors?[] _rotary;
     private bool _hasLogits;
@@ -33,8 +36,18 @@ public sealed class ModelRunner : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.InitialCapacity, 1, nameof(options));
         if (!options.KvType.IsFloat() && options.Policy is null)
             throw new ArgumentException($"Without a policy the cache holds f32, f16 or bf16, not {options.KvType.ToText()}.", nameof(options));
+        ArgumentOutOfRangeException.ThrowIfNegative(options.KeepCount, nameof(options));
+        if ((options.Policy is null ? 0 : 1) + (options.HeadWindows is null ? 0 : 1) + (options.KeepCount == 0 ? 0 : 1) > 1)
+            throw new ArgumentException("A policy, windows of heads and a number of keys to look at exclude one another.", nameof(options));
         if (description.FindError() is { } error)
             throw new ArgumentException(error, nameof(description));
+        int blocks = description.Layers.Min(layer => layer.FeedForwardBlocks);
+        if (options.ActiveFeedForwardBlocks < 0 || options.ActiveFeedForwardBlocks > blocks)
+        {
+            throw new ArgumentException(blocks == 0
+                ? "The model has no router for its feed-forward networks."
+                : $"A token goes through 1 to {blocks} blocks of this model but was to go through {options.ActiveFeedForwardBlocks}.", nameof(options));
+        }
         if (weights.Layers.Count != description.Layers.Length)
         {
             throw new ArgumentException(
@@ -54,8 +67,19 @@ public sealed class ModelRunner : IDisposable
         {
             _caches = [.. description.Layers.Select(layer => new LayerCache(_device, layer, options.KvType, Capacity))];
         }
+        if (options.KeepCount > 0)
+        {
+            _selected = [.. description.Layers.Select((layer, i) =>
+                new SelectedAttention(_device, layer, weights.Layers[i].Codebook, options.KeepCount, _activations.Rows))];
+        }
+        if (options.ActiveFeedForwardBlocks > 0)
+        {
+            _routed = [.. description.Layers.Select((layer, i) =>
+                new RoutedFeedForward(_device, layer, weights.Layers[i], options.ActiveFeedForwardBlocks, _activations.Rows))];
+        }
         _attentionOptions = [.. description.Layers.Select(
             layer => new AttentionOptions { IsCausal = true, SoftmaxScale = layer.AttentionScale })];
+        _headWindows = [.. description.Layers.Select((layer, i) => MakeHeadWindows(i, layer, options.HeadWindows))];
         _rotary = new RotaryTensors?[description.Layers.Length];
         MakeRotaryTables(Capacity);
     }
@@ -82,7 +106,7 @@ public sealed class ModelRunner : IDisposable
     public int ChunkSize => _activations.Rows;
 
     /// <summary>Bytes of the KV cache.</summary>
-    public long CacheBytes => _session?.Bytes.Total ?? _caches.Sum(cache => cache.Bytes);
+    public long CacheBytes => _session?.Bytes.Total ?? _caches.Sum(cache => cache.Bytes) + _selected.Sum(layer => layer.Bytes);
 
     /// <summary>Forgets the sequence; memory stays.</summary>
     public void Reset() => Rewind(0);
@@ -98,6 +122,8 @@ public sealed class ModelRunner : IDisposable
             _session?.Clear();
         else
             _session?.Truncate(position);
+        foreach (SelectedAttention layer in _selected)
+            layer.Truncate(position);
         Position = position;
         _hasLogits = false;
     }
@@ -222,10 +248,23 @@ public sealed class ModelRunner : IDisposable
         _activations.Dispose();
         foreach (LayerCache cache in _caches)
             cache.Dispose();
+        foreach (IDisposable layer in (ReadOnlySpan<IDisposable>)[.. _selected, .. _routed])
+            layer.Dispose();
         _session?.Dispose();
+        foreach (Tensor? windows in _headWindows)
+            windows?.Dispose();
         foreach (RotaryTensors tables in _rotaryTables.Values)
             tables.Dispose();
     }
+
+    /// <summary>The codebook that a block's queries and keys are encoded with, [subVectors, 16, subVectorSize].</summary>
+    /// <exception cref="InvalidOperationException">Attention looks at all keys, or nothing was read yet that one could be fitted to.</exception>
+    public float[] ReadCodebook(int layer) => _selected.Length > 0 && _selected[layer].Codebook is { } codebook
+        ? codebook.ToArray<float>()
+        : throw new InvalidOperationException("There is no codebook before attention has looked at more keys than it keeps.");
+
+    /// <summary>Called with what each layer's feed-forward network takes, f32 [rows, hiddenSize].</summary>
+    internal Action<int, TensorView>? FeedForwardRead { get; init; }
 
     internal Tensor Head => _weights.Head;
 
@@ -324,22 +363,32 @@ public sealed class ModelRunner : IDisposable
             _rotary[index] is { } rotary ? new AttentionAppendInputs { Query = query, Cos = rotary.Cos, Sin = rotary.Sin } : default,
             _rotary[index]?.IsInterleaved ?? false);
         int rows = (int)query[1], length = Position + rows;
+        if (_selected.Length > 0 && _selected[index].TryAttend(query, cache, length, Capacity, output))
+            return;
+        var inputs = new AttentionInputs { HeadWindows = _headWindows[index]?.View ?? default };
         if (rows <= MaxDecodeRows)
-            Attention.Decode(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index]);
+            Attention.Decode(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index], default, inputs);
         else
-            Attention.Forward(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index]);
+            Attention.Forward(query, cache.Keys(length), cache.Values(length), output, _attentionOptions[index], default, inputs);
     }
 
     private void RunFeedForward(int index, LayerDescription layer, TensorView hidden, int rows)
     {
         LayerWeights weights = _weights.Layers[index];
         TensorView input = Normalize(hidden, weights.FeedForwardNorm, rows);
+        FeedForwardRead?.Invoke(index, input);
+        TensorView branch = _activations.Branch.Slice(0, 0, rows);
+        if (_routed.Length > 0)
+        {
+            _routed[index].Run(input, branch);
+            Layers.ResidualAdd(hidden, branch);
+            return;
+        }
         TensorView gateUp = _activations.GateUp.Rows(rows, 2 * layer.FeedForwardSize);
         TensorView product = _activations.Product.Rows(rows, layer.FeedForwardSize);
         Linear.Forward(input, weights.GateUp!, gateUp);
         Layers.SwiGlu(
             gateUp.Slice(1, 0, layer.FeedForwardSize), gateUp.Slice(1, layer.FeedForwardSize, layer.FeedForwardSize), product);
-        TensorView branch = _activations.Branch.Slice(0, 0, rows);
         Linear.Forward(product, weights.Down!, branch);
         Layers.ResidualAdd(hidden, branch);
     }
@@ -400,6 +449,27 @@ public sealed class ModelRunner : IDisposable
             cache.Grow(grown, Position);
         MakeRotaryTables(grown);
         Capacity = grown;
+    }
+
+    private Tensor? MakeHeadWindows(int index, LayerDescription layer, Func<int, int, (int SinkCount, int RecentCount)?>? windowOf)
+    {
+        if (windowOf is null)
+            return null;
+        var windows = new int[2 * layer.NumHeads];
+        for (int head = 0; head < layer.NumHeads; head++)
+        {
+            windows[2 * head] = -1; // a window without end
+            if (windowOf(index, head) is not { } window)
+                continue;
+            if (window.SinkCount < 0 || window.RecentCount < 1)
+            {
+                throw new ArgumentException(
+                    $"A head sees its own key at least, but head {head} of layer {index} the first {window.SinkCount} and the last {window.RecentCount}.",
+                    nameof(windowOf));
+            }
+            (windows[2 * head], windows[2 * head + 1]) = (window.RecentCount - 1, window.SinkCount);
+        }
+        return Tensor.From<int>(_device, windows, layer.NumHeads, 2);
     }
 
     // Layers with equal rotary embeddings share one table.

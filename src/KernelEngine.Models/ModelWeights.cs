@@ -5,7 +5,8 @@ using KernelEngine.Models.Formats;
 namespace KernelEngine.Models;
 
 /// <summary>
-/// A model's weights on one device. Matrices keep the type they are stored in unless another is asked for; norms are f32.
+/// A model's weights on one device. Matrices keep the type they are stored in unless another is asked for; norms,
+/// codebooks and routers are f32.
 /// The file is read in pieces, so that loading needs no memory beyond the weights themselves.
 /// </summary>
 public sealed class ModelWeights : IDisposable
@@ -20,7 +21,7 @@ public sealed class ModelWeights : IDisposable
         Device = loader.Device;
         Embedding = loader.Matrix(0, WeightRole.Embedding);
         Head = loader.Description.HasTiedHead ? Embedding : loader.Matrix(0, WeightRole.Head);
-        FinalNorm = loader.Description.HasFinalNorm ? loader.Norm(WeightRole.FinalNorm, 0) : null;
+        FinalNorm = loader.Description.HasFinalNorm ? loader.Singles(WeightRole.FinalNorm, 0) : null;
         Layers = [.. loader.Description.Layers.Select((layer, index) => loader.Layer(layer, index))];
     }
 
@@ -105,6 +106,10 @@ public sealed class ModelWeights : IDisposable
                     Find(role, i);
                 for (WeightRole role = WeightRole.Gate; role <= WeightRole.Down && layer.FeedForwardSize > 0; role++)
                     Find(role, i);
+                if (layer.SubVectorSize > 0)
+                    Find(WeightRole.Codebook, i);
+                for (WeightRole role = WeightRole.Router; role <= WeightRole.RouterBias && layer.FeedForwardBlocks > 0; role++)
+                    Find(role, i);
             }
         }
 
@@ -113,16 +118,19 @@ public sealed class ModelWeights : IDisposable
             bool hasFeedForward = layer.FeedForwardSize > 0;
             return new LayerWeights
             {
-                AttentionNorm = layer.HasNorms ? Norm(WeightRole.AttentionNorm, index) : null,
+                AttentionNorm = layer.HasNorms ? Singles(WeightRole.AttentionNorm, index) : null,
                 QueryKeyValue = Matrix(index, WeightRole.Query, WeightRole.Key, WeightRole.Value),
                 AttentionOutput = Matrix(index, WeightRole.AttentionOutput),
-                FeedForwardNorm = hasFeedForward && layer.HasNorms ? Norm(WeightRole.FeedForwardNorm, index) : null,
+                FeedForwardNorm = hasFeedForward && layer.HasNorms ? Singles(WeightRole.FeedForwardNorm, index) : null,
                 GateUp = hasFeedForward ? Matrix(index, WeightRole.Gate, WeightRole.Up) : null,
+                Codebook = layer.SubVectorSize > 0 ? Singles(WeightRole.Codebook, index) : null,
+                Router = layer.FeedForwardBlocks > 0 ? Singles(WeightRole.Router, index) : null,
+                RouterBias = layer.FeedForwardBlocks > 0 ? Singles(WeightRole.RouterBias, index) : null,
                 Down = hasFeedForward ? Matrix(index, WeightRole.Down) : null,
             };
         }
 
-        public Tensor Norm(WeightRole role, int layer)
+        public Tensor Singles(WeightRole role, int layer)
         {
             StoredTensor stored = Find(role, layer);
             Tensor tensor = Allocate(DataType.Float32, stored.Shape);

@@ -25,4 +25,20 @@ public sealed record RunnerOptions
 
     /// <summary>Slots of a page of a cache under a policy.</summary>
     public int PageSize { get; init; } = 32;
+
+    /// <summary>
+    /// Keys that attention looks at for each query: those with the most codes in common with it (SPT, arXiv:2312.10365); 0 for all.
+    /// Everything stays in the cache, so this does not go with a policy. Where the weights have no codebook, the first chunk that
+    /// sees more keys is attended to in full, and one is fitted to its queries and keys.
+    /// </summary>
+    public int KeepCount { get; init; }
+
+    /// <summary>Blocks of hidden units that each token goes through, in models with a router; 0 for the whole feed-forward network.</summary>
+    public int ActiveFeedForwardBlocks { get; init; }
+
+    /// <summary>
+    /// The first and the last keys, its own included, that query head (layer, head) sees; null, or for null, all. Everything stays in
+    /// the cache, so this does not go with a policy.
+    /// </summary>
+    public Func<int, int, (int SinkCount, int RecentCount)?>? HeadWindows { get; init; }
 }

@@ -45,6 +45,9 @@ internal static class WeightFinder
             WeightRole.AttentionOutput => [hidden, (long)sizes.NumHeads * sizes.ValueHeadDim],
             WeightRole.Gate or WeightRole.Up => [sizes.FeedForwardSize, hidden],
             WeightRole.Down => [hidden, sizes.FeedForwardSize],
+            WeightRole.Codebook => [sizes.SubVectors, SparseAttention.Codewords, sizes.SubVectorSize],
+            WeightRole.Router => [sizes.FeedForwardBlocks, hidden],
+            WeightRole.RouterBias => [sizes.FeedForwardBlocks],
             _ => [description.VocabSize, hidden],
         };
     }

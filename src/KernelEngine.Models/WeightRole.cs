@@ -38,4 +38,13 @@ public enum WeightRole
 
     /// <summary>[vocabSize, hiddenSize]: a row the direction of one token's logit.</summary>
     Head,
+
+    /// <summary>[subVectors, 16, subVectorSize]: the codewords of queries and keys.</summary>
+    Codebook,
+
+    /// <summary>[feedForwardBlocks, hiddenSize]: a row the direction of one block's gate.</summary>
+    Router,
+
+    /// <summary>[feedForwardBlocks]</summary>
+    RouterBias,
 }

@@ -9,7 +9,7 @@ internal static class MemoryStudy
 {
     private const int PromptLength = 131072, ChunkSize = 1024, Budget = 6000, LocalCount = 100, NumHeads = 4, NumKvHeads = 2, HeadDim = 64;
 
-    public static string RunPrefill(Device device, int rounds)
+    public static string RunPrefill(Device device)
     {
         var shape = new KvLayerShape(NumKvHeads, HeadDim, HeadDim);
         using var rows = new RandomRows(device, shape, NumHeads, ChunkSize);

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using KernelEngine.Models;
+using KernelEngine.Models.Conversion;
 
 namespace KernelEngine.Cli.Commands;
 
@@ -22,9 +23,24 @@ internal static class ConvertCommand
             DefaultValueFactory = _ => 1,
             Description = "Neighbouring key/value heads that become one; needs --text.",
         };
+        Option<bool> codebooks = new("--codebooks")
+        {
+            Description = "Add codebooks for `run --attention spt`, fitted to queries and keys of the text; needs --text.",
+        };
+        Option<int> blocks = new("--ffn-blocks")
+        {
+            Description = "Cut feed-forward networks into so many blocks with a router, for `run --ffn routed`; needs --text.",
+        };
+        Option<int> active = new("--ffn-active") { Description = "Blocks that each token goes through; half of them without it." };
+        Option<UnitGrouping> grouping = new("--ffn-grouping")
+        {
+            DefaultValueFactory = _ => UnitGrouping.CoActivation,
+            Description = "Which units make up a block: those that are active together, or neighbours.",
+        };
         Option<string?> text = new("--text") { Description = "A text in UTF-8, as what the model is for, that shows what the heads hold." };
         Option<string?> device = Arguments.Device("Where the model reads the text; cpu without it");
         Option<int> threads = Arguments.Threads();
+        blocks.Validators.Add(result => Arguments.Require(result, result.GetValue(blocks) is 0 or >= 2, "--ffn-blocks must be at least 2."));
         group.Validators.Add(result => Arguments.Require(result, result.GetValue(group) >= 1, "--group must be at least 1."));
         var command = new Command("convert", """
             Write a model as config.json, model.safetensors and its tokenizer, which is what run and score read.
@@ -35,8 +51,10 @@ internal static class ConvertCommand
             Examples:
               kernel-engine convert --model stories260K.bin --output stories
               kernel-engine convert --model stories260K.bin --output smaller --group 2 --text story.txt
+              kernel-engine convert --model stories260K.bin --output coded --codebooks --text story.txt
+              kernel-engine convert --model stories260K.bin --output routed --ffn-blocks 4 --ffn-active 2 --text story.txt
             """)
-        { model, tokenizer, output, weights, group, text, device, threads };
+        { model, tokenizer, output, weights, group, codebooks, blocks, active, grouping, text, device, threads };
         command.SetAction(parsed =>
         {
             using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
@@ -47,6 +65,10 @@ internal static class ConvertCommand
                 OutputPath = parsed.GetValue(output)!,
                 Type = DataTypes.TryParse(parsed.GetValue(weights)!, out DataType type) ? type : null,
                 GroupSize = parsed.GetValue(group),
+                FeedForwardBlocks = parsed.GetValue(blocks),
+                ActiveFeedForwardBlocks = parsed.GetValue(active) is > 0 and var given ? given : parsed.GetValue(blocks) / 2,
+                Grouping = parsed.GetValue(grouping),
+                AddsCodebooks = parsed.GetValue(codebooks),
                 TextPath = parsed.GetValue(text),
             });
         });

@@ -19,6 +19,25 @@ internal static class RunCommand
         Option<string> kvType = new("--kv-type") { DefaultValueFactory = _ => "f32", Description = "Type of the cached keys and values." };
         kvType.AcceptOnlyFromAmong("f32", "f16", "bf16", "i8");
         var cache = new CacheOptions();
+        Option<string> attention = new("--attention")
+        {
+            DefaultValueFactory = _ => AttentionRequest.Full,
+            Description = "Which keys attention looks at: full, moa (spans of heads by the rules of --spans) or spt (those with the most codes in "
+                + "common with the query); the cache keeps all of them.",
+        };
+        attention.AcceptOnlyFromAmong(AttentionRequest.Full, AttentionRequest.Moa, AttentionRequest.Spt);
+        Option<string> top = new("--top")
+        {
+            DefaultValueFactory = _ => new AttentionRequest().Top,
+            Description = "Keys that spt looks at: a number, or a share of the length such as 1/8.",
+        };
+        Option<string> feedForward = new("--ffn")
+        {
+            DefaultValueFactory = _ => "full",
+            Description = "Feed-forward networks: full, or routed (the blocks that the model's router chooses; see `convert --ffn-blocks`).",
+        };
+        feedForward.AcceptOnlyFromAmong("full", "routed");
+        Option<int> active = new("--ffn-active") { Description = "Blocks that a token goes through when routed; the model's own number without it." };
         Option<float?> temperature = new("--temperature") { Description = "Divides the logits; without it and the next three the likeliest token is taken." };
         Option<int?> topK = new("--top-k") { Description = "Keep this many of the likeliest tokens." };
         Option<float?> topP = new("--top-p") { Description = "Keep this share of the probability." };
@@ -41,8 +60,10 @@ internal static class RunCommand
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --tokens 100 --temperature 0.8
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache streaming-reindexed --budget 128 --tokens 5000
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache ada:snapkv --budget 64 --interval 16
+              kernel-engine run --length 4096 --attention spt --top 1/8
             """)
-        { model, tokenizer, prompt, tokens, weights, kvType, temperature, topK, topP, minP, seed, expect, length, depth, device, threads };
+        { model, tokenizer, prompt, tokens, weights, kvType, temperature, topK, topP, minP, seed, expect, length, depth, attention, top, feedForward, active,
+            device, threads };
         cache.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -54,9 +75,10 @@ internal static class RunCommand
             CacheRequest keeps = cache.Read(parsed);
             if (runner.KvType == DataType.Int8 && keeps.Policy is null)
                 keeps = keeps with { Policy = "full" };
+            var sees = new AttentionRequest { Kind = parsed.GetValue(attention)!, RulesPath = keeps.SpansPath, Top = parsed.GetValue(top)! };
             ulong seedValue = unchecked((ulong)parsed.GetValue(seed));
             if (parsed.GetValue(model) is not { } path)
-                return NeedleRun.Run(terminal, target, options, runner, keeps, parsed.GetValue(length), parsed.GetValue(depth), seedValue);
+                return NeedleRun.Run(terminal, target, options, runner, keeps, sees, parsed.GetValue(length), parsed.GetValue(depth), seedValue);
             bool samples = parsed.GetValue(temperature) is not null || parsed.GetValue(topK) is not null
                 || parsed.GetValue(topP) is not null || parsed.GetValue(minP) is not null;
             return ModelRun.Run(terminal, target, path, new ModelRunRequest
@@ -65,6 +87,8 @@ internal static class RunCommand
                 ExpectPath = parsed.GetValue(expect),
                 Runner = runner,
                 Cache = keeps,
+                Attention = sees,
+                ActiveFeedForwardBlocks = parsed.GetValue(feedForward) == "routed" ? parsed.GetValue(active) : null,
                 Load = new LoadOptions { TokenizerPath = parsed.GetValue(tokenizer), Weights = options },
                 Generation = new GenerationOptions
                 {

@@ -47,7 +47,7 @@ public static class KvHeadReduction
             valueEnergy[i] = layer.ReduceValues(weights);
         }
         return new ReducedModel(
-            description with { Layers = [.. description.Layers.Select(layer => layer with { NumKvHeads = layer.NumKvHeads / groupSize })] },
+            description with { Layers = [.. description.Layers.Select(layer => layer with { NumKvHeads = layer.NumKvHeads / groupSize, SubVectorSize = 0 })] },
             weights, keyEnergy, valueEnergy);
     }
 }

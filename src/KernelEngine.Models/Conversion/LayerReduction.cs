@@ -43,8 +43,8 @@ internal sealed class LayerReduction(ModelDescription model, IWeightSource sourc
             FoldInto(newKey, key, group, still, basis, _sizes.HeadDim);
             FoldQueries(query, group, still, basis);
         }
-        weights.Replace(WeightRole.Query, layer, query, _sizes.NumHeads * _sizes.HeadDim);
-        weights.Replace(WeightRole.Key, layer, newKey, NumGroups * _sizes.HeadDim);
+        weights.Replace(WeightRole.Query, layer, query, _sizes.NumHeads * _sizes.HeadDim, _hidden);
+        weights.Replace(WeightRole.Key, layer, newKey, NumGroups * _sizes.HeadDim, _hidden);
         return total > 0 ? kept / total : 1;
     }
 
@@ -76,8 +76,8 @@ internal sealed class LayerReduction(ModelDescription model, IWeightSource sourc
                 }
             }
         }
-        weights.Replace(WeightRole.Value, layer, newValue, NumGroups * width);
-        weights.Replace(WeightRole.AttentionOutput, layer, newOutput, _hidden);
+        weights.Replace(WeightRole.Value, layer, newValue, NumGroups * width, _hidden);
+        weights.Replace(WeightRole.AttentionOutput, layer, newOutput, _hidden, newOutput.Length / _hidden);
         return total > 0 ? kept / total : 1;
     }
 

@@ -133,8 +133,8 @@ public sealed class MatryoshkaProjection
                 for (int row = 0; row < hidden && element < basis.Rank; row++)
                     newOutput[row * columns + at] = (float)Sum(basis.Direction(element), i => output[row * columns + head * width + i]);
             }
-            weights.Replace(WeightRole.Value, layer, newValue, sizes.NumKvHeads * width);
-            weights.Replace(WeightRole.AttentionOutput, layer, newOutput, hidden);
+            weights.Replace(WeightRole.Value, layer, newValue, sizes.NumKvHeads * width, hidden);
+            weights.Replace(WeightRole.AttentionOutput, layer, newOutput, hidden, newOutput.Length / hidden);
         }
         return weights;
     }

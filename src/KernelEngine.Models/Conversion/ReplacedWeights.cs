@@ -7,9 +7,9 @@ internal sealed class ReplacedWeights(IWeightSource original) : IWeightSource
 {
     private readonly Dictionary<(WeightRole, int), StoredTensor> _replaced = [];
 
-    /// <summary>Replaces a matrix by rows · columns values.</summary>
-    public void Replace(WeightRole role, int layer, float[] values, int rows) =>
-        _replaced[(role, layer)] = StoredTensor.FromValues($"{role} of layer {layer}", values, rows, values.Length / rows);
+    /// <summary>Replaces a tensor, or adds it.</summary>
+    public void Replace(WeightRole role, int layer, float[] values, params ReadOnlySpan<long> shape) =>
+        _replaced[(role, layer)] = StoredTensor.FromValues($"{role} of layer {layer}", values, shape);
 
     /// <inheritdoc/>
     public StoredTensor? Find(WeightRole role, int layer) =>

@@ -28,6 +28,7 @@ public static class HuggingFaceCheckpoint
             throw new ArgumentException(error, nameof(description));
         if (FindObstacle(description) is { } obstacle)
             throw new NotSupportedException($"The model cannot be written as a Hugging Face checkpoint: {obstacle}.");
+        (description, source) = HalfSplitWeights.Of(description, source);
         List<TensorToWrite> tensors = Collect(description, source, type);
         Directory.CreateDirectory(folder);
         SafetensorsWriter.Write(Path.Combine(folder, WeightsName), tensors, new Dictionary<string, string> { ["format"] = "pt" });
@@ -53,8 +54,6 @@ public static class HuggingFaceCheckpoint
         void Add(WeightRole role, int layer)
         {
             StoredTensor tensor = WeightFinder.Find(description, source, role, layer);
-            if (role is WeightRole.Query or WeightRole.Key && description.Layers[layer].Rotary!.Pairing == RotaryPairing.Interleaved)
-                tensor = SplitPairs(tensor, description.Layers[layer].HeadDim);
             tensors.Add(new TensorToWrite(HuggingFaceWeights.GetName(role, layer), tensor, type ?? tensor.Type!.Value));
         }
 
@@ -63,25 +62,15 @@ public static class HuggingFaceCheckpoint
         {
             for (WeightRole role = WeightRole.AttentionNorm; role <= WeightRole.Down; role++)
                 Add(role, layer);
+            if (description.Layers[layer].SubVectorSize > 0)
+                Add(WeightRole.Codebook, layer);
+            for (WeightRole role = WeightRole.Router; role <= WeightRole.RouterBias && description.Layers[layer].FeedForwardBlocks > 0; role++)
+                Add(role, layer);
         }
         Add(WeightRole.FinalNorm, 0);
         if (!description.HasTiedHead)
             Add(WeightRole.Head, 0);
         return tensors;
-    }
-
-    // Rows 2i and 2i + 1 of each head become rows i and i + headDim / 2.
-    private static StoredTensor SplitPairs(StoredTensor tensor, int headDim)
-    {
-        float[] values = tensor.ReadSingles(), moved = new float[values.Length];
-        int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
-        for (int row = 0; row < rows; row++)
-        {
-            (int head, int element) = Math.DivRem(row, headDim);
-            int to = head * headDim + element / 2 + element % 2 * (headDim / 2);
-            values.AsSpan(row * columns, columns).CopyTo(moved.AsSpan(to * columns));
-        }
-        return StoredTensor.FromValues(tensor.Name, moved, rows, columns);
     }
 
     private static void WriteConfig(Stream stream, ModelDescription description)
@@ -107,6 +96,13 @@ public static class HuggingFaceCheckpoint
         json.WriteNumber("rms_norm_eps", description.NormEpsilon);
         json.WriteNumber("rope_theta", layer.Rotary!.Base);
         WriteScaling(json, layer.Rotary.Scaling);
+        if (layer.SubVectorSize > 0)
+            json.WriteNumber(HuggingFaceConfig.SubVectorSizeField, layer.SubVectorSize);
+        if (layer.FeedForwardBlocks > 0)
+        {
+            json.WriteNumber(HuggingFaceConfig.FeedForwardBlocksField, layer.FeedForwardBlocks);
+            json.WriteNumber(HuggingFaceConfig.ActiveFeedForwardBlocksField, layer.ActiveFeedForwardBlocks);
+        }
         json.WriteBoolean("tie_word_embeddings", description.HasTiedHead);
         if (description.BosTokenId is { } bos)
             json.WriteNumber("bos_token_id", bos);

@@ -6,6 +6,10 @@ namespace KernelEngine.Models.Formats;
 /// <summary>Reads the <c>config.json</c> of a Hugging Face checkpoint of the architecture LlamaForCausalLM.</summary>
 public static class HuggingFaceConfig
 {
+    // Fields of our own, which other readers pass over, as they do with the tensors that these stand for.
+    internal const string SubVectorSizeField = "codebook_sub_vector_size", FeedForwardBlocksField = "ffn_blocks",
+        ActiveFeedForwardBlocksField = "ffn_active_blocks";
+
     private const int MaxBytes = 1 << 20;
     private const string Architecture = "LlamaForCausalLM";
 
@@ -33,6 +37,9 @@ public static class HuggingFaceConfig
             HeadDim = headDim,
             ValueHeadDim = headDim,
             FeedForwardSize = fields.GetSize("intermediate_size", ModelDescription.MaxFeedForwardSize),
+            SubVectorSize = fields.GetSize(SubVectorSizeField, AttentionProblem.MaxHeadDim, 0),
+            FeedForwardBlocks = fields.GetSize(FeedForwardBlocksField, ModelDescription.MaxFeedForwardSize, 0),
+            ActiveFeedForwardBlocks = fields.GetSize(ActiveFeedForwardBlocksField, ModelDescription.MaxFeedForwardSize, 0),
             Rotary = new RotaryDescription
             {
                 Dimensions = headDim,

@@ -21,6 +21,9 @@ public sealed class HuggingFaceWeights(SafetensorsReader reader) : IWeightSource
         WeightRole.Gate => $"model.layers.{layer}.mlp.gate_proj.weight",
         WeightRole.Up => $"model.layers.{layer}.mlp.up_proj.weight",
         WeightRole.Down => $"model.layers.{layer}.mlp.down_proj.weight",
+        WeightRole.Codebook => $"model.layers.{layer}.self_attn.codebook.weight",
+        WeightRole.Router => $"model.layers.{layer}.mlp.router.weight",
+        WeightRole.RouterBias => $"model.layers.{layer}.mlp.router.bias",
         _ => throw new ArgumentOutOfRangeException(nameof(role), role, "Unknown role."),
     };
 }

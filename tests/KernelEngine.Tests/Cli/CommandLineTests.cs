@@ -224,6 +224,20 @@ public sealed class CommandLineTests
         Assert.That(CommandRun.Of("run", "--cache", "nothing").Error, Does.Contain("snapkv"));
     }
 
+    // The head that finds the needle needs a span as long as the text, and the others do not.
+    [TestCase(true)]
+    [TestCase(false)]
+    public void RunSeesTheSpansOfTheRules(bool isFinderFull)
+    {
+        using var folder = new Models.TemporaryFolder();
+        string rules = folder.Write("rules.json", System.Text.Encoding.UTF8.GetBytes(
+            "{\"alphas\": [[128, 128, 128, 128], [0, 128, 128, 128]], \"betas\": [[0, 0, 0, 0], [" + (isFinderFull ? 1 : 0) + ", 0, 0, 0]]}"));
+        var run = CommandRun.Of("run", "--length", "400", "--depth", "0.5", "--threads", "2", "--attention", "moa", "--rules", rules);
+        Assert.That(run.Output, Does.Contain(isFinderFull ? "verified" : "WRONG"), run.Error);
+        Assert.That(CommandRun.Of("run", "--attention", "moa").Error, Does.Contain("--spans"));
+        Assert.That(CommandRun.Of("run", "--attention", "moa", "--rules", rules, "--cache", "full").Error, Does.Contain("policy"));
+    }
+
     [Test]
     public void EvictTellsWhatPoliciesLose()
     {

@@ -61,6 +61,21 @@ public sealed class HeadsCommandTests
         Assert.That(model.Description.Layers[0].NumKvHeads, Is.EqualTo(4 / group));
     }
 
+    [Test]
+    public void AModelWithCodebooksLooksAtFewKeysFromTheFirstTokenOn()
+    {
+        using var folder = new TemporaryFolder();
+        string output = Path.Combine(folder.Path, "model");
+        CommandRun converted = CommandRun.Of("convert", "--model", TestData.PathOf(Stories), "--output", output, "--codebooks", "--text", WriteStory(folder));
+        Assert.That(converted.ExitCode, Is.Zero, converted.Error);
+        CommandRun run = CommandRun.Of(
+            "run", "--model", output, "--prompt", "Once upon a time there was a dog", "--tokens", "30", "--attention", "spt", "--top", "4");
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        Assert.That(run.Error, Does.Contain("sparse-attention-forward/cpu").And.Not.Contains(" attention-forward/"));
+        Assert.That(CommandRun.Of("run", "--attention", "spt", "--top", "9/8").Error, Does.Contain("1/8"));
+        Assert.That(CommandRun.Of("convert", "--model", "none", "--output", output, "--codebooks").Error, Does.Contain("--text FILE"));
+    }
+
     private static HeadScores Run(TemporaryFolder folder, string score, params string[] more)
     {
         string output = Path.Combine(folder.Path, "heads.tsv");

@@ -113,7 +113,7 @@ public sealed class KvHeadReductionTests
                     (int head, int at) = Math.DivRem(i, width * hidden);
                     twice[i] = old[head / 2 * width * hidden + at] * (head % 2 == 0 ? 1 : Factor);
                 }
-                weights.Replace(role, index, twice, 2 * layer.NumKvHeads * width);
+                weights.Replace(role, index, twice, 2 * layer.NumKvHeads * width, hidden);
             }
             // The second half of each group of query heads now belongs to the copy.
             bool IsOfTheCopy(int head) => head % queriesPerHead >= queriesPerHead / 2;

@@ -62,6 +62,43 @@ public sealed class ModelRunnerTests
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
     }
 
+    // What a head does not see might as well have been dropped.
+    [TestCaseSource(typeof(ModelFixture), nameof(ModelFixture.Devices))]
+    public void WindowsOfHeadsAreThoseOfACacheThatDropsTheRest(string device)
+    {
+        using LoadedModel model = ModelFixture.Load(device, Stories);
+        int groupSize = model.Description.Layers[0].NumHeads / model.Description.Layers[0].NumKvHeads;
+        using ModelRunner runner = model.CreateRunner(new RunnerOptions { HeadWindows = (layer, head) => Window(layer, head / groupSize) });
+        using ModelRunner dropping = model.CreateRunner(new RunnerOptions { Policy = new WindowsOfHeads(Window) });
+        using ModelRunner full = model.CreateRunner();
+        foreach (int token in Prompt)
+        {
+            runner.Decode(token);
+            dropping.Decode(token);
+            full.Decode(token);
+        }
+        float[] expected = dropping.GetLogits();
+        Assert.That(runner.GetLogits(), Is.EqualTo(expected).Within(1e-5 * Scale(expected)));
+        Assert.That(runner.GetLogits(), Is.Not.EqualTo(full.GetLogits()).Within(1e-2 * Scale(expected)));
+        runner.Reset();
+        runner.Prefill(Prompt);
+        Assert.That(runner.GetLogits(), Is.EqualTo(expected).Within(1e-5 * Scale(expected)));
+
+        static (int SinkCount, int RecentCount)? Window(int layer, int head) => (layer + head) % 3 == 0 ? null : (layer % 2 * 2, 5 + head);
+    }
+
+    [Test]
+    public void AHeadSeesItsOwnKeyAtLeast()
+    {
+        using LoadedModel model = ModelFixture.Load(AnyDevice("cpu"), Stories);
+        Assert.That(
+            () => model.CreateRunner(new RunnerOptions { HeadWindows = (_, _) => (4, 0) }),
+            Throws.ArgumentException.With.Message.Contains("own key"));
+        Assert.That(
+            () => model.CreateRunner(new RunnerOptions { HeadWindows = (_, _) => null, Policy = new FullCache() }),
+            Throws.ArgumentException.With.Message.Contains("policy"));
+    }
+
     [Test]
     public void NothingButKernelsOfOneDeviceRuns()
     {
@@ -234,5 +271,12 @@ public sealed class ModelRunnerTests
     {
         ModelFixture.GetDevice(preferred);
         return preferred;
+    }
+
+    private sealed class WindowsOfHeads(Func<int, int, (int SinkCount, int RecentCount)?> window) : WindowPolicy
+    {
+        public override string Name => "windows";
+
+        protected override (int SinkCount, int RecentCount)? Window(int layer, int cell) => window(layer, cell);
     }
 }

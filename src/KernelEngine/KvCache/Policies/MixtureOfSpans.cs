@@ -16,11 +16,17 @@ public sealed class MixtureOfSpans(Func<int, int, double> span, int length, int 
     /// <inheritdoc/>
     public override string Name => "moa";
 
-    /// <inheritdoc/>
-    protected override (int SinkCount, int RecentCount)? Window(int layer, int cell)
+    /// <summary>The first and last tokens of a span, in whole blocks; null when it holds all.</summary>
+    /// <param name="span">Tokens.</param>
+    /// <param name="length">Tokens of the prompt and of the answer at the most.</param>
+    /// <param name="sinkCount">First tokens of every span.</param>
+    public static (int SinkCount, int RecentCount)? WindowOf(double span, int length, int sinkCount = 64)
     {
-        double tokens = Math.Min(Math.Floor(_span(layer, cell)), length);
+        double tokens = Math.Min(Math.Floor(span), length);
         int blocks = Math.Max(LeastSpan, ((int)tokens + Block - 1) / Block * Block);
         return blocks >= length || blocks <= sinkCount ? null : (sinkCount, blocks - sinkCount);
     }
+
+    /// <inheritdoc/>
+    protected override (int SinkCount, int RecentCount)? Window(int layer, int cell) => WindowOf(_span(layer, cell), length, sinkCount);
 }

@@ -1,0 +1,98 @@
+namespace KernelEngine.Benchmarks.Sparse;
+
+/// <summary>
+/// A transformer block without norms and a step of its training, all weights trained: dense, or with attention to an eighth of the keys
+/// and half of the feed-forward blocks.
+/// </summary>
+internal sealed class TrainingBlock : IDisposable
+{
+    private const int Blocks = 4, ActiveBlocks = 2, SubVectorSize = 8, Share = 8;
+
+    private readonly int _length, _hiddenSize, _headDim;
+    private readonly bool _isSparse;
+    private readonly Matrix _input, _queryKeyValue, _attended, _middle, _output;
+    private readonly Matrix _gradOutput, _gradMiddle, _gradAttended, _gradQueryKeyValue, _gradInput;
+    private readonly Projection _projectIn, _projectOut;
+    private readonly FeedForwardLayer _feedForward;
+    private readonly Tensor _lse;
+    private readonly Tensor? _codebook, _queryCodes, _keyCodes, _columns, _counts;
+
+    public TrainingBlock(Device device, int length, int hiddenSize, int innerSize, int headDim, bool isSparse)
+    {
+        (_length, _hiddenSize, _headDim, _isSparse) = (length, hiddenSize, headDim, isSparse);
+        int numHeads = hiddenSize / headDim;
+        (_input, _gradOutput) = (Matrix.Draw(device, length, hiddenSize, 1), Matrix.Draw(device, length, hiddenSize, 2));
+        (_queryKeyValue, _gradQueryKeyValue) = (new Matrix(device, length, 3 * hiddenSize), new Matrix(device, length, 3 * hiddenSize));
+        (_attended, _gradAttended, _middle, _gradMiddle) = (Take(), Take(), Take(), Take());
+        (_output, _gradInput) = (Take(), Take());
+        _projectIn = new Projection(device, length, hiddenSize, 3 * hiddenSize, 3);
+        _projectOut = new Projection(device, length, hiddenSize, hiddenSize, 4);
+        _feedForward = new FeedForwardLayer(device, length, hiddenSize, innerSize, isSparse ? Blocks : 1, isSparse ? ActiveBlocks : 1);
+        _lse = Data.Take(device, 1, numHeads, length);
+        if (!isSparse)
+            return;
+        _projectIn.Forward(_input, _queryKeyValue);
+        _codebook = SparseAttention.InitializeCodebook(SubVectorSize, 1, Heads(_queryKeyValue, 0), Heads(_queryKeyValue, 1));
+        long words = (_codebook.Layout[0] + 7) / 8;
+        _queryCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
+        _keyCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
+        _columns = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, length / Share);
+        _counts = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length);
+
+        Matrix Take() => new(device, length, hiddenSize);
+    }
+
+    public void Step()
+    {
+        TensorView query = Heads(_queryKeyValue, 0), key = Heads(_queryKeyValue, 1), value = Heads(_queryKeyValue, 2), attended = Heads(_attended, 0);
+        _projectIn.Forward(_input, _queryKeyValue);
+        if (_isSparse)
+        {
+            SparseAttention.Encode(query, _codebook!, _queryCodes!);
+            SparseAttention.Encode(key, _codebook!, _keyCodes!);
+            SparseAttention.Select(_queryCodes!, _keyCodes!, _columns!, _counts!, (int)_codebook!.Layout[0], SparseSelectOptions.Causal);
+            SparseAttention.Forward(query, key, value, _columns!, _counts!, attended, _lse);
+        }
+        else
+        {
+            Attention.Forward(query, key, value, attended, AttentionOptions.Causal, _lse);
+        }
+        _projectOut.Forward(_attended, _middle);
+        Layers.ResidualAdd(_middle.Tensor, _input.Tensor);
+        _feedForward.Forward(_middle.Tensor, _output.Tensor);
+        Layers.ResidualAdd(_output.Tensor, _middle.Tensor);
+
+        _feedForward.Backward(_middle.Tensor, _gradOutput.Tensor, _gradMiddle.Tensor);
+        Layers.ResidualAdd(_gradMiddle.Tensor, _gradOutput.Tensor);
+        _projectOut.Backward(_attended, _gradMiddle, _gradAttended);
+        TensorView gradAttended = Heads(_gradAttended, 0), gradQuery = Heads(_gradQueryKeyValue, 0), gradKey = Heads(_gradQueryKeyValue, 1),
+            gradValue = Heads(_gradQueryKeyValue, 2);
+        if (_isSparse)
+        {
+            SparseAttention.Backward(
+                query, key, value, _columns!, _counts!, attended, _lse, gradAttended, gradQuery, gradKey, gradValue);
+        }
+        else
+        {
+            Attention.Backward(
+                query, key, value, attended, _lse, gradAttended, new AttentionGradients { Query = gradQuery, Key = gradKey, Value = gradValue },
+                AttentionOptions.Causal);
+        }
+        _projectIn.Backward(_input, _gradQueryKeyValue, _gradInput);
+        Layers.ResidualAdd(_gradInput.Tensor, _gradMiddle.Tensor);
+    }
+
+    public void Dispose()
+    {
+        foreach (IDisposable? owned in (ReadOnlySpan<IDisposable?>)
+            [_input, _queryKeyValue, _attended, _middle, _output, _gradOutput, _gradMiddle, _gradAttended, _gradQueryKeyValue, _gradInput,
+            _projectIn, _projectOut, _feedForward, _lse, _codebook, _queryCodes, _keyCodes, _columns, _counts])
+        {
+            owned?.Dispose();
+        }
+    }
+
+    // Part 0, 1, 2 of rows that hold one, or three, of [numHeads, headDim]: as attention takes it.
+    private TensorView Heads(Matrix rows, int part) =>
+        rows.Tensor.Slice(1, (long)part * _hiddenSize, _hiddenSize).Split(1, _headDim).Split(0, _length);
+}

@@ -1,0 +1,3 @@
+namespace KernelEngine;
+
+public static partial class SparseAttention;

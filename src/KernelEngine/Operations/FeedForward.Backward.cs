@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.FeedForward;
 using KernelEngine.Kernels.Cpu.Primitives;
 
@@ -9,7 +10,10 @@ public static partial class FeedForward
     public static Operation<FeedForwardBackwardProblem> BackwardOperation { get; } = new(
         "feed-forward-backward", "gradients of a feed-forward layer: of hidden rows, weights, biases and gates",
         new FeedForwardBackwardReference<double>("feed-forward-backward/reference", DeviceKinds.Reference),
-        new FeedForwardBackwardReference<float>("feed-forward-backward/plain", DeviceKinds.Cpu))
+        new FeedForwardBackwardReference<float>("feed-forward-backward/plain", DeviceKinds.Cpu),
+        new RoutedBackward<Simd512, Vector512<float>>(),
+        new RoutedBackward<Simd256, Vector256<float>>(),
+        new RoutedBackward<Simd128, Vector128<float>>())
     {
         GpuKernels = [],
         Examples =

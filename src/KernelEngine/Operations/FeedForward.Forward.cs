@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.FeedForward;
 using KernelEngine.Kernels.Cpu.Primitives;
 
@@ -9,7 +10,10 @@ public static partial class FeedForward
     public static Operation<FeedForwardProblem> ForwardOperation { get; } = new(
         "feed-forward-forward", "a feed-forward layer, dense or with blocks of which each token uses some: ReLU, GELU or SwiGLU",
         new FeedForwardReference<double>("feed-forward-forward/reference", DeviceKinds.Reference),
-        new FeedForwardReference<float>("feed-forward-forward/plain", DeviceKinds.Cpu))
+        new FeedForwardReference<float>("feed-forward-forward/plain", DeviceKinds.Cpu),
+        new RoutedForward<Simd512, Vector512<float>>(),
+        new RoutedForward<Simd256, Vector256<float>>(),
+        new RoutedForward<Simd128, Vector128<float>>())
     {
         GpuKernels = [],
         Examples =

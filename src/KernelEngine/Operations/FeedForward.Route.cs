@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.FeedForward;
 using KernelEngine.Kernels.Cpu.Primitives;
 
@@ -13,7 +14,10 @@ public static partial class FeedForward
     public static Operation<FeedForwardRouteProblem> RouteOperation { get; } = new(
         "feed-forward-route", "the blocks of a routed feed-forward layer that each token uses, their gates and counts, and the balance loss",
         new FeedForwardRouteReference<double>("feed-forward-route/reference", DeviceKinds.Reference),
-        new FeedForwardRouteReference<float>("feed-forward-route/plain", DeviceKinds.Cpu))
+        new FeedForwardRouteReference<float>("feed-forward-route/plain", DeviceKinds.Cpu),
+        new RouteTokens<Simd512, Vector512<float>>(),
+        new RouteTokens<Simd256, Vector256<float>>(),
+        new RouteTokens<Simd128, Vector128<float>>())
     {
         GpuKernels = [],
         Examples =

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.FeedForward;
 using KernelEngine.Kernels.Cpu.Primitives;
 
@@ -9,7 +10,10 @@ public static partial class FeedForward
     public static Operation<FeedForwardRouteBackwardProblem> RouteBackwardOperation { get; } = new(
         "feed-forward-route-backward", "gradients of the router: of hidden rows, weight and bias, from those of gates and balance loss",
         new FeedForwardRouteBackwardReference<double>("feed-forward-route-backward/reference", DeviceKinds.Reference),
-        new FeedForwardRouteBackwardReference<float>("feed-forward-route-backward/plain", DeviceKinds.Cpu))
+        new FeedForwardRouteBackwardReference<float>("feed-forward-route-backward/plain", DeviceKinds.Cpu),
+        new RouteGradients<Simd512, Vector512<float>>(),
+        new RouteGradients<Simd256, Vector256<float>>(),
+        new RouteGradients<Simd128, Vector128<float>>())
     {
         GpuKernels = [],
         Examples =

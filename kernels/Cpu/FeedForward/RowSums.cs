@@ -1,0 +1,43 @@
+using KernelEngine.Kernels.Cpu.Primitives;
+
+namespace KernelEngine.Kernels.Cpu.FeedForward;
+
+/// <summary>Float32 sums of the rows of a matrix: the matrix itself where it is float32, else memory beside it that is written at the end.</summary>
+internal readonly unsafe struct RowSums<TSimd, TVector>(RawView matrix, float* memory)
+    where TSimd : struct, ISimd<TVector>
+    where TVector : unmanaged
+{
+    private readonly RawView _matrix = matrix;
+    private readonly float* _memory = memory;
+
+    /// <summary>Whether the matrix was asked for.</summary>
+    public bool IsPresent => _matrix.IsPresent;
+
+    private bool IsDirect => _matrix.Type == DataType.Float32;
+
+    private int Columns => (int)_matrix.Layout[1];
+
+    /// <summary>Bytes of memory that such a matrix needs.</summary>
+    public static long Bytes(in Operand operand) =>
+        operand.Role == OperandRole.Absent || operand.Type == DataType.Float32 ? 0 : checked(operand.Shape.Count * sizeof(float));
+
+    /// <summary>The sums of a row.</summary>
+    public float* Row(long row) => IsDirect ? (float*)_matrix.Address(row) : _memory + row * Columns;
+
+    /// <summary>Floats from one row to the next.</summary>
+    public long Stride => IsDirect ? _matrix.Layout.Stride(0) : Columns;
+
+    /// <summary>Begins the sums of some rows, all columns or a range of them.</summary>
+    public void Clear(long first, long last, int column0, int columns)
+    {
+        for (long row = first; row < last; row++)
+            new Span<float>(Row(row) + column0, columns).Clear();
+    }
+
+    /// <summary>Writes the sums of some rows, a range of their columns.</summary>
+    public void Write(long first, long last, int column0, int columns)
+    {
+        for (long row = first; !IsDirect && row < last; row++)
+            Rows<TSimd, TVector>.Narrow(Row(row) + column0, columns, _matrix.Address(row) + (long)column0 * _matrix.Type.SizeInBytes(), _matrix.Type);
+    }
+}

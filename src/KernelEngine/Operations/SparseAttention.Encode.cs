@@ -15,7 +15,7 @@ public static partial class SparseAttention
         new SparseEncode<Simd256, Vector256<float>>(),
         new SparseEncode<Simd128, Vector128<float>>())
     {
-        GpuKernels = [],
+        GpuKernels = GpuDevices.AreIncluded ? [new SparseEncodeRows()] : [],
         Examples =
         [
             "n=1 d=1 dc=1", "b=2 n=37 h=3 d=64 dc=8", "n=20 h=2 d=80 dc=8 l2", "n=33 d=40 dc=12 bf16", "n=9 h=2 d=256 dc=8 f16", "n=0 d=64 dc=8",

@@ -11,7 +11,7 @@ public static partial class SparseAttention
         new SparseSelectReference("sparse-select/plain", DeviceKinds.Cpu),
         new SparseSelect())
     {
-        GpuKernels = [],
+        GpuKernels = GpuDevices.AreIncluded ? [new SparseSelectKeys()] : [],
         Examples =
         [
             "q=1 m=1 l=1", "b=2 h=4 kv=2 q=70 m=8 l=16 causal recent=1", "h=4 kv=2 q=40 k=90 m=10 l=20 causal grouped", "q=50 m=16 l=9 earliest",

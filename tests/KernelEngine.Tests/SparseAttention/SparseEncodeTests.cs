@@ -1,5 +1,5 @@
 using KernelEngine.Tests.Cases;
 
-namespace KernelEngine.Tests.SparseAttentions;
+namespace KernelEngine.Tests.SparseAttention;
 
 public sealed class SparseEncodeTests : OperationTests<SparseEncodeCases, SparseEncodeProblem>;

@@ -57,9 +57,10 @@ internal static class CommandLine
             EvictCommand.Create(terminal),
             HeadsCommand.Create(terminal),
             ConvertCommand.Create(terminal),
+            PatternCommand.Create(terminal),
         };
         root.SetAction(_ => Fail(
-            terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run, score, evict, heads or convert (or --help).",
+            terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run, score, evict, heads, convert or pattern (or --help).",
             ExitCodes.BadArguments));
         return root;
     }

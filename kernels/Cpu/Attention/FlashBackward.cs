@@ -442,7 +442,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
             if (Problem.HasScoreTransform && count > 0)
             {
                 if (Problem.LogitSoftCap > 0 && needsGradScores)
-                    GetCapFactors(p + first, count, Problem.LogitSoftCap, workspace + Plan.CapFactors + first);
+                    SoftCap<TSimd, TVector>.GetSlopes(p + first, count, Problem.LogitSoftCap, workspace + Plan.CapFactors + first);
                 block.Transform.Apply(row, block.Key0 + first, count, p + first);
             }
             if (block.IsCareful)
@@ -654,18 +654,6 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
             scores[i] = isHidden ? 0f : MathF.Exp((scores[i] - lse) * Ln2);
             if (needsGradScores)
                 gradScores[i] = isHidden ? 0f : scores[i] * (gradScores[i] - delta);
-        }
-    }
-
-    // The soft cap's derivative 1 − tanh²(x / cap) at scores in base 2.
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void GetCapFactors(float* scores, int count, float cap, float* factors)
-    {
-        TVector inward = TSimd.Broadcast(1f / (Log2E * cap)), one = TSimd.Broadcast(1f);
-        for (int i = 0; i < count; i += TSimd.Width)
-        {
-            TVector t = HyperbolicTangent.Of<TSimd, TVector>(TSimd.Multiply(TSimd.Load(scores + i), inward));
-            TSimd.Store(TSimd.Multiply(TSimd.Subtract(one, t), TSimd.Add(one, t)), factors + i);
         }
     }
 

@@ -64,7 +64,7 @@ internal readonly unsafe struct ScoreTransform<TSimd, TVector>
     public void Apply(int row, int key0, int count, float* scores)
     {
         if (_cap > 0)
-            Cap(scores, count, _cap);
+            SoftCap<TSimd, TVector>.Apply(scores, count, _cap);
         if (_hasSlope)
             AddLinear(scores, count, _position + row - key0, _slope);
         if (_bias != null)
@@ -106,17 +106,6 @@ internal readonly unsafe struct ScoreTransform<TSimd, TVector>
                 break;
         }
         return true;
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void Cap(float* scores, int count, float cap)
-    {
-        TVector inward = TSimd.Broadcast(1f / (Log2E * cap)), outward = TSimd.Broadcast(Log2E * cap);
-        for (int i = 0; i < count; i += TSimd.Width)
-        {
-            TVector x = TSimd.Multiply(TSimd.Load(scores + i), inward);
-            TSimd.Store(TSimd.Multiply(HyperbolicTangent.Of<TSimd, TVector>(x), outward), scores + i);
-        }
     }
 
     // Distances are integers and float32 holds them exactly up to 2^24.

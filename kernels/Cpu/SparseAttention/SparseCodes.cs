@@ -32,9 +32,9 @@ internal static class SparseCodes
     public static int Place(int code, int subVector) => code << (subVector % CodesPerWord * CodeBits);
 
     /// <summary>The codes of rows, i32 [batchSize, heads, tokens, words].</summary>
-    public static Operand Operand(string name, OperandRole role, int batchSize, int heads, int tokens, int subVectors, string headsName, string tokensName) =>
+    public static Operand Operand(string name, OperandRole role, int batchSize, int heads, int tokens, int subVectors, string dimensionNames) =>
         new(name, role, DataType.Int32, TensorLayout.Contiguous(batchSize, heads, tokens, WordsOf(subVectors)),
-            $"batchSize, {headsName}, {tokensName}, words", Values: OperandValues.Between(int.MinValue, int.MaxValue));
+            dimensionNames, Values: OperandValues.Between(int.MinValue, int.MaxValue));
 
     /// <summary>The codebook, f32 [subVectors, 16, subVectorSize].</summary>
     public static Operand Codebook(string name, OperandRole role, int subVectors, int subVectorSize) =>

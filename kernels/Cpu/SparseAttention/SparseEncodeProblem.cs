@@ -42,7 +42,7 @@ public readonly record struct SparseEncodeProblem(
     {
         Rows => new("rows", OperandRole.Input, Type, TensorLayout.Contiguous(BatchSize, Tokens, NumHeads, HeadDim), "batchSize, tokens, numHeads, headDim"),
         Codebook => SparseCodes.Codebook("codebook", OperandRole.Input, SubVectors, SubVectorSize),
-        Codes => SparseCodes.Operand("codes", OperandRole.Output, BatchSize, NumHeads, Tokens, SubVectors, "numHeads", "tokens"),
+        Codes => SparseCodes.Operand("codes", OperandRole.Output, BatchSize, NumHeads, Tokens, SubVectors, "batchSize, numHeads, tokens, words"),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
     };
 

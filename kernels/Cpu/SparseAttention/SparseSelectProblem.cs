@@ -66,8 +66,8 @@ public readonly record struct SparseSelectProblem(
     /// <inheritdoc/>
     public Operand GetOperand(int index) => index switch
     {
-        QueryCodes => SparseCodes.Operand("queryCodes", OperandRole.Input, BatchSize, NumHeads, QueryLength, SubVectors, "numHeads", "queryLength"),
-        KeyCodes => SparseCodes.Operand("keyCodes", OperandRole.Input, BatchSize, NumKvHeads, KvLength, SubVectors, "numKvHeads", "kvLength"),
+        QueryCodes => SparseCodes.Operand("queryCodes", OperandRole.Input, BatchSize, NumHeads, QueryLength, SubVectors, "batchSize, numHeads, queryLength, words"),
+        KeyCodes => SparseCodes.Operand("keyCodes", OperandRole.Input, BatchSize, NumKvHeads, KvLength, SubVectors, "batchSize, numKvHeads, kvLength, words"),
         KvLengths => HasKvLengths
             ? new("kvLengths", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(BatchSize), "batchSize", Values: OperandValues.Between(0, KvLength))
             : Operand.Absent("kvLengths"),

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+using KernelEngine.Kernels.Cpu.Primitives;
 using KernelEngine.Kernels.Cpu.SparseAttention;
 
 namespace KernelEngine;
@@ -8,7 +10,10 @@ public static partial class SparseAttention
     public static Operation<SparseEncodeProblem> EncodeOperation { get; } = new(
         "sparse-encode", "product quantisation of queries and keys: the nearest of 16 codewords for each sub-vector",
         new SparseEncodeReference("sparse-encode/reference", DeviceKinds.Reference),
-        new SparseEncodeReference("sparse-encode/plain", DeviceKinds.Cpu))
+        new SparseEncodeReference("sparse-encode/plain", DeviceKinds.Cpu),
+        new SparseEncode<Simd512, Vector512<float>>(),
+        new SparseEncode<Simd256, Vector256<float>>(),
+        new SparseEncode<Simd128, Vector128<float>>())
     {
         GpuKernels = [],
         Examples =

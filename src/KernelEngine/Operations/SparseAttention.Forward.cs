@@ -16,7 +16,9 @@ public static partial class SparseAttention
         "sparse-attention-forward", "softmax(scale * Q K^T) V over a list of keys for each query row, with optional log-sum-exp",
         new SparseAttentionReference<double>("sparse-attention-forward/reference", DeviceKinds.Reference),
         new SparseAttentionReference<float>("sparse-attention-forward/plain", DeviceKinds.Cpu),
-        new SparseAttentionReference<float>("sparse-attention-forward/cpu-scalar", DeviceKinds.Cpu))
+        new SparseAttentionForward<Simd512, Vector512<float>>(),
+        new SparseAttentionForward<Simd256, Vector256<float>>(),
+        new SparseAttentionForward<Simd128, Vector128<float>>())
     {
         GpuKernels = [],
         Examples =

@@ -8,7 +8,8 @@ public static partial class SparseAttention
     public static Operation<SparseSelectProblem> SelectOperation { get; } = new(
         "sparse-select", "for each query row the keys with the most codes in common, exactly; of equals the later",
         new SparseSelectReference("sparse-select/reference", DeviceKinds.Reference),
-        new SparseSelectReference("sparse-select/plain", DeviceKinds.Cpu))
+        new SparseSelectReference("sparse-select/plain", DeviceKinds.Cpu),
+        new SparseSelect())
     {
         GpuKernels = [],
         Examples =

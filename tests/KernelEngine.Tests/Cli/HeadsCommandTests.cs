@@ -76,6 +76,21 @@ public sealed class HeadsCommandTests
         Assert.That(CommandRun.Of("convert", "--model", "none", "--output", output, "--codebooks").Error, Does.Contain("--text FILE"));
     }
 
+    [Test]
+    public void ARoutedModelRuns()
+    {
+        using var folder = new TemporaryFolder();
+        string output = Path.Combine(folder.Path, "model");
+        CommandRun converted = CommandRun.Of(
+            "convert", "--model", TestData.PathOf(Stories), "--output", output, "--ffn-blocks", "4", "--text", WriteStory(folder));
+        Assert.That(converted.ExitCode, Is.Zero, converted.Error);
+        Assert.That(converted.Output, Does.Contain("2 of 4 blocks"));
+        CommandRun run = CommandRun.Of("run", "--model", output, "--prompt", "Once upon a time", "--tokens", "10", "--ffn", "routed");
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        Assert.That(run.Error, Does.Contain("feed-forward-route/cpu").And.Not.Contains("swiglu"));
+        Assert.That(CommandRun.Of("run", "--model", TestData.PathOf(Stories), "--prompt", "Once", "--ffn", "routed").Error, Does.Contain("router"));
+    }
+
     private static HeadScores Run(TemporaryFolder folder, string score, params string[] more)
     {
         string output = Path.Combine(folder.Path, "heads.tsv");

@@ -113,7 +113,7 @@ public sealed class KvHeadReductionTests
                     (int head, int at) = Math.DivRem(i, width * hidden);
                     twice[i] = old[head / 2 * width * hidden + at] * (head % 2 == 0 ? 1 : Factor);
                 }
-                weights.Replace(role, index, twice, 2 * layer.NumKvHeads * width);
+                weights.Replace(role, index, twice, 2 * layer.NumKvHeads * width, hidden);
             }
             // The second half of each group of query heads now belongs to the copy.
             bool IsOfTheCopy(int head) => head % queriesPerHead >= queriesPerHead / 2;
@@ -123,8 +123,8 @@ public sealed class KvHeadReductionTests
                 query[i] /= IsOfTheCopy(i / (layer.HeadDim * hidden)) ? Factor : 1;
             for (int i = 0; i < output.Length; i++)
                 output[i] /= IsOfTheCopy(i % (layer.NumHeads * layer.ValueHeadDim) / layer.ValueHeadDim) ? Factor : 1;
-            weights.Replace(WeightRole.Query, index, query, layer.NumHeads * layer.HeadDim);
-            weights.Replace(WeightRole.AttentionOutput, index, output, hidden);
+            weights.Replace(WeightRole.Query, index, query, layer.NumHeads * layer.HeadDim, hidden);
+            weights.Replace(WeightRole.AttentionOutput, index, output, hidden, output.Length / hidden);
         }
         var layers = description.Layers.Select(layer => layer with { NumKvHeads = 2 * layer.NumKvHeads });
         return (description with { Layers = [.. layers] }, weights);

@@ -1,0 +1,33 @@
+using KernelEngine.Kernels.Cpu.Primitives;
+
+namespace KernelEngine.Kernels.Cpu.SparseAttention;
+
+/// <summary>
+/// Copies of a batch element's keys and values as <see cref="ListedRows{TSimd, TVector}"/> reads them: f32, a head's rows side by side (in
+/// the tensors they lie so far apart that they meet in a few cache sets), padded with zeros to whole vectors.
+/// </summary>
+internal static unsafe class PackedRows<TSimd, TVector>
+    where TSimd : struct, ISimd<TVector>
+    where TVector : unmanaged
+{
+    /// <summary>Floats of a padded row.</summary>
+    public static int Width(int count) => (count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
+
+    /// <summary>Packs this worker's part of the rows: target [heads, rows, width].</summary>
+    public static void Pack(in RawView view, int batch, float* target, int worker, int workers)
+    {
+        long rows = view.Layout[1];
+        int headDim = (int)view.Layout[3], width = Width(headDim);
+        (long first, long last) = Partition.Range(view.Layout[2] * rows, worker, workers);
+        for (long i = first; i < last; i++)
+            Load(view.Address(batch, i % rows, i / rows), view.Type, headDim, target + i * width, width);
+    }
+
+    /// <summary>Loads one row.</summary>
+    public static void Load(byte* row, DataType type, int count, float* target, int width)
+    {
+        Rows<TSimd, TVector>.Widen(row, type, count, target);
+        for (int c = count; c < width; c++)
+            target[c] = 0f;
+    }
+}

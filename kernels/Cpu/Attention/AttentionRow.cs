@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.Attention;
@@ -62,6 +63,15 @@ internal static unsafe class AttentionRow<TSimd, TVector>
 
     /// <summary>What to subtract from scores under m: −∞ − (−∞) would be NaN.</summary>
     public static float Shift(float maximum) => maximum == float.NegativeInfinity ? 0f : maximum;
+
+    /// <summary>The weights of a finished row: p = 2^(s − lse), everything in base 2. Whole vectors are read and written.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    public static void ToWeights(float* scores, int count, float lse)
+    {
+        TVector shift = TSimd.Broadcast(lse);
+        for (int i = 0; i < count; i += TSimd.Width)
+            TSimd.Store(TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), shift)), scores + i);
+    }
 
     /// <summary>sums *= factor.</summary>
     public static void Scale(float* sums, int width, float factor)

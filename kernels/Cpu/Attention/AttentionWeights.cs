@@ -140,7 +140,7 @@ public sealed unsafe class AttentionWeights<TSimd, TVector>() : CpuKernel<Attent
         {
             float lse = *(float*)Call.Lse.Address(sequence.Batch, head, (long)sequence.QueryStart + row);
             KeyRange range = Call.GetRange(sequence, head, row);
-            int padded = (to + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
+            int padded = Rows<TSimd, TVector>.Padded(to);
             if (lse == float.NegativeInfinity)
                 range = default; // the row saw no key, or keys of score −∞ alone
             else if (Problem.Forward.HasScoreTransform)

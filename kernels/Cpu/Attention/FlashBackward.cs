@@ -98,7 +98,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
             AttentionProblem problem = backward.Forward;
             long paddedKeys = ((long)problem.KvLength + Columns - 1) / Columns * Columns;
             long rows = checked((long)problem.QueryLength * problem.GroupSize);
-            (KeyWidth, ValueWidth) = (ToVectors(problem.HeadDim), ToVectors(problem.ValueHeadDim));
+            (KeyWidth, ValueWidth) = (Rows<TSimd, TVector>.Padded(problem.HeadDim), Rows<TSimd, TVector>.Padded(problem.ValueHeadDim));
             (KeyStride, ValueStride) = (ToOddLines(problem.HeadDim), ToOddLines(problem.ValueHeadDim));
             long at = 0;
             KeyColumns = Take(ref at, checked(paddedKeys * problem.HeadDim));
@@ -131,8 +131,6 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
             Sinks = Take(ref at, problem.Has(AttentionOperands.SinkLogits) ? 2L * problem.NumHeads : 0);
             Floats = at;
         }
-
-        private static int ToVectors(int count) => (count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
 
         private static int ToOddLines(int count) => ((count + 15) / 16 | 1) * 16;
 
@@ -450,7 +448,7 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
             else if (needsGradScores)
                 ToGradients(p + first, gradScores + first, count, lse, delta);
             else
-                ToWeights(p + first, count, lse);
+                AttentionRow<TSimd, TVector>.ToWeights(p + first, count, lse);
             int paddedKeys = (block.Keys + 15) / 16 * 16;
             Clear(p, first, end, gap, gapEnd, paddedKeys);
             if (!needsGradScores)
@@ -635,14 +633,6 @@ public sealed unsafe class FlashBackward<TSimd, TVector>() : CpuKernel<Attention
             TSimd.Store(p, scores + i);
             TSimd.Store(TSimd.Multiply(p, TSimd.Subtract(TSimd.Load(gradScores + i), d)), gradScores + i);
         }
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void ToWeights(float* scores, int count, float lse)
-    {
-        TVector shift = TSimd.Broadcast(lse);
-        for (int i = 0; i < count; i += TSimd.Width)
-            TSimd.Store(TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), shift)), scores + i);
     }
 
     // As ToGradients, where 0 · dP may be NaN: a hidden pair is recognised by its score.

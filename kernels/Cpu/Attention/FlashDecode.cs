@@ -115,8 +115,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             Chunks = (int)(((long)problem.QueryLength + QueryRows - 1) / QueryRows);
             Units = (long)problem.NumSequences * problem.NumKvHeads * Chunks;
             Rows = checked(QueryRows * group + 3) / 4 * 4;
-            QueryWidth = Whole(problem.HeadDim);
-            ValueWidth = Whole(problem.ValueHeadDim);
+            QueryWidth = Rows<TSimd, TVector>.Padded(problem.HeadDim);
+            ValueWidth = Rows<TSimd, TVector>.Padded(problem.ValueHeadDim);
             StateFloats = (long)Rows * (ValueWidth + 2);
             QueryOffset = Aligned(2 * StateFloats * sizeof(float));
             ScoreOffset = QueryOffset + Aligned((long)Rows * QueryWidth * sizeof(float));
@@ -127,8 +127,6 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             ThreadBegin = Aligned((threads + 1L) * sizeof(Cut));
             Bytes = checked(ThreadBegin + threads * ThreadBytes);
         }
-
-        private static int Whole(int size) => (size + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
 
         private static long Aligned(long bytes) => checked(bytes + 63) / 64 * 64;
     }

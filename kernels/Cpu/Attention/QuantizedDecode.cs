@@ -195,7 +195,7 @@ public sealed unsafe class QuantizedDecode<TSimd, TVector>()
             long keyStride = KeyCodes.Layout.Stride(1), valueStride = ValueCodes.Layout.Stride(1);
             float* scores = thread + Plan.Scores, weights = thread + Plan.Weights;
             float* minima = thread + Plan.Scales + AttentionProblem.MaxHeadDim;
-            int groups = Problem.Codes.Groups, padded = (count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
+            int groups = Problem.Codes.Groups, padded = Rows<TSimd, TVector>.Padded(count);
             LoadValueScales(thread + Plan.ValueScales, page, first, count, padded);
             for (int r = 0; r < Plan.Rows; r += 4)
             {

@@ -142,7 +142,7 @@ public sealed unsafe class CutCrossEntropy<TSimd, TVector>() : CpuKernel<CrossEn
             }
             float* bias = LogitTile<TSimd, TVector>.LoadBias(Call, noOrder, class0, count, (float*)(own + Plan.Bias));
             bool hasWeights = Call.Problem.Loss.LabelSmoothing > 0;
-            int padded = LogitTile<TSimd, TVector>.Padded(count);
+            int padded = Rows<TSimd, TVector>.Padded(count);
             for (int n = 0; hasWeights && n < padded; n++)
                 weights[n] = n < count ? Call.ClassWeight(class0 + n) : 0f;
             if (MeanLogit.IsPresent)

@@ -105,7 +105,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
         public Plan(in CrossEntropyBackwardProblem backward, int threads)
         {
             CrossEntropyProblem problem = backward.Forward;
-            int width = LogitTile<TSimd, TVector>.Padded(problem.HiddenSize), positions = problem.Loss.Positions;
+            int width = Rows<TSimd, TVector>.Padded(problem.HiddenSize), positions = problem.Loss.Positions;
             long classSteps = Math.Min(MaxBlockClasses, threads * ClassFloats / (3L * Math.Max(1, width))) / ClassStep;
             BlockClasses = (int)Math.Clamp(classSteps, 1, Math.Max(1, ((long)problem.VocabSize + ClassStep - 1) / ClassStep)) * ClassStep;
             bool hasFilter = backward.FilterEpsilon > 0;
@@ -248,7 +248,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             if (Products.GradClassifier.IsPresent && (Class0 == 0 || Counted > Plan.BlockPositions))
                 Products.PackHidden(hidden, LogitTile<TSimd, TVector>.HiddenStride(hiddenSize), first, rows);
             if (HasFilter)
-                new Span<float>(largest, LogitTile<TSimd, TVector>.Padded(Classes)).Clear();
+                new Span<float>(largest, Rows<TSimd, TVector>.Padded(Classes)).Clear();
             bool isFinite = true;
             for (int r = 0; r < rows; r++)
             {

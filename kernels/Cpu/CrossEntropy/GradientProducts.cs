@@ -47,7 +47,7 @@ internal unsafe struct GradientProducts<TSimd, TVector>
     private static int Columns => MatrixTile<TSimd, TVector>.Columns;
 
     /// <summary>Floats of a hidden row, whole vectors.</summary>
-    public readonly int Width => LogitTile<TSimd, TVector>.Padded(Call.Problem.HiddenSize);
+    public readonly int Width => Rows<TSimd, TVector>.Padded(Call.Problem.HiddenSize);
 
     /// <summary>Sets gradients of hidden rows to 0: those of <paramref name="worker"/>.</summary>
     public readonly void Clear(int counted, int worker, int workers)

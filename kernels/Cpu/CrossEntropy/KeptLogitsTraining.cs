@@ -109,7 +109,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
         public Plan(in CrossEntropyTrainingProblem problem)
         {
             CrossEntropyProblem forward = problem.Forward;
-            int width = LogitTile<TSimd, TVector>.Padded(forward.HiddenSize), positions = forward.Loss.Positions;
+            int width = Rows<TSimd, TVector>.Padded(forward.HiddenSize), positions = forward.Loss.Positions;
             int hiddenStride = LogitTile<TSimd, TVector>.HiddenStride(forward.HiddenSize);
             long vocabSize = ((long)forward.VocabSize + BlockClasses - 1) / BlockClasses * BlockClasses;
             LogitStride = checked((int)(vocabSize + 16)); // rows do not share cache sets
@@ -196,7 +196,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             }
             for (int v = 0; v < Problem.VocabSize; v++)
                 (Weights[v], Means[v]) = (Products.Call.ClassWeight(v), 0f);
-            for (int v = Problem.VocabSize; v < LogitTile<TSimd, TVector>.Padded(Problem.VocabSize); v++)
+            for (int v = Problem.VocabSize; v < Rows<TSimd, TVector>.Padded(Problem.VocabSize); v++)
                 Weights[v] = 0f;
             _ = LogitTile<TSimd, TVector>.LoadBias(Products.Call, default, 0, Problem.VocabSize, (float*)(Workspace + Plan.Bias));
         }
@@ -282,7 +282,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                 {
                     LogitTile<TSimd, TVector>.Transform(Problem, LogitsOf(r) + class0, count, Bias == null ? null : Bias + class0);
                     if (MeanLogit.IsPresent)
-                        LogitState<TSimd, TVector>.AddTo(Means + class0, LogitsOf(r) + class0, LogitTile<TSimd, TVector>.Padded(count));
+                        LogitState<TSimd, TVector>.AddTo(Means + class0, LogitsOf(r) + class0, Rows<TSimd, TVector>.Padded(count));
                 }
             }
         }

@@ -25,7 +25,7 @@ internal static unsafe class LogitGradient<TSimd, TVector>
         float atLabel = hasLabel ? logits[label] : 0f;
         // A label without factor has no measure for what is small: nothing but 0 is left out.
         float measure = row.Label != 0f ? 1f / MathF.Abs(row.Label) : float.MaxValue;
-        int padded = LogitTile<TSimd, TVector>.Padded(count);
+        int padded = Rows<TSimd, TVector>.Padded(count);
         Differentiate(logits, padded, row, row.Smoothing != 0f ? weights : null, problem.LogitSoftCap, 1f / problem.Temperature, largest, measure);
         if (hasLabel)
         {

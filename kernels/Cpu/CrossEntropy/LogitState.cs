@@ -22,7 +22,7 @@ internal static unsafe class LogitState<TSimd, TVector>
     public static void Add(
         ref CrossEntropyState<float> state, float* logits, int count, int firstClass, int label, float* weights, bool wantsProduct, bool wantsBest)
     {
-        int padded = LogitTile<TSimd, TVector>.Padded(count);
+        int padded = Rows<TSimd, TVector>.Padded(count);
         if ((uint)label < (uint)count)
             state.Label = logits[label];
         if (weights != null)

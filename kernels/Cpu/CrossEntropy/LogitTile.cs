@@ -36,9 +36,6 @@ internal static unsafe class LogitTile<TSimd, TVector>
         return Math.Clamp(MaxHiddenFloats / HiddenStride(hiddenSize) / TileRows * TileRows, FewestRows, BlockRows);
     }
 
-    /// <summary>The whole vectors that hold <paramref name="count"/> floats.</summary>
-    public static int Padded(int count) => (count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
-
     /// <summary>The row of the classifier that comes at a place of the order; the place itself where there is none.</summary>
     public static int ClassAt(in RawView order, int place) => order.IsPresent ? order.ReadInt32(place) : place;
 
@@ -110,7 +107,7 @@ internal static unsafe class LogitTile<TSimd, TVector>
             return null;
         for (int n = 0; n < count; n++)
             target[n] = Element.Read<float>(call.Bias.Address(ClassAt(order, first + n)), 0, call.Bias.Type);
-        new Span<float>(target + count, Padded(count) - count).Clear();
+        new Span<float>(target + count, Rows<TSimd, TVector>.Padded(count) - count).Clear();
         return target;
     }
 
@@ -119,7 +116,7 @@ internal static unsafe class LogitTile<TSimd, TVector>
     {
         if (bias != null || problem.Temperature != 1f || problem.LogitSoftCap > 0)
             Transform(logits, count, bias, 1f / problem.Temperature, problem.LogitSoftCap);
-        new Span<float>(logits + count, Padded(count) - count).Fill(float.NegativeInfinity);
+        new Span<float>(logits + count, Rows<TSimd, TVector>.Padded(count) - count).Fill(float.NegativeInfinity);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]

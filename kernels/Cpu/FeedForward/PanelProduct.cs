@@ -21,9 +21,6 @@ internal static unsafe class PanelProduct<TSimd, TVector>
     /// <summary>Floats that packing needs for itself.</summary>
     public static int PackFloats => Columns * PaddedDepth;
 
-    /// <summary>The whole vectors that hold <paramref name="count"/> floats.</summary>
-    public static int Padded(int count) => checked(count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
-
     /// <summary>Floats from one row of <paramref name="count"/> to the next: an odd number of cache lines, and room for a tile's six.</summary>
     public static int Stride(int count) => ((checked(count + 6) + 15) / 16 | 1) * 16;
 
@@ -72,7 +69,7 @@ internal static unsafe class PanelProduct<TSimd, TVector>
     /// <summary>Deals a row out to row <paramref name="place"/> of each panel. Whole vectors are read, and what is past the row made 0.</summary>
     public static void Spread(float* row, int columns, int depth, int place, float* panels)
     {
-        new Span<float>(row + columns, Padded(columns) - columns).Clear();
+        new Span<float>(row + columns, Rows<TSimd, TVector>.Padded(columns) - columns).Clear();
         for (int first = 0; first < columns; first += Columns)
         {
             int width = MatrixTile<TSimd, TVector>.PanelWidth(columns, first);

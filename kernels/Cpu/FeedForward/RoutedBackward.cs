@@ -1,4 +1,3 @@
-using KernelEngine.Kernels.Cpu.CrossEntropy;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.FeedForward;
@@ -106,7 +105,7 @@ public sealed unsafe class RoutedBackward<TSimd, TVector>() : CpuKernel<FeedForw
             Chunks = new UnitChunks(forward);
             HiddenStride = PanelProduct<TSimd, TVector>.Stride(forward.HiddenSize);
             UnitStride = PanelProduct<TSimd, TVector>.Stride(Chunks.Size);
-            int units = PanelProduct<TSimd, TVector>.Padded(Chunks.Size), size = PanelProduct<TSimd, TVector>.Padded(forward.HiddenSize);
+            int units = Rows<TSimd, TVector>.Padded(Chunks.Size), size = Rows<TSimd, TVector>.Padded(forward.HiddenSize);
             int gated = forward.IsGated ? 1 : 0, again = problem.HasUnits ? 0 : 1;
             long rows = Math.Min(forward.Tokens, MostRows);
             var layout = new BufferLayout(TokenLists.Bytes(forward));
@@ -288,9 +287,9 @@ public sealed unsafe class RoutedBackward<TSimd, TVector>() : CpuKernel<FeedForw
             }
             if (!GradHidden.IsPresent)
                 return;
-            AddHidden(first, rows, gradUnits, At(Plan.Up), units);
+            GradHidden.AddProduct(Lists, Block, First + first, gradUnits, Plan.UnitStride, rows, At(Plan.Up), units, null);
             if (Problem.IsGated)
-                AddHidden(first, rows, gradGates, At(Plan.Gate), units);
+                GradHidden.AddProduct(Lists, Block, First + first, gradGates, Plan.UnitStride, rows, At(Plan.Gate), units, null);
         }
 
         private readonly void LoadHidden(int first, int rows, float* hidden)
@@ -306,7 +305,7 @@ public sealed unsafe class RoutedBackward<TSimd, TVector>() : CpuKernel<FeedForw
 
         private readonly void FindUnits(int first, int rows, byte* own)
         {
-            int units = ChunkUnits, size = Problem.HiddenSize, past = PanelProduct<TSimd, TVector>.Padded(units) - units;
+            int units = ChunkUnits, size = Problem.HiddenSize, past = Rows<TSimd, TVector>.Padded(units) - units;
             float* hidden = (float*)own, unitRows = (float*)(own + Plan.UnitRows), gateRows = (float*)(own + Plan.GateRows);
             if (!Units.IsPresent)
             {
@@ -329,25 +328,6 @@ public sealed unsafe class RoutedBackward<TSimd, TVector>() : CpuKernel<FeedForw
                     continue;
                 Rows<TSimd, TVector>.Widen(kept, Units.Type, units, v);
                 new Span<float>(v + units, past).Clear();
-            }
-        }
-
-        private readonly void AddHidden(int first, int rows, float* gradients, float* panels, int units)
-        {
-            const int TileRows = MatrixTile<TSimd, TVector>.Rows;
-            float* tile = stackalloc float[TileRows * PanelProduct<TSimd, TVector>.Columns];
-            for (int column = 0; column < Problem.HiddenSize; column += PanelProduct<TSimd, TVector>.Columns)
-            {
-                int width = MatrixTile<TSimd, TVector>.PanelWidth(Problem.HiddenSize, column), columns = Math.Min(width, Problem.HiddenSize - column);
-                float* panel = panels + (long)column * units;
-                for (int r = 0; r < rows; r += TileRows)
-                {
-                    int tileRows = Math.Min(TileRows, rows - r);
-                    MatrixTile<TSimd, TVector>.Multiply(
-                        gradients + (long)r * Plan.UnitStride, Plan.UnitStride, tileRows, panel, width, units, tile, width, accumulate: false);
-                    for (int i = 0; i < tileRows; i++)
-                        Rows<TSimd, TVector>.Add(tile + i * width, columns, GradHidden.Row(Lists[Block, First + first + r + i].Token) + column);
-                }
             }
         }
 

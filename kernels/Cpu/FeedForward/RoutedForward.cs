@@ -1,4 +1,3 @@
-using KernelEngine.Kernels.Cpu.CrossEntropy;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.FeedForward;
@@ -82,10 +81,10 @@ public sealed unsafe class RoutedForward<TSimd, TVector>() : CpuKernel<FeedForwa
             HiddenStride = PanelProduct<TSimd, TVector>.Stride(problem.HiddenSize);
             UnitStride = PanelProduct<TSimd, TVector>.Stride(Chunks.Size);
             var layout = new BufferLayout(TokenLists.Bytes(problem));
-            long unitPanels = (long)problem.HiddenSize * PanelProduct<TSimd, TVector>.Padded(Chunks.Size);
+            long unitPanels = (long)problem.HiddenSize * Rows<TSimd, TVector>.Padded(Chunks.Size);
             UpPanels = layout.Floats(unitPanels);
             GatePanels = layout.Floats(problem.IsGated ? unitPanels : 0);
-            DownPanels = layout.Floats((long)Chunks.Size * PanelProduct<TSimd, TVector>.Padded(problem.HiddenSize));
+            DownPanels = layout.Floats((long)Chunks.Size * Rows<TSimd, TVector>.Padded(problem.HiddenSize));
             Sums = layout.Bytes(RowSums<TSimd, TVector>.Bytes(problem.GetOperand(FeedForwardProblem.Output)));
             ThreadBegin = layout.End;
             layout = default; // the hidden rows come first
@@ -190,7 +189,7 @@ public sealed unsafe class RoutedForward<TSimd, TVector>() : CpuKernel<FeedForwa
 
         private readonly void RunRows(int first, int last, byte* own)
         {
-            int rows = last - first, units = ChunkUnits, padded = PanelProduct<TSimd, TVector>.Padded(units);
+            int rows = last - first, units = ChunkUnits, padded = Rows<TSimd, TVector>.Padded(units);
             float* hidden = (float*)own, unitRows = (float*)(own + Plan.UnitRows), gateRows = (float*)(own + Plan.GateRows);
             for (int r = 0; r < rows; r++)
             {
@@ -222,23 +221,10 @@ public sealed unsafe class RoutedForward<TSimd, TVector>() : CpuKernel<FeedForwa
 
         private readonly void AddDown(int first, int rows, float* unitRows, int units)
         {
-            const int TileRows = MatrixTile<TSimd, TVector>.Rows;
-            float* tile = stackalloc float[TileRows * PanelProduct<TSimd, TVector>.Columns], coefficients = stackalloc float[BlockRows];
+            float* coefficients = stackalloc float[BlockRows];
             for (int r = 0; r < rows; r++)
                 coefficients[r] = Coefficient(Lists[Block, first + r].Token);
-            for (int column = 0; column < Problem.HiddenSize; column += PanelProduct<TSimd, TVector>.Columns)
-            {
-                int width = MatrixTile<TSimd, TVector>.PanelWidth(Problem.HiddenSize, column), columns = Math.Min(width, Problem.HiddenSize - column);
-                float* panel = DownPanels + (long)column * units;
-                for (int r = 0; r < rows; r += TileRows)
-                {
-                    int tileRows = Math.Min(TileRows, rows - r);
-                    MatrixTile<TSimd, TVector>.Multiply(
-                        unitRows + (long)r * Plan.UnitStride, Plan.UnitStride, tileRows, panel, width, units, tile, width, accumulate: false);
-                    for (int i = 0; i < tileRows; i++)
-                        Rows<TSimd, TVector>.AddScaled(tile + i * width, coefficients[r + i], columns, Output.Row(Lists[Block, first + r + i].Token) + column);
-                }
-            }
+            Output.AddProduct(Lists, Block, first, unitRows, Plan.UnitStride, rows, DownPanels, units, coefficients);
         }
 
         private readonly float Coefficient(int token) =>

@@ -50,9 +50,7 @@ public sealed unsafe class KvCacheExpect<TSimd, TVector>() : CpuKernel<KvCacheEx
     // Whole cache lines, so that threads do not share one.
     private static long ExponentFloats(in KvCacheExpectProblem problem) => ((long)problem.NumHeads * problem.Slots + 15) / 16 * 16;
 
-    private static long FloatsPerThread(int headDim) => (BlockN * (long)headDim + (BlockN + headDim + 1L) * Whole(headDim) + 15) / 16 * 16;
-
-    private static int Whole(int size) => (size + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
+    private static long FloatsPerThread(int headDim) => (BlockN * (long)headDim + (BlockN + headDim + 1L) * Rows<TSimd, TVector>.Padded(headDim) + 15) / 16 * 16;
 
     private struct Body : IParallelBody
     {
@@ -71,7 +69,7 @@ public sealed unsafe class KvCacheExpect<TSimd, TVector>() : CpuKernel<KvCacheEx
 
         private readonly void FindExponents(int worker, int workers)
         {
-            int headDim = Problem.HeadDim, width = Whole(headDim), packed = -1;
+            int headDim = Problem.HeadDim, width = Rows<TSimd, TVector>.Padded(headDim), packed = -1;
             float* keys = Exponents + ExponentFloats(Problem) + worker * FloatsPerThread(headDim), products = keys + (long)BlockN * headDim;
             float* panels = products + (long)BlockN * width, mean = panels + (long)headDim * width;
             long blocks = ((long)Problem.Slots + BlockN - 1) / BlockN;

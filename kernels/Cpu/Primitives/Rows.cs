@@ -10,6 +10,9 @@ internal static unsafe class Rows<TSimd, TVector>
 {
     private const int TransposeDepth = 64; // by 64 columns: 16 KiB
 
+    /// <summary>The whole vectors that hold <paramref name="count"/> floats, in floats.</summary>
+    public static int Padded(int count) => checked(count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
+
     /// <summary>Widens <paramref name="count"/> stored elements to float32.</summary>
     public static void Widen(void* source, DataType type, long count, float* target)
     {

@@ -10,14 +10,11 @@ internal static unsafe class PackedRows<TSimd, TVector>
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    /// <summary>Floats of a padded row.</summary>
-    public static int Width(int count) => (count + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
-
     /// <summary>Packs this worker's part of the rows: target [heads, rows, width].</summary>
     public static void Pack(in RawView view, int batch, float* target, int worker, int workers)
     {
         long rows = view.Layout[1];
-        int headDim = (int)view.Layout[3], width = Width(headDim);
+        int headDim = (int)view.Layout[3], width = Rows<TSimd, TVector>.Padded(headDim);
         (long first, long last) = Partition.Range(view.Layout[2] * rows, worker, workers);
         for (long i = first; i < last; i++)
             Load(view.Address(batch, i % rows, i / rows), view.Type, headDim, target + i * width, width);

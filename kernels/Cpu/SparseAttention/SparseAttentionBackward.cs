@@ -87,8 +87,8 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
 
         public Plan(in SparseAttentionProblem problem)
         {
-            KeyWidth = PackedRows<TSimd, TVector>.Width(problem.HeadDim);
-            ValueWidth = PackedRows<TSimd, TVector>.Width(problem.ValueHeadDim);
+            KeyWidth = Rows<TSimd, TVector>.Padded(problem.HeadDim);
+            ValueWidth = Rows<TSimd, TVector>.Padded(problem.ValueHeadDim);
             TileKeys = ListedTiles.Keys(problem, Math.Max(KeyWidth, ValueWidth));
             TileStride = ListedTiles.Stride(problem, TileKeys);
             Values = checked((long)problem.NumKvHeads * problem.KvLength * KeyWidth);
@@ -240,7 +240,7 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
                     SoftCap<TSimd, TVector>.GetSlopes(p, lists[r].Length, cap, workspace + Plan.GradScores + (long)r * Plan.TileStride);
                     SoftCap<TSimd, TVector>.Apply(p, lists[r].Length, cap);
                 }
-                ToWeights(p, lists[r].Length, lse[r]);
+                AttentionRow<TSimd, TVector>.ToWeights(p, lists[r].Length, lse[r]);
             }
         }
 
@@ -298,16 +298,7 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
         }
     }
 
-    // p = 2^(s − lse). Whole vectors are read and written.
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void ToWeights(float* scores, int count, float lse)
-    {
-        TVector shift = TSimd.Broadcast(lse);
-        for (int i = 0; i < count; i += TSimd.Width)
-            TSimd.Store(TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), shift)), scores + i);
-    }
-
-    // dS = p · (dP − δ), times the slopes where there are any.
+    // dS = p · (dP − δ), times the slopes where there are any. Whole vectors are read and written.
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
     private static void ToGradScores(float* p, float* slopes, float* gradScores, int count, float delta)
     {

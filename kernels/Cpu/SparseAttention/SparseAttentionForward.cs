@@ -65,8 +65,8 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
 
         public Plan(in SparseAttentionProblem problem, int threads)
         {
-            KeyWidth = PackedRows<TSimd, TVector>.Width(problem.HeadDim);
-            ValueWidth = PackedRows<TSimd, TVector>.Width(problem.ValueHeadDim);
+            KeyWidth = Rows<TSimd, TVector>.Padded(problem.HeadDim);
+            ValueWidth = Rows<TSimd, TVector>.Padded(problem.ValueHeadDim);
             BlockM = (int)Math.Clamp((long)problem.NumHeads * problem.QueryLength / (4L * threads), MinBlockM, MaxBlockM);
             TileKeys = ListedTiles.Keys(problem, Math.Max(KeyWidth, ValueWidth));
             ScoreStride = ListedTiles.Stride(problem, (long)TilesOfBlock * TileKeys);
@@ -168,8 +168,7 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
         {
             if (Call.Problem.LogitSoftCap > 0)
                 SoftCap<TSimd, TVector>.Apply(scores, count, Call.Problem.LogitSoftCap);
-            AttentionRow<TSimd, TVector>.Raise(scores, count, ref maximum, ref total, sums, Plan.ValueWidth);
-            total += Softmax<TSimd, TVector>.Exp2InPlace(scores, count, AttentionRow<TSimd, TVector>.Shift(maximum));
+            AttentionRow<TSimd, TVector>.Update(scores, count, ref maximum, ref total, sums, Plan.ValueWidth);
         }
 
         private readonly void AddValues(ListedRow* lists, int rows, long key0, float* values, float* workspace)

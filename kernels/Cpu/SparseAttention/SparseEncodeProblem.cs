@@ -22,6 +22,12 @@ public readonly record struct SparseEncodeProblem(
     int BatchSize, int Tokens, int NumHeads, int HeadDim, int SubVectorSize, bool IsEuclidean = false, DataType Type = DataType.Float32)
     : IProblem<SparseEncodeProblem>
 {
+    /// <summary>Codewords of a sub-vector.</summary>
+    public const int Codewords = SparseCodes.Codewords;
+
+    /// <summary>Words that the codes of a row take.</summary>
+    public static int WordsOf(int subVectors) => SparseCodes.WordsOf(subVectors);
+
     /// <summary>Index of the rows, [batchSize, tokens, numHeads, headDim].</summary>
     public const int Rows = 0;
 

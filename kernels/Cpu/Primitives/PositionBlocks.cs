@@ -1,4 +1,4 @@
-namespace KernelEngine.Kernels.Cpu.CrossEntropy;
+namespace KernelEngine.Kernels.Cpu.Primitives;
 
 /// <summary>A range of positions cut into blocks of whole tiles, of about the same size and as many for each thread.</summary>
 /// <param name="rows">Positions of the range.</param>

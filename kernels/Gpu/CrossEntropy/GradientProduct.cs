@@ -66,10 +66,7 @@ internal static class GradientProduct
                 {
                     int at = 4 * quad * RowQuads, upper = at + ((2 * y) ^ quad), lower = at + ((2 * y + 1) ^ quad);
                     int left = OperandQuads + at + x, right = left + 8;
-                    sums.MultiplyAdd(operands[upper], operands[lower], operands[left], operands[right]);
-                    sums.MultiplyAdd(operands[upper + 16], operands[lower + 16], operands[left + 16], operands[right + 16]);
-                    sums.MultiplyAdd(operands[upper + 32], operands[lower + 32], operands[left + 32], operands[right + 32]);
-                    sums.MultiplyAdd(operands[upper + 48], operands[lower + 48], operands[left + 48], operands[right + 48]);
+                    sums.MultiplyAddTerms(operands, operands, upper, lower, left, right);
                 }
                 Group.Barrier();
             }

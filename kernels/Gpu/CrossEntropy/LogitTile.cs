@@ -113,10 +113,7 @@ internal struct LogitTile
                 int tile = 4 * quad * RowQuads;
                 int upper = tile + ((2 * y) ^ quad), lower = tile + ((2 * y + 1) ^ quad);
                 int left = OperandQuads + tile + (x ^ quad), right = OperandQuads + tile + ((8 + x) ^ quad);
-                sums.MultiplyAdd(Operands[upper], Operands[lower], Operands[left], Operands[right]);
-                sums.MultiplyAdd(Operands[upper + 16], Operands[lower + 16], Operands[left + 16], Operands[right + 16]);
-                sums.MultiplyAdd(Operands[upper + 32], Operands[lower + 32], Operands[left + 32], Operands[right + 32]);
-                sums.MultiplyAdd(Operands[upper + 48], Operands[lower + 48], Operands[left + 48], Operands[right + 48]);
+                sums.MultiplyAddTerms(Operands, Operands, upper, lower, left, right);
             }
             Group.Barrier();
         }

@@ -76,10 +76,7 @@ internal static class GroupedRows
             {
                 int at = 4 * quad * RowQuads, upper = at + ((2 * y) ^ quad), lower = at + ((2 * y + 1) ^ quad);
                 int near = at + (x ^ quad), far = at + ((8 + x) ^ quad);
-                sums.MultiplyAdd(left[upper], left[lower], right[near], right[far]);
-                sums.MultiplyAdd(left[upper + 16], left[lower + 16], right[near + 16], right[far + 16]);
-                sums.MultiplyAdd(left[upper + 32], left[lower + 32], right[near + 32], right[far + 32]);
-                sums.MultiplyAdd(left[upper + 48], left[lower + 48], right[near + 48], right[far + 48]);
+                sums.MultiplyAddTerms(left, right, upper, lower, near, far);
             }
             Group.Barrier();
         }
@@ -97,7 +94,7 @@ internal static class GroupedRows
         {
             int quad = i & (Depth / 4 - 1), row = i >> 3;
             long offset = offsets[row];
-            StoreTransposed(tile, quad, row, p.Left.Load(offset + term0 + 4 * quad, offset >= 0 ? p.Terms - term0 - 4 * quad : 0));
+            TransposedTile.Store(tile, Size, quad, row, p.Left.Load(offset + term0 + 4 * quad, offset >= 0 ? p.Terms - term0 - 4 * quad : 0));
         }
     }
 
@@ -108,7 +105,7 @@ internal static class GroupedRows
         {
             int quad = i & (Depth / 4 - 1), column = i >> 3;
             long offset = weight + (column0 + column) * p.Weight.TokenStride + term0 + 4 * quad;
-            StoreTransposed(tile, quad, column, p.Weight.Load(offset, column0 + column < p.Columns ? p.Terms - term0 - 4 * quad : 0));
+            TransposedTile.Store(tile, Size, quad, column, p.Weight.Load(offset, column0 + column < p.Columns ? p.Terms - term0 - 4 * quad : 0));
         }
     }
 
@@ -121,17 +118,6 @@ internal static class GroupedRows
             long offset = weight + (term0 + term) * p.Weight.TokenStride + column0 + 4 * quad;
             tile[term * RowQuads + (quad ^ (term >> 2))] = p.Weight.Load(offset, term0 + term < p.Terms ? p.Columns - column0 - 4 * quad : 0);
         }
-    }
-
-    // As TransposedTile has it.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreTransposed(ArrayView<float> tile, int quad, int row, Float4 value)
-    {
-        int target = 4 * quad * Size + (((row >> 2) ^ quad) << 2) + (row & 3);
-        tile[target] = value.X;
-        tile[target + Size] = value.Y;
-        tile[target + 2 * Size] = value.Z;
-        tile[target + 3 * Size] = value.W;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

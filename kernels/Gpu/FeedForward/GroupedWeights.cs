@@ -56,10 +56,7 @@ internal static class GroupedWeights
             for (int quad = 0; quad < Depth / 4; quad++)
             {
                 int at = 4 * quad * RowQuads, upper = at + 2 * y, lower = upper + 1, near = at + x, far = near + 8;
-                sums.MultiplyAdd(left[upper], left[lower], right[near], right[far]);
-                sums.MultiplyAdd(left[upper + 16], left[lower + 16], right[near + 16], right[far + 16]);
-                sums.MultiplyAdd(left[upper + 32], left[lower + 32], right[near + 32], right[far + 32]);
-                sums.MultiplyAdd(left[upper + 48], left[lower + 48], right[near + 48], right[far + 48]);
+                sums.MultiplyAddTerms(left, right, upper, lower, near, far);
             }
             Group.Barrier();
         }

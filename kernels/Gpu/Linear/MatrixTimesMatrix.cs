@@ -43,10 +43,7 @@ internal static class MatrixTimesMatrix
                 int tile = quad * Block;
                 int upper = tile + ((2 * y) ^ quad), lower = tile + ((2 * y + 1) ^ quad);
                 int left = tile + (x ^ quad), right = tile + ((8 + x) ^ quad);
-                sum.MultiplyAdd(inputTile[upper], inputTile[lower], weightTile[left], weightTile[right]);
-                sum.MultiplyAdd(inputTile[upper + 16], inputTile[lower + 16], weightTile[left + 16], weightTile[right + 16]);
-                sum.MultiplyAdd(inputTile[upper + 32], inputTile[lower + 32], weightTile[left + 32], weightTile[right + 32]);
-                sum.MultiplyAdd(inputTile[upper + 48], inputTile[lower + 48], weightTile[left + 48], weightTile[right + 48]);
+                sum.MultiplyAddTerms(inputTile, weightTile, upper, lower, left, right);
             }
             Group.Barrier();
         }

@@ -38,11 +38,18 @@ internal static class TransposedTile
             int column = i & (Depth / 4 - 1), row = i >> 3;
             int valid = row < validRows ? columns - depth0 - 4 * column : 0;
             Float4 value = Quads.Load<T, TStorage>(data, offset + row * rowStride + depth0 + 4 * column, valid, hasQuads);
-            int target = 4 * column * rows + (((row >> 2) ^ column) << 2) + (row & 3);
-            tile[target] = value.X;
-            tile[target + rows] = value.Y;
-            tile[target + 2 * rows] = value.Z;
-            tile[target + 3 * rows] = value.W;
+            Store(tile, rows, column, row, value);
         }
+    }
+
+    /// <summary>Stores columns 4 · <paramref name="quad"/> .. + 3 of a row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(ArrayView<float> tile, int rows, int quad, int row, Float4 value)
+    {
+        int target = 4 * quad * rows + (((row >> 2) ^ quad) << 2) + (row & 3);
+        tile[target] = value.X;
+        tile[target + rows] = value.Y;
+        tile[target + 2 * rows] = value.Z;
+        tile[target + 3 * rows] = value.W;
     }
 }

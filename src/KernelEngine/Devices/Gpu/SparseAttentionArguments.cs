@@ -1,4 +1,3 @@
-using KernelEngine.Kernels.Gpu.Primitives;
 using KernelEngine.Kernels.Gpu.SparseAttention;
 
 namespace KernelEngine;
@@ -15,10 +14,10 @@ internal static class SparseAttentionArguments
         GpuView lse = operands[SparseAttentionProblem.Lse];
         return new ListedAttention.Tensors
         {
-            Query = AsTyped(operands[SparseAttentionProblem.Query]),
-            Key = AsTyped(operands[SparseAttentionProblem.Key]),
-            Value = AsTyped(operands[SparseAttentionProblem.Value]),
-            Output = AsTyped(operands[SparseAttentionProblem.Output]),
+            Query = AttentionArguments.Typed(operands[SparseAttentionProblem.Query]),
+            Key = AttentionArguments.Typed(operands[SparseAttentionProblem.Key]),
+            Value = AttentionArguments.Typed(operands[SparseAttentionProblem.Value]),
+            Output = AttentionArguments.Typed(operands[SparseAttentionProblem.Output]),
             Lists = new ColumnListView
             {
                 Columns = columns.As<int>(),
@@ -30,7 +29,7 @@ internal static class SparseAttentionArguments
                 CountHeadStride = counts.Layout.Stride(1),
                 CountRowStride = counts.Layout.Stride(2),
             },
-            Lse = (lse.IsPresent ? lse : operands[SparseAttentionProblem.Query]).As<float>(), // never read or written when absent
+            Lse = AttentionArguments.Or(lse, operands[SparseAttentionProblem.Query]).As<float>(), // never read or written when absent
             LseBatchStride = lse.IsPresent ? lse.Layout.Stride(0) : 0,
             LseHeadStride = lse.IsPresent ? lse.Layout.Stride(1) : 0,
             LseRowStride = lse.IsPresent ? lse.Layout.Stride(2) : 0,
@@ -45,15 +44,4 @@ internal static class SparseAttentionArguments
             CapLog2 = problem.LogitSoftCap * Log2E,
         };
     }
-
-    /// <summary>An operand [batchSize, tokens, heads, dim] as the kernels see it.</summary>
-    public static TypedTensor AsTyped(in GpuView view) => new()
-    {
-        Data = view.Data,
-        BatchStride = view.Layout.Stride(0),
-        TokenStride = view.Layout.Stride(1),
-        HeadStride = view.Layout.Stride(2),
-        HasQuads = view.HasQuads ? 1 : 0,
-        Type = (int)view.Type,
-    };
 }

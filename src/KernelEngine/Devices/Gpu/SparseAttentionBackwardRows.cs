@@ -28,12 +28,12 @@ internal sealed class SparseAttentionBackwardRows() : GpuKernel<SparseAttentionB
         var parameters = new ListedGradients.Parameters
         {
             Tensors = SparseAttentionArguments.CreateTensors(problem.Forward, operands),
-            GradOutput = SparseAttentionArguments.AsTyped(operands[SparseAttentionBackwardProblem.GradOutput]),
+            GradOutput = AttentionArguments.Typed(operands[SparseAttentionBackwardProblem.GradOutput]),
             // What is absent is never written: the arguments need some memory all the same.
-            GradQuery = SparseAttentionArguments.AsTyped(gradQuery.IsPresent ? gradQuery : query),
-            GradKey = SparseAttentionArguments.AsTyped(gradKey.IsPresent ? gradKey : query),
-            GradValue = SparseAttentionArguments.AsTyped(gradValue.IsPresent ? gradValue : query),
-            GradLse = (gradLse.IsPresent ? gradLse : query).As<float>(),
+            GradQuery = AttentionArguments.Typed(AttentionArguments.Or(gradQuery, query)),
+            GradKey = AttentionArguments.Typed(AttentionArguments.Or(gradKey, query)),
+            GradValue = AttentionArguments.Typed(AttentionArguments.Or(gradValue, query)),
+            GradLse = AttentionArguments.Or(gradLse, query).As<float>(),
             GradLseBatchStride = gradLse.IsPresent ? gradLse.Layout.Stride(0) : 0,
             GradLseHeadStride = gradLse.IsPresent ? gradLse.Layout.Stride(1) : 0,
             GradLseRowStride = gradLse.IsPresent ? gradLse.Layout.Stride(2) : 0,

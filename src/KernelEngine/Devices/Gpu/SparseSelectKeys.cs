@@ -40,7 +40,7 @@ internal sealed class SparseSelectKeys() : GpuKernel<SparseSelectProblem>("spars
             KeyCodes = operands[SparseSelectProblem.KeyCodes].AsTokens<int>(),
             Columns = columns.AsTokens<int>(),
             Counts = operands[SparseSelectProblem.Counts].AsTokens<int>(),
-            KvLengths = (lengths.IsPresent ? lengths : columns).As<int>(),
+            KvLengths = AttentionArguments.Or(lengths, columns).As<int>(),
             Bitmaps = workspace.Cast<uint>(),
             Scratch = workspace.SubView(scratch, workspace.Length - scratch).Cast<uint>(),
             BitmapWords = words,

@@ -263,8 +263,11 @@ public sealed class ModelRunner : IDisposable
         ? codebook.ToArray<float>()
         : throw new InvalidOperationException("There is no codebook before attention has looked at more keys than it keeps.");
 
-    /// <summary>Called with what each layer's feed-forward network takes, f32 [rows, hiddenSize].</summary>
-    internal Action<int, TensorView>? FeedForwardRead { get; init; }
+    /// <summary>
+    /// Called with what each layer's feed-forward network takes, f32 [rows, hiddenSize], and what its units are then, f32 [rows,
+    /// feedForwardSize]; not where it is routed.
+    /// </summary>
+    internal Action<int, TensorView, TensorView>? FeedForwardRead { get; init; }
 
     internal Tensor Head => _weights.Head;
 
@@ -376,7 +379,6 @@ public sealed class ModelRunner : IDisposable
     {
         LayerWeights weights = _weights.Layers[index];
         TensorView input = Normalize(hidden, weights.FeedForwardNorm, rows);
-        FeedForwardRead?.Invoke(index, input);
         TensorView branch = _activations.Branch.Slice(0, 0, rows);
         if (_routed.Length > 0)
         {
@@ -389,6 +391,7 @@ public sealed class ModelRunner : IDisposable
         Linear.Forward(input, weights.GateUp!, gateUp);
         Layers.SwiGlu(
             gateUp.Slice(1, 0, layer.FeedForwardSize), gateUp.Slice(1, layer.FeedForwardSize, layer.FeedForwardSize), product);
+        FeedForwardRead?.Invoke(index, input, product);
         Linear.Forward(product, weights.Down!, branch);
         Layers.ResidualAdd(hidden, branch);
     }

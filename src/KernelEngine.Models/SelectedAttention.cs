@@ -1,3 +1,5 @@
+using KernelEngine.Models.Conversion;
+
 namespace KernelEngine.Models;
 
 /// <summary>
@@ -6,8 +8,7 @@ namespace KernelEngine.Models;
 /// </summary>
 internal sealed class SelectedAttention : IDisposable
 {
-    private const int FittedSubVectorSize = 8; // as published
-    private const int CodesPerWord = 8, Seed = 1;
+    private const int Seed = 1;
 
     private readonly Device _device;
     private readonly LayerDescription _layer;
@@ -26,8 +27,8 @@ internal sealed class SelectedAttention : IDisposable
     public SelectedAttention(Device device, LayerDescription layer, Tensor? codebook, int keepCount, int rows)
     {
         (_device, _layer, _keepCount, Codebook, _isFitted) = (device, layer, keepCount, codebook, codebook is null);
-        _subVectors = codebook is null ? (layer.HeadDim + FittedSubVectorSize - 1) / FittedSubVectorSize : layer.SubVectors;
-        _words = (_subVectors + CodesPerWord - 1) / CodesPerWord;
+        _subVectors = (_isFitted ? layer with { SubVectorSize = CodebookFitting.SubVectorSize } : layer).SubVectors;
+        _words = SparseAttention.WordsOf(_subVectors);
         _queryCodes = Tensor.Allocate(device, DataType.Int32, 1, layer.NumHeads, rows, _words);
         _columns = Tensor.Allocate(device, DataType.Int32, 1, layer.NumKvHeads, rows, keepCount);
         _counts = Tensor.Allocate(device, DataType.Int32, 1, layer.NumKvHeads, rows);
@@ -93,5 +94,5 @@ internal sealed class SelectedAttention : IDisposable
         _encoded = length;
     }
 
-    private static Tensor Fit(TensorView query, TensorView key) => SparseAttention.InitializeCodebook(FittedSubVectorSize, Seed, query, key);
+    private static Tensor Fit(TensorView query, TensorView key) => SparseAttention.InitializeCodebook(CodebookFitting.SubVectorSize, Seed, query, key);
 }

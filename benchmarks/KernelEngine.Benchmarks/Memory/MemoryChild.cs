@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using KernelEngine.Benchmarks.Compare;
 using KernelEngine.Benchmarks.Peers;
@@ -19,19 +18,12 @@ internal static class MemoryChild
     /// <summary>In the parent: starts the child and reads its line.</summary>
     public static MemoryRow Measure(string problem, string peer, int threads)
     {
-        List<string> arguments =
-        [
-            "memory", "--problem", problem, "--peer", peer, "--threads", threads.ToString(CultureInfo.InvariantCulture),
-        ];
-        string program = Environment.ProcessPath!;
-        if (Path.GetFileNameWithoutExtension(program) == "dotnet")
-            arguments.Insert(0, typeof(MemoryChild).Assembly.Location);
-        using var child = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true })!;
-        string[] answer = child.StandardOutput.ReadToEnd().TrimEnd('\n').Split('\n')[^1].Split('\t');
-        child.WaitForExit();
-        if (child.ExitCode != 0 || answer.Length != 4)
+        (int exitCode, string output) = ChildProcess.Run(
+            "memory", "--problem", problem, "--peer", peer, "--threads", threads.ToString(CultureInfo.InvariantCulture));
+        string[] answer = output.TrimEnd('\n').Split('\n')[^1].Split('\t');
+        if (exitCode != 0 || answer.Length != 4)
         {
-            string reason = child.ExitCode == 0 ? answer[^1] : $"it ended with status {child.ExitCode}";
+            string reason = exitCode == 0 ? answer[^1] : $"it ended with status {exitCode}";
             return new MemoryRow(problem, peer, null, null, null, reason);
         }
         long[] bytes = [.. answer[..3].Select(word => long.Parse(word, CultureInfo.InvariantCulture))];

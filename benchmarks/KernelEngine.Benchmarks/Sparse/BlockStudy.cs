@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using KernelEngine.Benchmarks.Memory;
 using KernelEngine.Benchmarks.Study;
@@ -65,15 +64,6 @@ internal static class BlockStudy
 
     private static TrainingBlock Create(Device device, int length, bool isSparse) => new(device, length, HiddenSize, InnerSize, HeadDim, isSparse);
 
-    private static long MeasureInChild(string name, int threads)
-    {
-        List<string> arguments = [MemoryCommand, name, threads.ToString(CultureInfo.InvariantCulture)];
-        string program = Environment.ProcessPath!;
-        if (Path.GetFileNameWithoutExtension(program) == "dotnet")
-            arguments.Insert(0, typeof(BlockStudy).Assembly.Location);
-        using var child = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true })!;
-        string answer = child.StandardOutput.ReadToEnd();
-        child.WaitForExit();
-        return long.Parse(answer, CultureInfo.InvariantCulture);
-    }
+    private static long MeasureInChild(string name, int threads) => long.Parse(
+        ChildProcess.Run(MemoryCommand, name, threads.ToString(CultureInfo.InvariantCulture)).Output, CultureInfo.InvariantCulture);
 }

@@ -6,20 +6,19 @@ namespace KernelEngine.Benchmarks.Sparse;
 /// </summary>
 internal sealed class TrainingBlock : IDisposable
 {
-    private const int Blocks = 4, ActiveBlocks = 2, SubVectorSize = 8, Share = 8;
+    private const int Blocks = 4, ActiveBlocks = 2;
 
     private readonly int _length, _hiddenSize, _headDim;
-    private readonly bool _isSparse;
     private readonly Matrix _input, _queryKeyValue, _attended, _middle, _output;
     private readonly Matrix _gradOutput, _gradMiddle, _gradAttended, _gradQueryKeyValue, _gradInput;
     private readonly Projection _projectIn, _projectOut;
     private readonly FeedForwardLayer _feedForward;
     private readonly Tensor _lse;
-    private readonly Tensor? _codebook, _queryCodes, _keyCodes, _columns, _counts;
+    private readonly ListedKeys? _listed; // of a sparse block
 
     public TrainingBlock(Device device, int length, int hiddenSize, int innerSize, int headDim, bool isSparse)
     {
-        (_length, _hiddenSize, _headDim, _isSparse) = (length, hiddenSize, headDim, isSparse);
+        (_length, _hiddenSize, _headDim) = (length, hiddenSize, headDim);
         int numHeads = hiddenSize / headDim;
         (_input, _gradOutput) = (Matrix.Draw(device, length, hiddenSize, 1), Matrix.Draw(device, length, hiddenSize, 2));
         (_queryKeyValue, _gradQueryKeyValue) = (new Matrix(device, length, 3 * hiddenSize), new Matrix(device, length, 3 * hiddenSize));
@@ -32,12 +31,7 @@ internal sealed class TrainingBlock : IDisposable
         if (!isSparse)
             return;
         _projectIn.Forward(_input, _queryKeyValue);
-        _codebook = SparseAttention.InitializeCodebook(SubVectorSize, 1, Heads(_queryKeyValue, 0), Heads(_queryKeyValue, 1));
-        long words = (_codebook.Layout[0] + 7) / 8;
-        _queryCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
-        _keyCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
-        _columns = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, length / Share);
-        _counts = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length);
+        _listed = new ListedKeys(device, Heads(_queryKeyValue, 0), Heads(_queryKeyValue, 1));
 
         Matrix Take() => new(device, length, hiddenSize);
     }
@@ -46,12 +40,11 @@ internal sealed class TrainingBlock : IDisposable
     {
         TensorView query = Heads(_queryKeyValue, 0), key = Heads(_queryKeyValue, 1), value = Heads(_queryKeyValue, 2), attended = Heads(_attended, 0);
         _projectIn.Forward(_input, _queryKeyValue);
-        if (_isSparse)
+        if (_listed is not null)
         {
-            SparseAttention.Encode(query, _codebook!, _queryCodes!);
-            SparseAttention.Encode(key, _codebook!, _keyCodes!);
-            SparseAttention.Select(_queryCodes!, _keyCodes!, _columns!, _counts!, (int)_codebook!.Layout[0], SparseSelectOptions.Causal);
-            SparseAttention.Forward(query, key, value, _columns!, _counts!, attended, _lse);
+            _listed.Encode(query, key);
+            _listed.Select();
+            SparseAttention.Forward(query, key, value, _listed.Columns, _listed.Counts, attended, _lse);
         }
         else
         {
@@ -67,10 +60,10 @@ internal sealed class TrainingBlock : IDisposable
         _projectOut.Backward(_attended, _gradMiddle, _gradAttended);
         TensorView gradAttended = Heads(_gradAttended, 0), gradQuery = Heads(_gradQueryKeyValue, 0), gradKey = Heads(_gradQueryKeyValue, 1),
             gradValue = Heads(_gradQueryKeyValue, 2);
-        if (_isSparse)
+        if (_listed is not null)
         {
             SparseAttention.Backward(
-                query, key, value, _columns!, _counts!, attended, _lse, gradAttended, gradQuery, gradKey, gradValue);
+                query, key, value, _listed.Columns, _listed.Counts, attended, _lse, gradAttended, gradQuery, gradKey, gradValue);
         }
         else
         {
@@ -86,7 +79,7 @@ internal sealed class TrainingBlock : IDisposable
     {
         foreach (IDisposable? owned in (ReadOnlySpan<IDisposable?>)
             [_input, _queryKeyValue, _attended, _middle, _output, _gradOutput, _gradMiddle, _gradAttended, _gradQueryKeyValue, _gradInput,
-            _projectIn, _projectOut, _feedForward, _lse, _codebook, _queryCodes, _keyCodes, _columns, _counts])
+            _projectIn, _projectOut, _feedForward, _lse, _listed])
         {
             owned?.Dispose();
         }

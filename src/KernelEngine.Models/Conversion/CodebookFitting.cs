@@ -29,12 +29,13 @@ public static class CodebookFitting
         using var runner = new ModelRunner(description, weights, new RunnerOptions { KeepCount = 1, ChunkSize = tokens.Length });
         runner.Prefill(tokens);
         var fitted = new ReplacedWeights(source);
-        for (int layer = 0; layer < description.Layers.Length; layer++)
+        ModelDescription coded = WithSubVectors(description, SubVectorSize);
+        for (int layer = 0; layer < coded.Layers.Length; layer++)
         {
-            int subVectors = (description.Layers[layer].HeadDim + SubVectorSize - 1) / SubVectorSize;
-            fitted.Replace(WeightRole.Codebook, layer, runner.ReadCodebook(layer), subVectors, SparseAttention.Codewords, SubVectorSize);
+            fitted.Replace(
+                WeightRole.Codebook, layer, runner.ReadCodebook(layer), coded.Layers[layer].SubVectors, SparseAttention.Codewords, SubVectorSize);
         }
-        return (WithSubVectors(description, SubVectorSize), fitted);
+        return (coded, fitted);
     }
 
     private static ModelDescription WithSubVectors(ModelDescription description, int size) =>

@@ -36,13 +36,13 @@ public static class FeedForwardBlocks
             if (layer.FeedForwardSize == 0 || layer.FeedForwardSize % blocks != 0)
                 throw new ArgumentException($"A feed-forward network of {layer.FeedForwardSize} units cannot be cut into {blocks} blocks.", nameof(blocks));
         }
-        float[][] inputs = ReadInputs(device, description, source, tokens);
+        (float[][] inputs, float[][] units) = ReadText(device, description, source, tokens);
         var weights = new ReplacedWeights(source);
         var routerShare = new double[inputs.Length];
         var bestShare = new double[inputs.Length];
         for (int i = 0; i < inputs.Length; i++)
         {
-            var layer = new FeedForwardUnits(description, source, i, inputs[i]);
+            var layer = new FeedForwardUnits(description, source, i, units[i]);
             int size = description.Layers[i].FeedForwardSize, hidden = description.HiddenSize;
             int[][] groups = grouping == UnitGrouping.CoActivation
                 ? UnitClusters.Find(layer.Activity(), size, blocks)
@@ -63,17 +63,17 @@ public static class FeedForwardBlocks
             weights, routerShare, bestShare);
     }
 
-    // What each layer's feed-forward network takes, [tokens, hiddenSize].
-    private static float[][] ReadInputs(Device device, ModelDescription description, IWeightSource source, ReadOnlySpan<int> tokens)
+    // What each layer's feed-forward network takes, [tokens, hiddenSize], and its units, [tokens, feedForwardSize].
+    private static (float[][] Inputs, float[][] Units) ReadText(Device device, ModelDescription description, IWeightSource source, ReadOnlySpan<int> tokens)
     {
-        var inputs = new float[description.Layers.Length][];
+        float[][] inputs = new float[description.Layers.Length][], units = new float[description.Layers.Length][];
         using ModelWeights weights = ModelWeights.Load(device, description, source);
         using var runner = new ModelRunner(description, weights, new RunnerOptions { ChunkSize = tokens.Length, InitialCapacity = tokens.Length })
         {
-            FeedForwardRead = (layer, input) => inputs[layer] = input.ToArray<float>(),
+            FeedForwardRead = (layer, input, product) => (inputs[layer], units[layer]) = (input.ToArray<float>(), product.ToArray<float>()),
         };
         runner.Prefill(tokens);
-        return inputs;
+        return (inputs, units);
     }
 
     // [tokens, blocks]: 1 for the blocks of a token with the largest numbers, −1 for the others.

@@ -6,23 +6,19 @@ namespace KernelEngine.Models.Conversion;
 internal sealed class FeedForwardUnits
 {
     private readonly int _layer, _hidden, _size;
-    private readonly float[] _gate, _up, _down;
-    private readonly float[] _units; // [tokens, feedForwardSize]: silu(gate · x) · (up · x)
+    private readonly float[] _gate, _up, _down, _units;
 
-    public FeedForwardUnits(ModelDescription description, IWeightSource source, int layer, float[] inputs)
+    /// <summary>Reads the layer's weights.</summary>
+    /// <param name="description">The model.</param>
+    /// <param name="source">Its weights.</param>
+    /// <param name="layer">The layer.</param>
+    /// <param name="units">[tokens, feedForwardSize]: silu(gate · x) · (up · x) of each token</param>
+    public FeedForwardUnits(ModelDescription description, IWeightSource source, int layer, float[] units)
     {
-        (_layer, _hidden, _size) = (layer, description.HiddenSize, description.Layers[layer].FeedForwardSize);
+        (_layer, _hidden, _size, _units) = (layer, description.HiddenSize, description.Layers[layer].FeedForwardSize, units);
         _gate = WeightFinder.Find(description, source, WeightRole.Gate, layer).ReadSingles();
         _up = WeightFinder.Find(description, source, WeightRole.Up, layer).ReadSingles();
         _down = WeightFinder.Find(description, source, WeightRole.Down, layer).ReadSingles();
-        _units = new float[inputs.Length / _hidden * _size];
-        for (int i = 0; i < _units.Length; i++)
-        {
-            (int token, int unit) = Math.DivRem(i, _size);
-            ReadOnlySpan<float> input = inputs.AsSpan(token * _hidden, _hidden);
-            double gate = Dot(input, _gate.AsSpan(unit * _hidden, _hidden));
-            _units[i] = (float)(gate / (1 + Math.Exp(-gate)) * Dot(input, _up.AsSpan(unit * _hidden, _hidden)));
-        }
     }
 
     /// <summary>[tokens, feedForwardSize]: the length of what each unit adds.</summary>
@@ -75,13 +71,5 @@ internal sealed class FeedForwardUnits
         weights.Replace(WeightRole.Gate, _layer, gate, _size, _hidden);
         weights.Replace(WeightRole.Up, _layer, up, _size, _hidden);
         weights.Replace(WeightRole.Down, _layer, down, _hidden, _size);
-    }
-
-    private static double Dot(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
-    {
-        double sum = 0;
-        for (int i = 0; i < x.Length; i++)
-            sum += (double)x[i] * y[i];
-        return sum;
     }
 }

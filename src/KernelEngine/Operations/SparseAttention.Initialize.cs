@@ -3,7 +3,11 @@ namespace KernelEngine;
 public static partial class SparseAttention
 {
     /// <summary>Codewords of each sub-vector: codes have 4 bits.</summary>
-    public const int Codewords = 16;
+    public const int Codewords = SparseEncodeProblem.Codewords;
+
+    /// <summary>Words that the codes of a row take, eight of them in each.</summary>
+    /// <param name="subVectors">Codes of a row: dimension 0 of the codebook.</param>
+    public static int WordsOf(int subVectors) => SparseEncodeProblem.WordsOf(subVectors);
 
     private const int MaxSamples = 4096, MaxIterations = 25;
 

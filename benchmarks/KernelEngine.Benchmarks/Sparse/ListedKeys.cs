@@ -1,0 +1,47 @@
+namespace KernelEngine.Benchmarks.Sparse;
+
+/// <summary>The keys with the most codes in common, an eighth of the length for each row, as published: what choosing them needs.</summary>
+internal sealed class ListedKeys : IDisposable
+{
+    private const int SubVectorSize = 8, Share = 8;
+
+    private readonly Tensor _codebook, _queryCodes, _keyCodes, _columns, _counts;
+
+    /// <summary>Takes memory, and fits a codebook.</summary>
+    /// <param name="device">Where.</param>
+    /// <param name="query">[1, length, numHeads, headDim]</param>
+    /// <param name="key">[1, length, numHeads, headDim]</param>
+    public ListedKeys(Device device, TensorView query, TensorView key)
+    {
+        (long length, long numHeads) = (query[1], query[2]);
+        KeepCount = (int)length / Share;
+        _codebook = SparseAttention.InitializeCodebook(SubVectorSize, 1, query, key);
+        long words = SparseAttention.WordsOf((int)_codebook.Layout[0]);
+        _queryCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
+        _keyCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
+        _columns = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, KeepCount);
+        _counts = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length);
+    }
+
+    /// <summary>Keys of a row.</summary>
+    public int KeepCount { get; }
+
+    public TensorView Columns => _columns;
+
+    public TensorView Counts => _counts;
+
+    public void Encode(TensorView query, TensorView key)
+    {
+        SparseAttention.Encode(query, _codebook, _queryCodes);
+        SparseAttention.Encode(key, _codebook, _keyCodes);
+    }
+
+    public void Select() => SparseAttention.Select(
+        _queryCodes, _keyCodes, _columns, _counts, (int)_codebook.Layout[0], SparseSelectOptions.Causal);
+
+    public void Dispose()
+    {
+        foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[_codebook, _queryCodes, _keyCodes, _columns, _counts])
+            tensor.Dispose();
+    }
+}

@@ -38,8 +38,8 @@ internal static class SparseAttentionArguments
             KvLength = problem.KvLength,
             HeadDim = problem.HeadDim,
             ValueHeadDim = problem.ValueHeadDim,
-            GroupSize = problem.NumHeads == 0 ? 1 : problem.GroupSize,
-            HeadsPerIndex = problem.NumHeads == 0 ? 1 : problem.HeadsPerIndex,
+            GroupSize = problem.GroupSize,
+            HeadsPerIndex = problem.HeadsPerIndex,
             ScaleLog2 = problem.Scale * Log2E,
             CapLog2 = problem.LogitSoftCap * Log2E,
         };

@@ -68,6 +68,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
         // Panels of this many first keys have places of their own; those of later keys take turns in the others. Where rows look no
         // farther than a window, the places are those of the sinks and of a query block's window, and stay in the second-level cache.
         public readonly int FixedKeys, TurnKeys;
+        public readonly bool HasTurns;
 
         public Plan(in AttentionProblem problem)
         {
@@ -77,6 +78,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             long windowKeys = hasWindow ? ToPanels((long)problem.WindowLeft + right + BlockM + Columns) : allKeys;
             FixedKeys = (int)Math.Min(sinkKeys, allKeys);
             TurnKeys = (int)Math.Min(windowKeys, Math.Max(Columns, allKeys - FixedKeys));
+            HasTurns = FixedKeys + TurnKeys < allKeys;
             long paddedKeys = FixedKeys + TurnKeys;
             ValueWidth = (problem.ValueHeadDim + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
             Keys = 0;
@@ -114,13 +116,19 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 runs[length++] = new KeyRun { Key = key, Place = place, At = length > 1 ? runs[length - 2].At + runs[length - 2].Count : 0, Count = count };
         }
 
-        // How many keys of the runs come before a key.
+        // How many keys of some runs, at least one, come before a key.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static int CountBefore(KeyRun* runs, int length, int key)
         {
-            int count = 0;
-            for (int i = 0; i < length && runs[i].Key < key; i++)
-                count = runs[i].At + Math.Min(runs[i].Count, key - runs[i].Key);
-            return count;
+            KeyRun* last = runs + length - 1;
+            return key <= runs->Key ? 0 : key >= last->Key + last->Count ? last->At + last->Count : CountWithin(runs, key);
+        }
+
+        private static int CountWithin(KeyRun* run, int key)
+        {
+            while (key > run->Key + run->Count && key > run[1].Key)
+                run++;
+            return run->At + Math.Min(run->Count, key - run->Key);
         }
     }
 
@@ -303,11 +311,11 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 KeyRun.Append(runs, ref length, key, place, Math.Min(Columns, sequence.KvLength - key));
                 if (++panels < BlockN / Columns)
                     continue;
-                RunTiles(transform, ranges, row0, rows, runs, length, workspace);
+                RunTiles(sequence, kvHead, head, transform, ranges, row0, rows, runs, length, workspace);
                 length = panels = 0;
             }
             if (panels > 0)
-                RunTiles(transform, ranges, row0, rows, runs, length, workspace);
+                RunTiles(sequence, kvHead, head, transform, ranges, row0, rows, runs, length, workspace);
             for (int r = 0; r < rows; r++)
             {
                 AttentionRow<TSimd, TVector>.Write(
@@ -330,10 +338,37 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
         }
 
         private readonly void RunTiles(
-            in ScoreTransform<TSimd, TVector> transform, KeyRange* ranges, int row0, int rows, KeyRun* runs, int length, float* workspace)
+            in AttentionSequence sequence, int kvHead, int head, in ScoreTransform<TSimd, TVector> transform, KeyRange* ranges, int row0, int rows,
+            KeyRun* runs, int length, float* workspace)
         {
             for (int r = 0; r < rows; r += TileRows)
+            {
+                if (Plan.HasTurns)
+                    Prefetch(sequence, kvHead, head, row0 + r + BlockM, ranges[r].End + BlockM);
                 RunTile(transform, ranges + r, row0 + r, r, Math.Min(TileRows, rows - r), runs, length, workspace);
+            }
+        }
+
+        // With a window each row and key is read about once, so the work is too short to hide the wait for memory: asks for what the next
+        // query block will read while this one computes.
+        private readonly void Prefetch(in AttentionSequence sequence, int kvHead, int head, int row, int key)
+        {
+            for (int i = 0; i < TileRows && row + i < sequence.QueryLength; i++)
+            {
+                PrefetchRow(Call.QueryRow(sequence, head, row + i), Call.Problem.HeadDim * Call.Query.Type.SizeInBytes());
+                PrefetchRow(Call.OutputRow(sequence, head, row + i), Call.Problem.ValueHeadDim * Call.Output.Type.SizeInBytes());
+            }
+            for (int i = 0; i < TileRows && key + i < sequence.KvLength; i++)
+            {
+                PrefetchRow(Call.KeyRow(sequence, kvHead, key + i), Call.Problem.HeadDim * Call.Key.Type.SizeInBytes());
+                PrefetchRow(Call.ValueRow(sequence, kvHead, key + i), Call.Problem.ValueHeadDim * Call.Value.Type.SizeInBytes());
+            }
+        }
+
+        private static void PrefetchRow(byte* row, int bytes)
+        {
+            for (int at = 0; at < bytes; at += LineBytes)
+                Vectors.Prefetch(row + at);
         }
 
         // Takes the rows of one tile (of which the first is row r of the block, `row` of the sequence) through runs of panels.

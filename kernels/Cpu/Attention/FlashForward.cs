@@ -1,4 +1,4 @@
-using System.Numerics;
+using System.Runtime.CompilerServices;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.Attention;
@@ -18,7 +18,9 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// its query rows see into tile panels, once for all of the group. Threads claim whole tasks as they become free; the last
 /// ones, one a thread, are claimed query block by query block, and a thread that is done helps the others. Each row is
 /// computed by one thread in the order of the keys, so that the bits depend neither on timing nor on the number of threads.
-/// Workspace per thread: kvLength · (headDim + valueHeadDim) floats of panels, and 192 · (headDim + valueHeadDim).
+/// Where a block mask hides keys, rows with the same blocks go together through the panels that they see, and the others cost nothing.
+/// Workspace per thread: keys · (headDim + valueHeadDim) floats of panels, and 192 · (headDim + valueHeadDim); keys is kvLength, or the
+/// sinks, a window and a query block where rows look no farther.
 /// Cost: 2 · rows · visible keys · (headDim + valueHeadDim) FLOPs; reads each key and value once per task.
 /// </summary>
 public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionProblem>($"attention-forward/cpu-{TSimd.Name}")
@@ -61,24 +63,72 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
     private readonly struct Plan
     {
         public readonly long Keys, Values, Finiteness, Packed, QueryRows, Scores, Visible, Sums, State, Row, Floats;
-        public readonly int ValueWidth, KeyPanels;
+        public readonly int ValueWidth, Panels;
+
+        // Panels of this many first keys have places of their own; those of later keys take turns in the others. Where rows look no
+        // farther than a window, the places are those of the sinks and of a query block's window, and stay in the second-level cache.
+        public readonly int FixedKeys, TurnKeys;
+        public readonly bool HasTurns;
 
         public Plan(in AttentionProblem problem)
         {
-            long paddedKeys = ((long)problem.KvLength + Columns - 1) / Columns * Columns;
+            int right = problem.IsCausal ? 0 : problem.WindowRight;
+            bool hasWindow = problem.WindowLeft >= 0 && right >= 0 && !problem.Has(AttentionOperands.HeadWindows);
+            long allKeys = ToPanels(problem.KvLength), sinkKeys = hasWindow ? ToPanels(problem.SinkCount) : 0;
+            long windowKeys = hasWindow ? ToPanels((long)problem.WindowLeft + right + BlockM + Columns) : allKeys;
+            FixedKeys = (int)Math.Min(sinkKeys, allKeys);
+            TurnKeys = (int)Math.Min(windowKeys, Math.Max(Columns, allKeys - FixedKeys));
+            HasTurns = FixedKeys + TurnKeys < allKeys;
+            long paddedKeys = FixedKeys + TurnKeys;
             ValueWidth = (problem.ValueHeadDim + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
             Keys = 0;
             Values = checked(Keys + paddedKeys * problem.HeadDim);
             Finiteness = checked(Values + paddedKeys * ValueWidth);
-            KeyPanels = (int)(paddedKeys / Columns);
-            Packed = checked(Finiteness + (KeyPanels + 15L) / 16 * 16);
-            QueryRows = checked(Packed + (2L * KeyPanels + 15) / 16 * 16);
+            Panels = (int)(paddedKeys / Columns);
+            Packed = checked(Finiteness + (Panels + 15L) / 16 * 16);
+            QueryRows = checked(Packed + (2L * Panels + 15) / 16 * 16);
             Scores = QueryRows + BlockM * problem.HeadDim;
             Visible = Scores + TileRows * ScoreStride;
             Sums = Visible + TileRows * ScoreStride;
             State = Sums + BlockM * ValueWidth;
             Row = State + 2 * BlockM;
             Floats = (Row + (long)Columns * AttentionProblem.MaxHeadDim + 63) / 64 * 64;
+        }
+
+        // Where a panel's first key lies among the packed ones.
+        public int Place(int key) => key < FixedKeys ? key : FixedKeys + (key - FixedKeys) % TurnKeys;
+
+        private static long ToPanels(long keys) => (keys + Columns - 1) / Columns * Columns;
+    }
+
+    // Keys that follow one another: Count from Key on, packed from Place on, with their scores from At on in the rows of a tile.
+    private struct KeyRun
+    {
+        public int Key, Place, At, Count;
+
+        // Adds keys at the end of a list of runs, whose At is the number of keys before them.
+        public static void Append(KeyRun* runs, ref int length, int key, int place, int count)
+        {
+            ref KeyRun last = ref runs[length - 1];
+            if (length > 0 && last.Key + last.Count == key && last.Place + last.Count == place)
+                last.Count += count;
+            else
+                runs[length++] = new KeyRun { Key = key, Place = place, At = length > 1 ? runs[length - 2].At + runs[length - 2].Count : 0, Count = count };
+        }
+
+        // How many keys of some runs, at least one, come before a key.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static int CountBefore(KeyRun* runs, int length, int key)
+        {
+            KeyRun* last = runs + length - 1;
+            return key <= runs->Key ? 0 : key >= last->Key + last->Count ? last->At + last->Count : CountWithin(runs, key);
+        }
+
+        private static int CountWithin(KeyRun* run, int key)
+        {
+            while (key > run->Key + run->Count && key > run[1].Key)
+                run++;
+            return run->At + Math.Min(run->Count, key - run->Key);
         }
     }
 
@@ -94,11 +144,10 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 (First, End) = (Math.Min(First, range.First), Math.Max(End, range.End));
         }
 
-        // Where the first block of keys at or after a key begins: at a panel with keys within reach, or at the end.
-        public readonly int NextBlock(int key0) =>
-            key0 < SinkEnd || key0 >= End ? key0 : Math.Max(key0, First / Columns * Columns);
+        public readonly int LastEnd => Math.Max(SinkEnd, End);
 
-        public readonly bool IsDone(int key0) => key0 >= SinkEnd && key0 >= End;
+        // The first panel at or after one with keys within reach; one after the last when there is none.
+        public readonly int NextPanel(int key) => key < SinkEnd || key >= End ? key : Math.Max(key, First / Columns * Columns);
     }
 
     private struct Body : IParallelBody
@@ -111,7 +160,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
         public void Execute(int worker, int workers)
         {
             float* workspace = Workspace + worker * Plan.Floats;
-            new Span<long>(workspace + Plan.Packed, Plan.KeyPanels).Clear();
+            new Span<long>(workspace + Plan.Packed, Plan.Panels).Clear();
             long tasks = (long)Call.Problem.NumSequences * Call.Problem.NumKvHeads, shared = Math.Min(tasks, workers), whole = tasks - shared;
             for (long task = Claim(ref ClaimedTasks); task < whole; task = Claim(ref ClaimedTasks))
             {
@@ -160,28 +209,26 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
 
         private static int Blocks(in AttentionSequence sequence) => (int)(((long)sequence.QueryLength + BlockM - 1) / BlockM);
 
-        // The units of a task are its query blocks, head by head.
+        // The units of a task are its query blocks, each for one head of the group after another.
         private readonly long Units(in AttentionSequence sequence) => (long)Blocks(sequence) * Call.Problem.GroupSize;
 
-        // Packs the keys and values of a block, but for the panels that this task has packed before.
-        private readonly void PackBlock(in AttentionSequence sequence, int kvHead, int key0, long task, float* workspace)
+        // Packs the keys and values of a panel unless this task has done so before.
+        private readonly void PackPanel(in AttentionSequence sequence, int kvHead, int key, int place, long task, float* workspace)
         {
-            long* packed = (long*)(workspace + Plan.Packed);
-            for (int key = key0; key < Math.Min(key0 + (long)BlockN, sequence.KvLength); key += Columns)
-            {
-                if (packed[key / Columns] == task + 1)
-                    continue;
-                PackPanel(sequence, kvHead, key, Math.Min(Columns, sequence.KvLength - key), workspace);
-                packed[key / Columns] = task + 1;
-            }
+            long* packed = (long*)(workspace + Plan.Packed) + place / Columns;
+            long number = task * (Call.Problem.KvLength / Columns + 1L) + key / Columns + 1;
+            if (*packed == number)
+                return;
+            PackPanel(sequence, kvHead, key, Math.Min(Columns, sequence.KvLength - key), place, workspace);
+            *packed = number;
         }
 
-        private readonly void PackPanel(in AttentionSequence sequence, int kvHead, int key0, int count, float* workspace)
+        private readonly void PackPanel(in AttentionSequence sequence, int kvHead, int key0, int count, int place, float* workspace)
         {
             float* rows = workspace + Plan.Row;
             int headDim = Call.Problem.HeadDim;
             // panel[d, n] = key[n, d].
-            float* panel = workspace + Plan.Keys + (long)key0 * headDim;
+            float* panel = workspace + Plan.Keys + (long)place * headDim;
             if (Call.Key.Type == DataType.Float32 && Call.RunLength(sequence, key0) >= count)
             {
                 Rows<TSimd, TVector>.Transpose(
@@ -206,7 +253,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 for (int column = 0; column < Plan.ValueWidth; column += Columns)
                 {
                     int width = MatrixTile<TSimd, TVector>.PanelWidth(Plan.ValueWidth, column);
-                    float* target = ValuePanel(workspace, column) + (long)(key0 + j) * width;
+                    float* target = ValuePanel(workspace, column) + (long)(place + j) * width;
                     for (int c = 0; c < width; c += TSimd.Width)
                     {
                         TVector x = TSimd.Load(row + column + c);
@@ -215,15 +262,31 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                     }
                 }
             }
-            workspace[Plan.Finiteness + key0 / Columns] = TSimd.Sum(zeros);
+            workspace[Plan.Finiteness + place / Columns] = TSimd.Sum(zeros);
         }
 
-        private readonly float* ValuePanel(float* workspace, int column) => workspace + Plan.Values + (long)column * Call.Problem.KvLength;
+        private readonly float* ValuePanel(float* workspace, int column) => workspace + Plan.Values + (long)column * (Plan.FixedKeys + Plan.TurnKeys);
 
         private readonly void RunQueryBlock(in AttentionSequence sequence, int kvHead, long unit, long task, float* workspace)
         {
-            int blocks = Blocks(sequence), head = kvHead * Call.Problem.GroupSize + (int)(unit / blocks), row0 = (int)(unit % blocks) * BlockM;
-            int rows = Math.Min(BlockM, sequence.QueryLength - row0), headDim = Call.Problem.HeadDim;
+            int group = Call.Problem.GroupSize, head = kvHead * group + (int)(unit % group), row = (int)(unit / group) * BlockM;
+            int end = Math.Min(row + BlockM, sequence.QueryLength);
+            var transform = new ScoreTransform<TSimd, TVector>(Call, sequence, head);
+            while (row < end)
+            {
+                // Rows of different blocks of the mask have different keys: each such run of rows goes through its own alone.
+                int rows = Call.BlockMask.IsPresent ? transform.AlikeRows(row, end) : end - row;
+                RunRows(sequence, kvHead, head, transform, row, rows, task, workspace);
+                row += rows;
+            }
+        }
+
+        // Takes query rows through the panels of keys that some of them see, as many at a time as fit a tile's scores.
+        private readonly void RunRows(
+            in AttentionSequence sequence, int kvHead, int head, in ScoreTransform<TSimd, TVector> transform, int row0, int rows, long task,
+            float* workspace)
+        {
+            int headDim = Call.Problem.HeadDim;
             float* queryRows = workspace + Plan.QueryRows;
             float* sums = workspace + Plan.Sums;
             float* maxima = workspace + Plan.State, totals = maxima + BlockM;
@@ -239,13 +302,20 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 totals[r] = 0f;
             }
             new Span<float>(sums, rows * Plan.ValueWidth).Clear();
-            var transform = new ScoreTransform<TSimd, TVector>(Call, sequence, head);
-            for (int key0 = reach.NextBlock(0); !reach.IsDone(key0); key0 = reach.NextBlock(key0 + BlockN))
+            KeyRun* runs = stackalloc KeyRun[BlockN / Columns];
+            int length = 0, panels = 0;
+            for (int key = NextPanel(reach, transform, row0, rows, 0); key < reach.LastEnd; key = NextPanel(reach, transform, row0, rows, key + Columns))
             {
-                PackBlock(sequence, kvHead, key0, task, workspace);
-                for (int r = 0; r < rows; r += TileRows)
-                    RunTile(transform, ranges + r, row0 + r, r, Math.Min(TileRows, rows - r), key0, workspace);
+                int place = Plan.Place(key);
+                PackPanel(sequence, kvHead, key, place, task, workspace);
+                KeyRun.Append(runs, ref length, key, place, Math.Min(Columns, sequence.KvLength - key));
+                if (++panels < BlockN / Columns)
+                    continue;
+                RunTiles(sequence, kvHead, head, transform, ranges, row0, rows, runs, length, workspace);
+                length = panels = 0;
             }
+            if (panels > 0)
+                RunTiles(sequence, kvHead, head, transform, ranges, row0, rows, runs, length, workspace);
             for (int r = 0; r < rows; r++)
             {
                 AttentionRow<TSimd, TVector>.Write(
@@ -253,39 +323,88 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             }
         }
 
-        // Takes the rows of one tile (of which the first is row r of the block, `row` of the sequence) through a block of keys.
+        // The first panel at or after one that is within reach and not hidden by the block mask.
+        private readonly int NextPanel(in Reach reach, in ScoreTransform<TSimd, TVector> transform, int row0, int rows, int key)
+        {
+            for (; ; )
+            {
+                int next = reach.NextPanel(key);
+                if (Call.BlockMask.IsPresent && next < reach.LastEnd)
+                    next = Math.Max(next, transform.NextVisibleKey(row0, rows, next) / Columns * Columns);
+                if (next == key || next >= reach.LastEnd)
+                    return next;
+                key = next;
+            }
+        }
+
+        private readonly void RunTiles(
+            in AttentionSequence sequence, int kvHead, int head, in ScoreTransform<TSimd, TVector> transform, KeyRange* ranges, int row0, int rows,
+            KeyRun* runs, int length, float* workspace)
+        {
+            for (int r = 0; r < rows; r += TileRows)
+            {
+                if (Plan.HasTurns)
+                    Prefetch(sequence, kvHead, head, row0 + r + BlockM, ranges[r].End + BlockM);
+                RunTile(transform, ranges + r, row0 + r, r, Math.Min(TileRows, rows - r), runs, length, workspace);
+            }
+        }
+
+        // With a window each row and key is read about once, so the work is too short to hide the wait for memory: asks for what the next
+        // query block will read while this one computes.
+        private readonly void Prefetch(in AttentionSequence sequence, int kvHead, int head, int row, int key)
+        {
+            for (int i = 0; i < TileRows && row + i < sequence.QueryLength; i++)
+            {
+                PrefetchRow(Call.QueryRow(sequence, head, row + i), Call.Problem.HeadDim * Call.Query.Type.SizeInBytes());
+                PrefetchRow(Call.OutputRow(sequence, head, row + i), Call.Problem.ValueHeadDim * Call.Output.Type.SizeInBytes());
+            }
+            for (int i = 0; i < TileRows && key + i < sequence.KvLength; i++)
+            {
+                PrefetchRow(Call.KeyRow(sequence, kvHead, key + i), Call.Problem.HeadDim * Call.Key.Type.SizeInBytes());
+                PrefetchRow(Call.ValueRow(sequence, kvHead, key + i), Call.Problem.ValueHeadDim * Call.Value.Type.SizeInBytes());
+            }
+        }
+
+        private static void PrefetchRow(byte* row, int bytes)
+        {
+            for (int at = 0; at < bytes; at += LineBytes)
+                Vectors.Prefetch(row + at);
+        }
+
+        // Takes the rows of one tile (of which the first is row r of the block, `row` of the sequence) through runs of panels.
         private readonly void RunTile(
-            in ScoreTransform<TSimd, TVector> transform, KeyRange* ranges, int row, int r, int rows, int key0, float* workspace)
+            in ScoreTransform<TSimd, TVector> transform, KeyRange* ranges, int row, int r, int rows, KeyRun* blockRuns, int blockLength, float* workspace)
         {
             var reach = new Reach();
             for (int i = 0; i < rows; i++)
                 reach.Add(ranges[i]);
-            int sinkEnd = Math.Clamp(reach.SinkEnd - key0, 0, BlockN), first = Math.Clamp(reach.First - key0, 0, BlockN);
-            int end = Math.Max(sinkEnd, Math.Clamp(reach.End - key0, 0, BlockN));
-            int headDim = Call.Problem.HeadDim;
-            bool hasMask = Call.Mask.IsPresent || Call.BlockMask.IsPresent, hasTransform = Call.Problem.HasScoreTransform;
-            float* q = workspace + Plan.QueryRows + r * headDim;
+            // Whole vectors of keys; what that adds to the sinks is hidden from each row.
+            int first = reach.First / TSimd.Width * TSimd.Width, sinkEnd = (int)Math.Min(((long)reach.SinkEnd + TSimd.Width - 1) / TSimd.Width * TSimd.Width, int.MaxValue);
+            if (sinkEnd >= first)
+                first = 0;
+            if (first == 0)
+                sinkEnd = 0;
+            int lastEnd = first == 0 ? reach.LastEnd : reach.End;
             float* s = workspace + Plan.Scores;
-            // Bit n: some row sees some key of panel n.
-            ulong live = 0;
-            int begin = BlockN, stop = 0;
+            // The part of the runs that some row of the tile sees.
+            KeyRun* runs = stackalloc KeyRun[BlockN / Columns + 1];
+            int length = 0, stop = 0;
             float zeros = 0f;
-            for (int n = 0; n < end; n += Columns)
+            for (int b = 0; b < blockLength; b++)
             {
-                int count = Math.Min(Columns, end - n), skip = n < sinkEnd ? 0 : Math.Clamp(first - n, 0, Columns) / TSimd.Width * TSimd.Width;
-                if (skip >= count || (hasMask && transform.HidesAll(row, rows, key0 + n, count)))
-                    continue;
-                int width = (count - skip + TSimd.Width - 1) / TSimd.Width * TSimd.Width; // whole vectors hold every key in reach
-                MatrixTile<TSimd, TVector>.Multiply(
-                    q, headDim, rows, workspace + Plan.Keys + (long)(key0 + n) * headDim + skip, Columns, width, headDim,
-                    s + n + skip, ScoreStride, accumulate: false);
-                live |= 1ul << (n / Columns);
-                zeros += workspace[Plan.Finiteness + (key0 + n) / Columns];
-                (begin, stop) = (Math.Min(begin, n + skip), n + count);
+                KeyRun run = blockRuns[b];
+                for (int n = 0; n < run.Count; n += Columns)
+                {
+                    int key = run.Key + n, end = Math.Min(key + Columns, run.Key + run.Count);
+                    if (key < sinkEnd)
+                        MultiplyPart(transform, run, key, Math.Min(end, sinkEnd), row, rows, r, runs, ref length, ref stop, ref zeros, workspace);
+                    MultiplyPart(
+                        transform, run, Math.Max(key, first), Math.Min(end, lastEnd), row, rows, r, runs, ref length, ref stop, ref zeros, workspace);
+                }
             }
-            if (live == 0)
+            if (length == 0)
                 return;
-            bool isFinite = zeros == 0f;
+            bool isFinite = zeros == 0f, hasTransform = Call.Problem.HasScoreTransform;
             float* maxima = workspace + Plan.State + r, totals = maxima + BlockM;
             float* sums = workspace + Plan.Sums + r * Plan.ValueWidth;
             // All maxima before the first exponential: the reductions of several rows overlap.
@@ -293,17 +412,17 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             for (int i = 0; i < rows; i++)
             {
                 // The row's keys: from .. to − 1, of which those of a gap between sinks and window are hidden one by one.
-                int sinks = Math.Clamp(ranges[i].SinkEnd - key0, begin, stop), from = Math.Clamp(ranges[i].First - key0, begin, stop);
-                int to = Math.Clamp(ranges[i].End - key0, from, stop), gapEnd = from;
-                if (sinks > begin)
-                    (from, to) = (begin, from == to ? sinks : to);
+                int sinks = KeyRun.CountBefore(runs, length, ranges[i].SinkEnd), from = KeyRun.CountBefore(runs, length, ranges[i].First);
+                int to = Math.Max(from, KeyRun.CountBefore(runs, length, ranges[i].End)), gapEnd = from;
+                if (sinks > 0)
+                    (from, to) = (0, from == to ? sinks : to);
                 float* p = s + i * ScoreStride;
                 if (hasTransform && from < to)
-                    transform.Apply(row + i, key0 + from, to - from, p + from);
-                if (sinks > begin && sinks < gapEnd && sinks < to)
+                    Transform(transform, row + i, runs, length, from, to, p);
+                if (sinks > 0 && sinks < gapEnd && sinks < to)
                     new Span<float>(p + sinks, gapEnd - sinks).Fill(float.NegativeInfinity);
                 if (!isFinite)
-                    Keep(p, begin, from, to, stop, workspace + Plan.Visible + i * ScoreStride);
+                    Keep(p, from, to, stop, workspace + Plan.Visible + i * ScoreStride);
                 if (from < to)
                     AttentionRow<TSimd, TVector>.Raise(p + from, to - from, ref maxima[i], ref totals[i], sums + i * Plan.ValueWidth, Plan.ValueWidth);
                 (seen[i].From, seen[i].To) = (from, to);
@@ -314,35 +433,59 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 float* p = s + i * ScoreStride;
                 if (from < to)
                     totals[i] += Softmax<TSimd, TVector>.Exp2InPlace(p + from, to - from, AttentionRow<TSimd, TVector>.Shift(maxima[i]));
-                if (begin < from)
-                    new Span<float>(p + begin, from - begin).Clear();
+                if (from > 0)
+                    new Span<float>(p, from).Clear();
                 if (to < stop)
                     new Span<float>(p + to, stop - to).Clear();
             }
-            while (live != 0)
+            for (int i = 0; i < length; i++)
+                AddValues(workspace, s + runs[i].At, isFinite ? null : workspace + Plan.Visible + runs[i].At, rows, runs[i].Place, runs[i].Count, sums);
+        }
+
+        // The products of a tile's rows with some keys of a panel, unless a mask hides them all.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly void MultiplyPart(
+            in ScoreTransform<TSimd, TVector> transform, in KeyRun panels, int key, int end, int row, int rows, int r, KeyRun* runs, ref int length,
+            ref int stop, ref float zeros, float* workspace)
+        {
+            if (key >= end || ((Call.Mask.IsPresent || Call.BlockMask.IsPresent) && transform.HidesAll(row, rows, key, end - key)))
+                return;
+            int headDim = Call.Problem.HeadDim, place = panels.Place + key - panels.Key, column = place % Columns;
+            int width = (end - key + TSimd.Width - 1) / TSimd.Width * TSimd.Width; // whole vectors hold every key in reach
+            MatrixTile<TSimd, TVector>.Multiply(
+                workspace + Plan.QueryRows + r * headDim, headDim, rows, workspace + Plan.Keys + (long)(place - column) * headDim + column, Columns,
+                width, headDim, workspace + Plan.Scores + stop, ScoreStride, accumulate: false);
+            zeros += workspace[Plan.Finiteness + place / Columns];
+            KeyRun.Append(runs, ref length, key, place, end - key);
+            stop += end - key;
+        }
+
+        // Transforms a row's scores from .. to − 1, and with them those before in the first one's vector, run by run.
+        private static void Transform(
+            in ScoreTransform<TSimd, TVector> transform, int row, KeyRun* runs, int length, int from, int to, float* scores)
+        {
+            for (int i = 0; i < length; i++)
             {
-                // One run of neighbouring panels after another.
-                int n = BitOperations.TrailingZeroCount(live), panels = BitOperations.TrailingZeroCount(~(live >> n));
-                int key = Math.Max(n * Columns, begin), count = Math.Min((n + panels) * Columns, stop) - key;
-                AddValues(workspace, s + key, isFinite ? null : workspace + Plan.Visible + key, rows, key0 + key, count, sums);
-                live = n + panels == 64 ? 0 : live >> (n + panels) << (n + panels);
+                int first = Math.Max(runs[i].At, from / TSimd.Width * TSimd.Width), end = Math.Min(runs[i].At + runs[i].Count, to);
+                if (first < end)
+                    transform.Apply(row, runs[i].Key + first - runs[i].At, end - first, scores + first);
             }
         }
 
         // A copy of a row's scores, −∞ where the row does not look.
-        private static void Keep(float* scores, int begin, int from, int to, int stop, float* target)
+        private static void Keep(float* scores, int from, int to, int stop, float* target)
         {
-            new Span<float>(target + begin, stop - begin).Fill(float.NegativeInfinity);
+            new Span<float>(target, stop).Fill(float.NegativeInfinity);
             new ReadOnlySpan<float>(scores + from, to - from).CopyTo(new Span<float>(target + from, to - from));
         }
 
         // sums += p · v. Given the scores, leaves out what they hide.
-        private readonly void AddValues(float* workspace, float* p, float* scores, int rows, int key, int count, float* sums)
+        private readonly void AddValues(float* workspace, float* p, float* scores, int rows, int place, int count, float* sums)
         {
             for (int column = 0; column < Plan.ValueWidth; column += Columns)
             {
                 int width = MatrixTile<TSimd, TVector>.PanelWidth(Plan.ValueWidth, column);
-                float* panel = ValuePanel(workspace, column) + (long)key * width;
+                float* panel = ValuePanel(workspace, column) + (long)place * width;
                 if (scores == null)
                 {
                     MatrixTile<TSimd, TVector>.Multiply(

@@ -22,9 +22,9 @@ internal readonly unsafe struct ScoreTransform<TSimd, TVector>
     private readonly float* _slotBias;
     private readonly long _biasRowBytes, _maskRowBytes, _blockRowBytes, _position;
     private readonly DataType _biasType;
-    private readonly int _block;
+    private readonly int _block, _keyBlocks;
     private readonly float _cap, _slope;
-    private readonly bool _hasSlope, _isBiasByKey, _isMaskByKey, _isBlockByKey;
+    private readonly bool _hasSlope, _isBiasByKey, _isMaskByKey;
 
     /// <summary>The transform of a query head's scores in a sequence.</summary>
     public ScoreTransform(in AttentionCall call, in AttentionSequence sequence, int head)
@@ -52,7 +52,7 @@ internal readonly unsafe struct ScoreTransform<TSimd, TVector>
             _blockMask = call.BlockMask.Row(sequence.Batch, head, 0);
             _blockRowBytes = call.BlockMask.RowBytes;
             _block = call.BlockMask.RowsPerElement;
-            _isBlockByKey = call.BlockMask.KeyStride != 0;
+            _keyBlocks = (int)(((long)call.Problem.KvLength + _block - 1) / _block);
         }
     }
 
@@ -81,6 +81,35 @@ internal readonly unsafe struct ScoreTransform<TSimd, TVector>
     public bool HidesAll(int row0, int rows, int key0, int count) =>
         (_blockMask != null && HidesAllBlocks(row0, rows, key0, count)) || (_mask != null && HidesAllKeys(row0, rows, key0, count));
 
+    /// <summary>
+    /// How many rows from <paramref name="row"/> on, up to <paramref name="end"/>, the block mask shows the same keys; a dozen or so in any
+    /// case, since fewer would leave a matrix product of six rows half empty.
+    /// </summary>
+    public int AlikeRows(int row, int end)
+    {
+        const int LeastRows = 12;
+        byte* first = _blockMask + row / _block * _blockRowBytes;
+        long next = (row / _block + 1L) * _block;
+        while (next < end && (next - row < LeastRows || new ReadOnlySpan<byte>(_blockMask + next / _block * _blockRowBytes, _keyBlocks)
+            .SequenceEqual(new ReadOnlySpan<byte>(first, _keyBlocks))))
+        {
+            next += _block;
+        }
+        return (int)Math.Min(next, end) - row;
+    }
+
+    /// <summary>The first key at or after one that the block mask shows to some of the rows; the greatest integer when there is none.</summary>
+    public int NextVisibleKey(int row0, int rows, int key)
+    {
+        int block = key / _block, nearest = int.MaxValue;
+        for (int i = row0 / _block; i <= (row0 + rows - 1) / _block && nearest > 0; i++)
+        {
+            int found = new ReadOnlySpan<byte>(_blockMask + i * _blockRowBytes + block, _keyBlocks - block).IndexOfAnyExcept((byte)0);
+            nearest = found < 0 ? nearest : Math.Min(nearest, found);
+        }
+        return nearest == int.MaxValue ? nearest : (int)Math.Max(key, ((long)block + nearest) * _block);
+    }
+
     private bool HidesAllBlocks(int row0, int rows, int key0, int count)
     {
         for (int i = row0 / _block; i <= (row0 + rows - 1) / _block; i++)
@@ -88,7 +117,7 @@ internal readonly unsafe struct ScoreTransform<TSimd, TVector>
             byte* elements = _blockMask + i * _blockRowBytes;
             for (int j = key0 / _block; j <= (key0 + count - 1) / _block; j++)
             {
-                if (elements[_isBlockByKey ? j : 0] != 0)
+                if (elements[j] != 0)
                     return false;
             }
         }
@@ -183,12 +212,15 @@ internal readonly unsafe struct ScoreTransform<TSimd, TVector>
 
     private void HideBlocks(byte* row, int key0, int count, float* scores)
     {
-        for (int key = key0, end = key0 + count; key < end;)
+        int last = (key0 + count - 1) / _block;
+        for (int block = key0 / _block; block <= last; block++)
         {
-            int next = (int)Math.Min(end, (key / _block + 1L) * _block);
-            if (row[_isBlockByKey ? key / _block : 0] == 0)
-                new Span<float>(scores + (key - key0), next - key).Fill(float.NegativeInfinity);
-            key = next;
+            int hidden = new ReadOnlySpan<byte>(row + block, last + 1 - block).IndexOf((byte)0);
+            if (hidden < 0)
+                return;
+            block += hidden;
+            int first = Math.Max(0, (int)((long)block * _block - key0)), end = (int)Math.Min(count, (block + 1L) * _block - key0);
+            new Span<float>(scores + first, end - first).Fill(float.NegativeInfinity);
         }
     }
 }

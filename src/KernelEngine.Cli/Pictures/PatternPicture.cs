@@ -25,6 +25,7 @@ internal static class PatternPicture
         Heatmap map = plot.Add.Heatmap(Shares(pattern, head));
         map.Colormap = new ScottPlot.Colormaps.Blues().Reversed();
         map.ManualRange = new ScottPlot.Range(0, 1);
+        map.FlipVertically = true; // the axis runs downwards, as the rows do
         map.Extent = new CoordinateRect(0, pattern.Shape.Keys, pattern.Shape.Rows, 0);
         plot.Title(title, 15);
         plot.XLabel("key");

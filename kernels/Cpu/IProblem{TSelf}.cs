@@ -1,3 +1,5 @@
+using KernelEngine.Kernels.Cpu.Primitives;
+
 namespace KernelEngine;
 
 /// <summary>A problem that can be read from its text form.</summary>
@@ -12,4 +14,8 @@ public interface IProblem<TSelf> : IProblem where TSelf : struct, IProblem<TSelf
     /// sentence that says which does not. The host's devices ask before they compute; on others the numbers are trusted.
     /// </summary>
     static virtual string? FindContentError(in TSelf problem, ReadOnlySpan<RawView> operands) => null;
+
+    /// <summary>The same for a host's device that may use <paramref name="workers"/>: for integers that take long to read.</summary>
+    static virtual string? FindContentError(in TSelf problem, ReadOnlySpan<RawView> operands, WorkerPool workers) =>
+        TSelf.FindContentError(problem, operands);
 }

@@ -41,4 +41,12 @@ internal static class Vectors
         if (Sse.IsSupported)
             Sse.Prefetch0(address);
     }
+
+    /// <summary>As <see cref="Prefetch"/>, but into the second-level cache: for what is wanted later.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe void PrefetchFar(void* address)
+    {
+        if (Sse.IsSupported)
+            Sse.Prefetch1(address);
+    }
 }

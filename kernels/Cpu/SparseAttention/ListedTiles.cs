@@ -13,5 +13,11 @@ internal static class ListedTiles
     /// <param name="problem">What is computed.</param>
     /// <param name="width">Floats of a padded row.</param>
     public static int Keys(in SparseAttentionProblem problem, int width) => (int)Math.Clamp(
-        (long)PairsOfRow * problem.KvLength / Math.Max(1, problem.MaxCount), Bytes / (sizeof(float) * width), Math.Max(1L << 16, problem.KvLength));
+        (long)PairsOfRow * problem.KvLength / Math.Max(1, problem.MaxCount), Bytes / (sizeof(float) * width), int.MaxValue);
+
+    /// <summary>
+    /// Floats between rows of scores: room for those that a row lists of <paramref name="keys"/> keys, for the last group of eight, which may
+    /// run past them, and for whole vectors; an odd number of cache lines.
+    /// </summary>
+    public static int Stride(in SparseAttentionProblem problem, long keys) => ((int)Math.Min(keys, problem.MaxCount) + 47) / 16 * 16 | 16;
 }

@@ -1,3 +1,5 @@
+using KernelEngine.Kernels.Cpu.Primitives;
+
 namespace KernelEngine;
 
 /// <summary>
@@ -62,6 +64,10 @@ public readonly record struct SparseAttentionBackwardProblem(SparseAttentionProb
     /// <inheritdoc/>
     public static string? FindContentError(in SparseAttentionBackwardProblem problem, ReadOnlySpan<RawView> operands) =>
         SparseAttentionProblem.FindContentError(problem.Forward, operands);
+
+    /// <inheritdoc/>
+    public static string? FindContentError(in SparseAttentionBackwardProblem problem, ReadOnlySpan<RawView> operands, WorkerPool workers) =>
+        SparseAttentionProblem.FindContentError(problem.Forward, operands, workers);
 
     /// <inheritdoc/>
     public static SparseAttentionBackwardProblem Read(ProblemText text)

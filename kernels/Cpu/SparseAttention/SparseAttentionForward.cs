@@ -25,6 +25,7 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
     private const int MaxBlockM = 256;
     private const int MinBlockM = 16;
     private const int TilesOfBlock = 4;
+    private const int MaxPrefetch = 128; // floats
     private const float Log2E = 1.44269504f;
     private const double Ln2 = 0.69314718055994531;
 
@@ -68,8 +69,7 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
             ValueWidth = PackedRows<TSimd, TVector>.Width(problem.ValueHeadDim);
             BlockM = (int)Math.Clamp((long)problem.NumHeads * problem.QueryLength / (4L * threads), MinBlockM, MaxBlockM);
             TileKeys = ListedTiles.Keys(problem, Math.Max(KeyWidth, ValueWidth));
-            // Of a block of keys, and those with which the last group of eight runs past it. An odd number of cache lines.
-            ScoreStride = ((int)Math.Min((long)TilesOfBlock * TileKeys, problem.MaxCount) + 31) / 16 * 16 | 16;
+            ScoreStride = ListedTiles.Stride(problem, (long)TilesOfBlock * TileKeys);
             Values = checked((long)problem.NumKvHeads * problem.KvLength * KeyWidth);
             SharedFloats = checked(Values + (long)problem.NumKvHeads * problem.KvLength * ValueWidth);
             QueryRows = 0;
@@ -106,7 +106,7 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
         private readonly void RunBlock(int head, int row0, float* workspace)
         {
             SparseAttentionProblem problem = Call.Problem;
-            int rows = Math.Min(Plan.BlockM, problem.QueryLength - row0);
+            int rows = Math.Min(Plan.BlockM, problem.QueryLength - row0), kvLength = problem.KvLength;
             ListedRow* lists = stackalloc ListedRow[MaxBlockM];
             float* maxima = stackalloc float[MaxBlockM], totals = stackalloc float[MaxBlockM];
             float* sums = workspace + Plan.Sums;
@@ -117,23 +117,23 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
                     Columns = Call.ColumnsOf(Batch, head, row0 + r),
                     Count = Call.CountOf(Batch, head, row0 + r),
                 };
+                lists[r].PrefetchNext();
                 float* query = workspace + Plan.QueryRows + (long)r * Plan.KeyWidth;
                 PackedRows<TSimd, TVector>.Load(Call.QueryRow(Batch, head, row0 + r), Call.Query.Type, problem.HeadDim, query, Plan.KeyWidth);
                 AttentionRow<TSimd, TVector>.Scale(query, Plan.KeyWidth, problem.Scale * Log2E);
                 (maxima[r], totals[r]) = (float.NegativeInfinity, 0f);
             }
             new Span<float>(sums, rows * Plan.ValueWidth).Clear();
-            long head0 = (long)(head / problem.GroupSize) * problem.KvLength;
+            long head0 = (long)(head / problem.GroupSize) * kvLength;
             float* keys = Workspace + head0 * Plan.KeyWidth, values = Workspace + Plan.Values + head0 * Plan.ValueWidth;
-            for (long key0 = FirstKey(lists, rows); key0 < problem.KvLength; key0 = FirstKey(lists, rows))
+            for (int key0 = ListedRow.FirstKey(lists, rows, kvLength); key0 < kvLength; key0 = ListedRow.FirstKey(lists, rows, kvLength))
             {
                 Score(lists, rows, key0, keys, workspace);
                 for (int r = 0; r < rows; r++)
                 {
                     float* scores = workspace + Plan.Scores + (long)r * Plan.ScoreStride;
-                    int count = lists[r].Position - lists[r].Begin;
-                    if (count > 0)
-                        ToWeights(scores, count, ref maxima[r], ref totals[r], sums + r * Plan.ValueWidth);
+                    if (lists[r].Length > 0)
+                        ToWeights(scores, lists[r].Length, ref maxima[r], ref totals[r], sums + r * Plan.ValueWidth);
                     lists[r].Position = lists[r].Begin;
                 }
                 AddValues(lists, rows, key0, values, workspace);
@@ -142,32 +142,24 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
                 Write(head, row0 + r, maxima[r], totals[r], sums + r * Plan.ValueWidth);
         }
 
-        // The first key that some row has not seen yet, or the number of keys there are.
-        private readonly long FirstKey(ListedRow* lists, int rows)
-        {
-            int first = Call.Problem.KvLength;
-            for (int r = 0; r < rows; r++)
-            {
-                if (lists[r].Begin < lists[r].Count)
-                    first = Math.Min(first, lists[r].Columns[lists[r].Begin]);
-            }
-            return first;
-        }
-
         private readonly void Score(ListedRow* lists, int rows, long key0, float* keys, float* workspace)
         {
             for (int tile = 1; tile <= TilesOfBlock; tile++)
             {
                 int keyEnd = (int)Math.Min(key0 + (long)tile * Plan.TileKeys, Call.Problem.KvLength);
                 float* query = workspace + Plan.QueryRows, scores = workspace + Plan.Scores;
-                for (int r = 0; r < rows; r++, query += Plan.KeyWidth, scores += Plan.ScoreStride)
+                long part = TilePart(rows, Plan.KeyWidth);
+                float* next = keys + (long)keyEnd * Plan.KeyWidth;
+                for (int r = 0; r < rows; r++, query += Plan.KeyWidth, scores += Plan.ScoreStride, next += part)
                 {
+                    Prefetch(next, part);
                     ref ListedRow list = ref lists[r];
                     int from = list.Position, to = ListedRows<TSimd, TVector>.Next(list.Columns, list.Count, from, keyEnd);
                     if (from == to)
                         continue;
                     ListedRows<TSimd, TVector>.Dots(query, keys, Plan.KeyWidth, list.Columns + from, to - from, scores + (from - list.Begin));
                     list.Position = to;
+                    list.PrefetchNext();
                 }
             }
         }
@@ -186,8 +178,11 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
             {
                 int keyEnd = (int)Math.Min(key0 + (long)tile * Plan.TileKeys, Call.Problem.KvLength);
                 float* sums = workspace + Plan.Sums, weights = workspace + Plan.Scores;
-                for (int r = 0; r < rows; r++, sums += Plan.ValueWidth, weights += Plan.ScoreStride)
+                long part = TilePart(rows, Plan.ValueWidth);
+                float* next = values + (long)keyEnd * Plan.ValueWidth;
+                for (int r = 0; r < rows; r++, sums += Plan.ValueWidth, weights += Plan.ScoreStride, next += part)
                 {
+                    Prefetch(next, part);
                     ref ListedRow list = ref lists[r];
                     int from = list.Position, to = ListedRows<TSimd, TVector>.Next(list.Columns, list.Count, from, keyEnd);
                     if (from != to)
@@ -200,6 +195,15 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
                         list.Begin = to;
                 }
             }
+        }
+
+        // Each row asks for its share of the next tile.
+        private readonly long TilePart(int rows, int width) => Math.Min((long)Plan.TileKeys * width / rows, MaxPrefetch);
+
+        private static void Prefetch(float* address, long count)
+        {
+            for (long i = 0; i < count; i += 16)
+                Vectors.PrefetchFar(address + i);
         }
 
         private readonly void Write(int head, int row, float maximum, float total, float* sums)

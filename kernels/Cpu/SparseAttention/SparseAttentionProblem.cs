@@ -1,3 +1,4 @@
+using KernelEngine.Kernels.Cpu.Primitives;
 using KernelEngine.Kernels.Cpu.SparseAttention;
 
 namespace KernelEngine;
@@ -115,6 +116,10 @@ public readonly record struct SparseAttentionProblem(
     /// <inheritdoc/>
     public static string? FindContentError(in SparseAttentionProblem problem, ReadOnlySpan<RawView> operands) =>
         ColumnLists.FindError(operands[Columns], operands[Counts], problem.KvLength);
+
+    /// <inheritdoc/>
+    public static string? FindContentError(in SparseAttentionProblem problem, ReadOnlySpan<RawView> operands, WorkerPool workers) =>
+        ColumnLists.FindError(operands[Columns], operands[Counts], problem.KvLength, workers);
 
     /// <inheritdoc/>
     public static SparseAttentionProblem Read(ProblemText text)

@@ -38,4 +38,25 @@ internal static class GroupReduce
             sum += scratch[Threads + i];
         return sum;
     }
+
+    /// <summary>The largest of all threads' values; a NaN is passed over.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Max(ArrayView<float> scratch, float value)
+    {
+        int thread = Group.IdxX;
+        scratch[thread] = value;
+        Group.Barrier();
+        if (thread < Parts)
+        {
+            float part = float.NegativeInfinity;
+            for (int i = thread; i < Threads; i += Parts)
+                part = scratch[i] > part ? scratch[i] : part;
+            scratch[Threads + thread] = part;
+        }
+        Group.Barrier();
+        float max = float.NegativeInfinity;
+        for (int i = 0; i < Parts; i++)
+            max = scratch[Threads + i] > max ? scratch[Threads + i] : max;
+        return max;
+    }
 }

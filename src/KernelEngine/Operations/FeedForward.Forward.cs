@@ -15,7 +15,7 @@ public static partial class FeedForward
         new RoutedForward<Simd256, Vector256<float>>(),
         new RoutedForward<Simd128, Vector128<float>>())
     {
-        GpuKernels = [],
+        GpuKernels = GpuDevices.AreIncluded ? [new FeedForwardGrouped()] : [],
         Examples =
         [
             "t=1 d=1 f=1", "t=7 d=33 f=20 g=4 active=2 act=relu gating=post upbias downbias", "t=40 d=64 f=160 g=2 active=1 act=swiglu gating=post bf16",

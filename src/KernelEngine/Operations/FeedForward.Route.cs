@@ -19,7 +19,7 @@ public static partial class FeedForward
         new RouteTokens<Simd256, Vector256<float>>(),
         new RouteTokens<Simd128, Vector128<float>>())
     {
-        GpuKernels = [],
+        GpuKernels = GpuDevices.AreIncluded ? [new FeedForwardRouter()] : [],
         Examples =
         [
             "t=1 d=1 g=1 active=1", "t=7 d=33 g=4 active=2 bias balance=0.01", "t=65 d=64 g=8 active=1 bf16", "t=12 d=130 g=5 active=5 balance=1 f16",

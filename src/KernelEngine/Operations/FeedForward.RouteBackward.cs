@@ -15,7 +15,7 @@ public static partial class FeedForward
         new RouteGradients<Simd256, Vector256<float>>(),
         new RouteGradients<Simd128, Vector128<float>>())
     {
-        GpuKernels = [],
+        GpuKernels = GpuDevices.AreIncluded ? [new FeedForwardRouterGradients()] : [],
         Examples =
         [
             "t=1 d=1 g=1 active=1 gradgates", "t=7 d=33 g=4 active=2 bias balance=0.01 gradgates", "t=65 d=64 g=8 active=1 balance=0.1 bf16",

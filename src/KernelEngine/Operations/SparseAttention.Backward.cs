@@ -11,9 +11,11 @@ public static partial class SparseAttention
         "sparse-attention-backward", "gradients of attention over a list of keys for each query row: of query, key and value",
         new SparseAttentionBackwardReference<double>("sparse-attention-backward/reference", DeviceKinds.Reference),
         new SparseAttentionBackwardReference<float>("sparse-attention-backward/plain", DeviceKinds.Cpu),
-        new SparseAttentionBackwardReference<float>("sparse-attention-backward/cpu-scalar", DeviceKinds.Cpu))
+        new SparseAttentionBackward<Simd512, Vector512<float>>(),
+        new SparseAttentionBackward<Simd256, Vector256<float>>(),
+        new SparseAttentionBackward<Simd128, Vector128<float>>())
     {
-        GpuKernels = [],
+        GpuKernels = GpuDevices.AreIncluded ? [new SparseAttentionBackwardRows()] : [],
         Examples =
         [
             "q=1 k=1 d=1 keep=1", "h=2 q=33 k=65 d=64 keep=20 gradlse", "b=2 h=6 kv=2 index=2 q=17 k=50 d=40 dv=24 keep=33",

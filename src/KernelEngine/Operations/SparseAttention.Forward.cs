@@ -20,7 +20,7 @@ public static partial class SparseAttention
         new SparseAttentionForward<Simd256, Vector256<float>>(),
         new SparseAttentionForward<Simd128, Vector128<float>>())
     {
-        GpuKernels = [],
+        GpuKernels = GpuDevices.AreIncluded ? [new SparseAttentionForwardRows()] : [],
         Examples =
         [
             "q=1 k=1 d=1 keep=1", "h=2 q=33 k=65 d=64 keep=20", "b=2 h=6 kv=2 index=2 q=17 k=90 d=40 dv=24 keep=33",

@@ -51,7 +51,7 @@ public sealed unsafe class CpuDevice : Device
             if (view.Storage is HostStorage storage)
                 views[i] = new RawView(storage.Address + view.ByteOffset, view.Type, view.Layout);
         }
-        if (TProblem.FindContentError(problem, ((ReadOnlySpan<RawView>)views)[..operands.Length]) is { } error)
+        if (TProblem.FindContentError(problem, ((ReadOnlySpan<RawView>)views)[..operands.Length], _workers) is { } error)
             throw new ArgumentException(error, nameof(operands));
         long bytes = cpuKernel.GetWorkspaceBytes(problem, _workers.Count);
         void* workspace = bytes > 0 ? _workspaces.Rent(bytes) : null;

@@ -1,0 +1,40 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace KernelEngine.Kernels.Gpu.SparseAttention;
+
+/// <summary>Lists of keys as kernels see them: columns [batchSize, indexHeads, rows, capacity] and counts [batchSize, indexHeads, rows].</summary>
+internal struct ColumnListView
+{
+    public ArrayView<int> Columns, Counts;
+    public long BatchStride, HeadStride, RowStride;
+    public long CountBatchStride, CountHeadStride, CountRowStride;
+
+    /// <summary>Where a row's list begins in the columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly long Offset(int batch, int head, int row) => batch * BatchStride + head * HeadStride + row * RowStride;
+
+    /// <summary>How many keys a row lists.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly int Count(int batch, int head, int row) =>
+        Counts[batch * CountBatchStride + head * CountHeadStride + row * CountRowStride];
+
+    /// <summary>1 when a list has a key. It is ascending.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly int Contains(long offset, int count, int key)
+    {
+        int low = 0, high = count;
+        while (low < high)
+        {
+            int middle = (low + high) >> 1;
+            if (Columns[offset + middle] < key)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        int found = 0;
+        if (low < count)
+            found = Columns[offset + low] == key ? 1 : 0;
+        return found;
+    }
+}

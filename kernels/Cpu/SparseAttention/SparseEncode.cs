@@ -1,26 +1,22 @@
-using System.Numerics;
-using KernelEngine.Kernels.Cpu.Layers;
+using System.Runtime.CompilerServices;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.SparseAttention;
 
 /// <summary>
-/// Codes of queries and keys (<see cref="SparseEncodeProblem"/>): the distances of a sub-vector from all codewords are the lanes of
-/// vectors, and grow component by component, in the order that the definition prescribes. Threads own ranges of rows. Workspace: the
-/// codebook with the codewords of a component side by side, and a row for each thread. Cost: 3 · 16 · headDim operations a row.
+/// Codes of queries and keys (<see cref="SparseEncodeProblem"/>): as many tokens of a head as a vector has lanes are transposed, so that
+/// each lane has a token, and distances grow component by component, in the order that the definition prescribes. Threads own ranges of
+/// such blocks. Workspace: two blocks of rows for each thread. Cost: 3 vector operations for each component, codeword and block.
 /// </summary>
 public sealed unsafe class SparseEncode<TSimd, TVector>() : CpuKernel<SparseEncodeProblem>($"sparse-encode/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    private const int Words = SparseCodes.Codewords;
-
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in SparseEncodeProblem problem, int threads) =>
-        sizeof(float) * (Words * (long)problem.HeadDim + threads * RowFloats(problem));
+    public override long GetWorkspaceBytes(in SparseEncodeProblem problem, int threads) => 2L * sizeof(float) * threads * TSimd.Width * problem.HeadDim;
 
     /// <inheritdoc/>
     public override void Run(in SparseEncodeProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
@@ -29,72 +25,97 @@ public sealed unsafe class SparseEncode<TSimd, TVector>() : CpuKernel<SparseEnco
         {
             Problem = problem,
             Rows = operands[SparseEncodeProblem.Rows],
+            Codebook = operands[SparseEncodeProblem.Codebook],
             Codes = operands[SparseEncodeProblem.Codes],
-            Codebook = (float*)workspace,
-            RowBuffers = (float*)workspace + Words * (long)problem.HeadDim,
+            Workspace = (float*)workspace,
         };
-        RawView codebook = operands[SparseEncodeProblem.Codebook];
-        for (int c = 0; c < problem.HeadDim; c++)
-        {
-            (int m, int component) = Math.DivRem(c, problem.SubVectorSize);
-            for (int k = 0; k < Words; k++)
-                body.Codebook[c * Words + k] = *(float*)codebook.Address(m, k, component);
-        }
-        long rows = (long)problem.BatchSize * problem.NumHeads * problem.Tokens;
-        RowParallel.Run(ref body, (int)Math.Min(rows, int.MaxValue), problem.HeadDim * Words, workers);
+        // A row of a decoding step is not worth waking a thread for.
+        if ((long)problem.BatchSize * problem.NumHeads * problem.Tokens > 2 * TSimd.Width)
+            workers.Run(ref body);
+        else
+            body.Execute(0, 1);
     }
-
-    private static long RowFloats(in SparseEncodeProblem problem) => (problem.HeadDim + 15L) / 16 * 16;
 
     private struct Body : IParallelBody
     {
         public SparseEncodeProblem Problem;
-        public RawView Rows, Codes;
-        public float* Codebook, RowBuffers;
+        public RawView Rows, Codebook, Codes;
+        public float* Workspace;
 
         public readonly void Execute(int worker, int workers)
         {
-            (long first, long last) = Partition.Range((long)Problem.BatchSize * Problem.NumHeads * Problem.Tokens, worker, workers);
-            float* row = RowBuffers + worker * RowFloats(Problem);
-            int words = SparseCodes.WordsOf(Problem.SubVectors);
+            long blocks = (Problem.Tokens + TSimd.Width - 1L) / TSimd.Width;
+            (long first, long last) = Partition.Range(Problem.BatchSize * Problem.NumHeads * blocks, worker, workers);
+            float* rows = Workspace + 2L * worker * TSimd.Width * Problem.HeadDim, columns = rows + TSimd.Width * Problem.HeadDim;
             for (long at = first; at < last; at++)
             {
-                (long head, long token) = Math.DivRem(at, Problem.Tokens);
+                (long head, long block) = Math.DivRem(at, blocks);
                 (long batch, head) = Math.DivRem(head, Problem.NumHeads);
-                Rows<TSimd, TVector>.Widen(Rows.Address(batch, token, head), Rows.Type, Problem.HeadDim, row);
-                int* codes = (int*)Codes.Address(batch, head, token);
-                new Span<int>(codes, words).Clear();
-                for (int m = 0; m < Problem.SubVectors; m++)
-                {
-                    int begin = m * Problem.SubVectorSize, end = Math.Min(begin + Problem.SubVectorSize, Problem.HeadDim);
-                    int code = Problem.IsEuclidean ? Nearest<Counts.Two>(row, begin, end) : Nearest<Counts.One>(row, begin, end);
-                    codes[m / SparseCodes.CodesPerWord] |= SparseCodes.Place(code, m);
-                }
+                long token = block * TSimd.Width;
+                int count = (int)Math.Min(TSimd.Width, Problem.Tokens - token);
+                for (int i = 0; i < count; i++)
+                    Rows<TSimd, TVector>.Widen(Rows.Address(batch, token + i, head), Problem.Type, Problem.HeadDim, rows + i * Problem.HeadDim);
+                Rows<TSimd, TVector>.Transpose(rows, Problem.HeadDim, count, Problem.HeadDim, columns, TSimd.Width);
+                Encode(columns, batch, head, token, count);
             }
         }
 
-        // The power is 1 for sums of magnitudes and 2 for squares; products are rounded before they are added, as everywhere.
-        private readonly int Nearest<TPower>(float* row, int begin, int end) where TPower : struct, ICount
+        private readonly void Encode(float* columns, long batch, long head, long token, int count)
         {
-            float* distances = stackalloc float[Words];
-            TVector infinity = TSimd.Broadcast(float.PositiveInfinity), greatest = TSimd.Broadcast(float.NegativeInfinity);
-            for (int k = 0; k < Words; k += TSimd.Width)
+            float* nearest = stackalloc float[TSimd.Width];
+            int* words = stackalloc int[TSimd.Width];
+            for (int first = 0; first < Problem.SubVectors; first += SparseCodes.CodesPerWord)
             {
-                TVector distance = TSimd.Zero;
-                for (int c = begin; c < end; c++)
+                new Span<int>(words, TSimd.Width).Clear();
+                for (int m = first; m < Math.Min(first + SparseCodes.CodesPerWord, Problem.SubVectors); m++)
                 {
-                    TVector difference = TSimd.Subtract(TSimd.Broadcast(row[c]), TSimd.Load(Codebook + c * Words + k));
-                    distance = TSimd.Add(distance, TPower.Value == 2 ? TSimd.Multiply(difference, difference) : TSimd.Abs(difference));
+                    float* z = columns + m * Problem.SubVectorSize * TSimd.Width;
+                    TSimd.Store(Problem.IsEuclidean ? Nearest<Counts.Two>(m, z) : Nearest<Counts.One>(m, z), nearest);
+                    for (int i = 0; i < TSimd.Width; i++)
+                        words[i] |= SparseCodes.Place((int)nearest[i], m);
                 }
-                distance = TSimd.SelectLess(distance, infinity, distance, infinity); // a NaN is nearest to nothing
-                TSimd.Store(distance, distances + k);
-                greatest = TSimd.Max(greatest, TSimd.Subtract(TSimd.Zero, distance));
+                for (int i = 0; i < count; i++)
+                    ((int*)Codes.Address(batch, head, token + i))[first / SparseCodes.CodesPerWord] = words[i];
             }
-            TVector least = TSimd.Broadcast(-TSimd.MaxAcross(greatest));
-            uint equal = 0;
-            for (int k = 0; k < Words; k += TSimd.Width)
-                equal |= TSimd.EqualMask(TSimd.Load(distances + k), least) << k;
-            return BitOperations.TrailingZeroCount(equal);
+        }
+
+        // The number of the nearest codeword in each lane. Four sums grow side by side; their power is 1 for magnitudes and 2 for
+        // squares, which are rounded before they are added, as everywhere.
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private readonly TVector Nearest<TPower>(int m, float* z) where TPower : struct, ICount
+        {
+            int size = Math.Min(Problem.SubVectorSize, Problem.HeadDim - m * Problem.SubVectorSize);
+            TVector nearest = TSimd.Zero, least = TSimd.Broadcast(float.PositiveInfinity);
+            for (int k = 0; k < SparseCodes.Codewords; k += 4)
+            {
+                float* w0 = (float*)Codebook.Address(m, k), w1 = (float*)Codebook.Address(m, k + 1);
+                float* w2 = (float*)Codebook.Address(m, k + 2), w3 = (float*)Codebook.Address(m, k + 3);
+                TVector d0 = TSimd.Zero, d1 = TSimd.Zero, d2 = TSimd.Zero, d3 = TSimd.Zero;
+                for (int c = 0; c < size; c++)
+                {
+                    TVector x = TSimd.Load(z + c * TSimd.Width);
+                    d0 = TSimd.Add(d0, Power<TPower>(TSimd.Subtract(x, TSimd.Broadcast(w0[c]))));
+                    d1 = TSimd.Add(d1, Power<TPower>(TSimd.Subtract(x, TSimd.Broadcast(w1[c]))));
+                    d2 = TSimd.Add(d2, Power<TPower>(TSimd.Subtract(x, TSimd.Broadcast(w2[c]))));
+                    d3 = TSimd.Add(d3, Power<TPower>(TSimd.Subtract(x, TSimd.Broadcast(w3[c]))));
+                }
+                Take(d0, k, ref least, ref nearest);
+                Take(d1, k + 1, ref least, ref nearest);
+                Take(d2, k + 2, ref least, ref nearest);
+                Take(d3, k + 3, ref least, ref nearest);
+            }
+            return nearest;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static TVector Power<TPower>(TVector difference) where TPower : struct, ICount =>
+            TPower.Value == 2 ? TSimd.Multiply(difference, difference) : TSimd.Abs(difference);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Take(TVector distance, int k, ref TVector least, ref TVector nearest)
+        {
+            nearest = TSimd.SelectLess(distance, least, TSimd.Broadcast(k), nearest);
+            least = TSimd.SelectLess(distance, least, distance, least);
         }
     }
 }

@@ -27,7 +27,8 @@ public sealed unsafe class SparseEncodeReference(string name, DeviceKinds device
         }
     }
 
-    private static int Nearest(in SparseEncodeProblem problem, in RawView codebook, byte* row, int subVector)
+    /// <summary>The code of one sub-vector of a row.</summary>
+    internal static int Nearest(in SparseEncodeProblem problem, in RawView codebook, byte* row, int subVector)
     {
         int first = subVector * problem.SubVectorSize, nearest = 0;
         float least = float.PositiveInfinity;

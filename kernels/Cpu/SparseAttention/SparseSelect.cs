@@ -17,8 +17,11 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("sparse-select/cpu")
 {
     private const int WordBits = 64, LaneWords = 8; // ulongs of a vector
+    private const int CodeBits = 4;
     private const int Inputs = 8; // bitmaps that are added at once
     private const int RowsOfBlock = 16;
+    private const int BlockKeys = LaneWords * WordBits; // keys of a vector of bits
+    private const long StreamedBytes = 16 << 20; // lists too many for caches are written past them
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in SparseSelectProblem problem, int threads) =>
@@ -40,6 +43,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
             Counts = operands[SparseSelectProblem.Counts],
             Bitmaps = (ulong*)workspace,
             Threads = (ulong*)workspace + BitmapWords(problem),
+            IsStreamed = operands[SparseSelectProblem.Columns].Layout.Count * sizeof(int) >= StreamedBytes,
         };
         workers.Run(ref select);
     }
@@ -53,11 +57,13 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
 
     private static long BitmapWords(in SparseSelectProblem problem) => (long)problem.BatchSize * problem.NumKvHeads * HeadWords(problem);
 
-    // Planes and the two that carry beyond them, zeros, those kept, those open, and the columns of a row with room for a vector.
+    // Zeros, keys that are kept, keys that are open, the planes, and the columns of a row with room for a word's.
     private static long ThreadWords(in SparseSelectProblem problem) =>
-        (Math.Max(Planes(problem), 4) + 3) * Words(problem) + ((problem.KvLength + 16L) / 2 + LaneWords) / LaneWords * LaneWords;
+        (3L + Math.Max(Planes(problem), 4)) * Words(problem)
+        + (Math.Min(problem.Capacity, problem.KvLength) / 2L + WordBits) / LaneWords * LaneWords;
 
-    // A task is one key head: its bitmaps are cleared and set.
+    // A task is 512 keys of a head and a word of their codes. Each bit of the codes becomes a bitmap, and of the four of a code the
+    // sixteen of its values are made. Bits past the last key mean nothing.
     private struct Build : IParallelBody
     {
         public SparseSelectProblem Problem;
@@ -66,17 +72,50 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
 
         public readonly void Execute(int worker, int workers)
         {
-            long words = Words(Problem), tasks = (long)Problem.BatchSize * Problem.NumKvHeads * Problem.SubVectors;
+            int codeWords = SparseCodes.WordsOf(Problem.SubVectors), codeBits = SparseCodes.CodesPerWord * CodeBits;
+            long words = Words(Problem), blocks = words / LaneWords, tasks = (long)Problem.BatchSize * Problem.NumKvHeads * codeWords * blocks;
+            ulong* bits = stackalloc ulong[codeBits * LaneWords];
             for (long task = worker; task < tasks; task += workers)
             {
-                (long head, long m) = Math.DivRem(task, Problem.SubVectors);
-                ulong* bitmap = Bitmaps + task * SparseCodes.Codewords * words;
-                NativeClear(bitmap, SparseCodes.Codewords * words);
-                for (int key = 0; key < Problem.KvLength; key++)
+                (long head, long block) = Math.DivRem(task, blocks);
+                (head, long codeWord) = Math.DivRem(head, codeWords);
+                TransposeBits(head, (int)codeWord, (int)block * BlockKeys, bits);
+                int firstCode = (int)codeWord * SparseCodes.CodesPerWord, endCode = Math.Min(firstCode + SparseCodes.CodesPerWord, Problem.SubVectors);
+                for (int m = firstCode; m < endCode; m++)
                 {
-                    int code = SparseCodes.Read((int*)KeyCodes.Address(head / Problem.NumKvHeads, head % Problem.NumKvHeads, key), (int)m);
-                    bitmap[code * words + key / WordBits] |= 1ul << key % WordBits;
+                    ulong* target = Bitmaps + (head * Problem.SubVectors + m) * SparseCodes.Codewords * words + block * LaneWords;
+                    WriteValues(bits + (m - firstCode) * CodeBits * LaneWords, target, words);
                 }
+            }
+        }
+
+        // bits[i] = bit i of the code words of 512 keys.
+        private readonly void TransposeBits(long head, int codeWord, int firstKey, ulong* bits)
+        {
+            int* codes = stackalloc int[16];
+            int* source = (int*)KeyCodes.Address(head / Problem.NumKvHeads, head % Problem.NumKvHeads, 0, codeWord);
+            for (int group = 0; group < BlockKeys / 16; group++)
+            {
+                for (int i = 0; i < 16; i++)
+                {
+                    long key = firstKey + group * 16L + i;
+                    codes[i] = key < Problem.KvLength ? source[key * KeyCodes.Layout.Stride(2)] : 0;
+                }
+                Vector512<int> shifted = Vector512.Load(codes);
+                for (int bit = SparseCodes.CodesPerWord * CodeBits - 1; bit >= 0; bit--, shifted <<= 1)
+                    ((ushort*)(bits + bit * LaneWords))[group] = (ushort)shifted.ExtractMostSignificantBits();
+            }
+        }
+
+        private static void WriteValues(ulong* bits, ulong* target, long words)
+        {
+            Vector512<ulong> b0 = Vector512.Load(bits), b1 = Vector512.Load(bits + LaneWords);
+            Vector512<ulong> b2 = Vector512.Load(bits + 2 * LaneWords), b3 = Vector512.Load(bits + 3 * LaneWords);
+            for (int code = 0; code < SparseCodes.Codewords; code++, target += words)
+            {
+                Vector512<ulong> low = ((code & 1) != 0 ? b0 : ~b0) & ((code & 2) != 0 ? b1 : ~b1);
+                Vector512<ulong> high = ((code & 4) != 0 ? b2 : ~b2) & ((code & 8) != 0 ? b3 : ~b3);
+                (low & high).Store(target);
             }
         }
     }
@@ -86,6 +125,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
         public SparseSelectProblem Problem;
         public RawView QueryCodes, KvLengths, Columns, Counts;
         public ulong* Bitmaps, Threads;
+        public bool IsStreamed;
 
         public readonly void Execute(int worker, int workers)
         {
@@ -100,6 +140,8 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                 for (int row = first; row < Math.Min(first + RowsOfBlock, Problem.QueryLength); row++)
                     ChooseRow(batch, head, row, Problem.CountSeen(row, length), thread);
             }
+            if (IsStreamed && Sse.IsSupported)
+                Sse.StoreFence(); // before anyone else reads the lists
         }
 
         private readonly void ChooseRow(int batch, int head, int row, int seen, ulong* thread)
@@ -120,12 +162,19 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                 CountMatches(batch, head, row, used, zeros, planes);
                 int need = count - Force(seen, used, kept, open);
                 for (int plane = Planes(Problem) - 1; plane >= 0 && need > 0; plane--)
-                    need = Split(planes + plane * words, used, need, kept, open);
+                {
+                    ulong* bits = planes + plane * words;
+                    int ahead = CountBoth(open, bits, used);
+                    // Open keys with the plane's bit are ahead of those without. When they are no more than needed they are kept, else the
+                    // others are out.
+                    Split(bits, used, ahead <= need, kept, open);
+                    need -= ahead <= need ? ahead : 0;
+                }
                 if (need > 0)
                     TakeEquals(used, need, kept, open);
                 int* buffer = (int*)(planes + Math.Max(Planes(Problem), 4) * words);
                 WriteColumns(kept, used, buffer);
-                new Span<int>(buffer, count).CopyTo(new Span<int>(columns, count));
+                Copy(buffer, columns, count);
             }
             new Span<int>(columns + count, Problem.Capacity - count).Fill(-1);
         }
@@ -199,37 +248,68 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
         private static Vector512<ulong> Majority(Vector512<ulong> a, Vector512<ulong> b, Vector512<ulong> c) =>
             Avx512F.IsSupported ? Avx512F.TernaryLogic(a, b, c, 0xE8) : (a & b) | (c & (a | b));
 
-        // The keys that are kept whatever they match, and those that are still open: the others that the row sees. Returns how many are kept.
+        // The keys that are kept whatever they match, and those that are still open: the others that the row sees. Returns how many are
+        // kept; the row sees more than a list holds, so that first and last ones do not overlap.
         private readonly int Force(int seen, int used, ulong* kept, ulong* open)
         {
-            int count = 0;
-            for (int word = 0; word < used; word++)
-            {
-                int first = word * WordBits;
-                ulong visible = Below(seen - first);
-                ulong forced = visible & (Below(Problem.Sinks - first) | ~Below((int)Math.Max(0, (long)seen - Problem.Recent) - first));
-                (kept[word], open[word]) = (forced, visible & ~forced);
-                count += BitOperations.PopCount(forced);
-            }
-            return count;
+            NativeClear(kept, used);
+            NativeClear(open, used);
+            SetRange(open, Problem.Sinks, seen - Problem.Recent);
+            SetRange(kept, 0, Problem.Sinks);
+            SetRange(kept, seen - Problem.Recent, seen);
+            return Problem.Sinks + Problem.Recent;
         }
 
-        private static ulong Below(int bit) => bit <= 0 ? 0 : bit >= WordBits ? ulong.MaxValue : (1ul << bit) - 1;
+        private static void SetRange(ulong* bits, int first, int end)
+        {
+            if (first >= end)
+                return;
+            int firstWord = first / WordBits, lastWord = (end - 1) / WordBits;
+            ulong head = ulong.MaxValue << first % WordBits, tail = ulong.MaxValue >> (WordBits - 1 - (end - 1) % WordBits);
+            if (firstWord == lastWord)
+            {
+                bits[firstWord] |= head & tail;
+                return;
+            }
+            bits[firstWord] |= head;
+            new Span<ulong>(bits + firstWord + 1, lastWord - firstWord - 1).Fill(ulong.MaxValue);
+            bits[lastWord] |= tail;
+        }
 
-        // Open keys with the plane's bit are ahead of those without. When they are no more than needed they are kept, else the others are out.
-        private static int Split(ulong* plane, int used, int need, ulong* kept, ulong* open)
+        // The bits that are set in both: a shuffle counts those of sixteen halves of bytes at once.
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static int CountBoth(ulong* a, ulong* b, int used)
         {
             int count = 0;
-            for (int word = 0; word < used; word++)
-                count += BitOperations.PopCount(open[word] & plane[word]);
-            bool areKept = count <= need;
-            for (int word = 0; word < used; word++)
+            if (!Avx512BW.IsSupported)
             {
-                ulong ahead = open[word] & plane[word];
-                kept[word] |= areKept ? ahead : 0;
-                open[word] = areKept ? open[word] & ~ahead : ahead;
+                for (int word = 0; word < used; word++)
+                    count += BitOperations.PopCount(a[word] & b[word]);
+                return count;
             }
-            return areKept ? need - count : need;
+            Vector512<byte> ones = Vector512.Create(Vector256.Create(Vector128.Create((byte)0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4)));
+            Vector512<byte> half = Vector512.Create((byte)15);
+            Vector512<ulong> sum = Vector512<ulong>.Zero;
+            for (int word = 0; word < used; word += LaneWords)
+            {
+                Vector512<ulong> both = Vector512.Load(a + word) & Vector512.Load(b + word);
+                Vector512<byte> low = both.AsByte() & half, high = (both >> 4).AsByte() & half;
+                Vector512<byte> counts = Avx512BW.Shuffle(ones, low) + Avx512BW.Shuffle(ones, high);
+                sum += Avx512BW.SumAbsoluteDifferences(counts, Vector512<byte>.Zero).AsUInt64();
+            }
+            return (int)Vector512.Sum(sum);
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static void Split(ulong* plane, int used, bool areKept, ulong* kept, ulong* open)
+        {
+            for (int word = 0; word < used; word += LaneWords)
+            {
+                Vector512<ulong> before = Vector512.Load(open + word), ahead = before & Vector512.Load(plane + word);
+                if (areKept)
+                    (Vector512.Load(kept + word) | ahead).Store(kept + word);
+                (areKept ? Vector512.AndNot(before, ahead) : ahead).Store(open + word);
+            }
         }
 
         // All open keys match alike now.
@@ -239,42 +319,70 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
             {
                 int word = Problem.KeepsEarliest ? i : used - 1 - i;
                 ulong taken = open[word];
-                for (int excess = BitOperations.PopCount(taken) - need; excess > 0; excess--)
-                    taken = Problem.KeepsEarliest ? taken & ~(1ul << BitOperations.Log2(taken)) : taken & (taken - 1);
+                int count = BitOperations.PopCount(taken);
+                if (count > need)
+                {
+                    ulong cut = taken;
+                    for (int before = Problem.KeepsEarliest ? need : count - need; before > 0; before--)
+                        cut &= cut - 1;
+                    taken = Problem.KeepsEarliest ? taken & ~cut : cut;
+                }
                 kept[word] |= taken;
-                need -= BitOperations.PopCount(taken);
+                need -= Math.Min(count, need);
             }
         }
 
-        // The buffer has room for a vector past the last column.
+        // The buffer has room for the keys of a word past the last column.
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
         private static void WriteColumns(ulong* kept, int used, int* buffer)
         {
-            Vector512<int> lanes = Vector512<int>.Indices;
             for (int word = 0; word < used; word++)
             {
                 ulong bits = kept[word];
-                int key = word * WordBits;
-                if (Avx512F.IsSupported)
+                if (!Avx512Vbmi2.IsSupported)
                 {
-                    for (; bits != 0; bits >>= 16, key += 16)
-                    {
-                        Vector512<int> mask = ExpandMask((ushort)bits);
-                        Avx512F.Compress(Vector512<int>.Zero, mask, lanes + Vector512.Create(key)).Store(buffer);
-                        buffer += BitOperations.PopCount((uint)(ushort)bits);
-                    }
+                    for (; bits != 0; bits &= bits - 1)
+                        *buffer++ = word * WordBits + BitOperations.TrailingZeroCount(bits);
                     continue;
                 }
-                for (; bits != 0; bits &= bits - 1)
-                    *buffer++ = key + BitOperations.TrailingZeroCount(bits);
+                int count = BitOperations.PopCount(bits);
+                Vector512<byte> keys = Avx512Vbmi2.Compress(Vector512<byte>.Zero, ExpandMask(bits), Vector512<byte>.Indices);
+                Vector512<int> first = Vector512.Create(word * WordBits);
+                (Avx512F.ConvertToVector512Int32(keys.GetLower().GetLower()) + first).Store(buffer);
+                if (count > 16)
+                {
+                    (Avx512F.ConvertToVector512Int32(keys.GetLower().GetUpper()) + first).Store(buffer + 16);
+                    if (count > 32)
+                    {
+                        (Avx512F.ConvertToVector512Int32(keys.GetUpper().GetLower()) + first).Store(buffer + 32);
+                        (Avx512F.ConvertToVector512Int32(keys.GetUpper().GetUpper()) + first).Store(buffer + 48);
+                    }
+                }
+                buffer += count;
             }
         }
 
-        // A lane of ones for each bit.
+        // A byte of ones for each bit: each byte of eight takes the same byte of the word, and looks at its own bit.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static Vector512<int> ExpandMask(ushort bits)
+        private static Vector512<byte> ExpandMask(ulong bits)
         {
-            Vector512<int> places = Vector512.Create(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768);
-            return Vector512.Equals(Vector512.Create((int)bits) & places, places);
+            const ulong EachByte = 0x0101010101010101ul;
+            Vector512<byte> spread = Vector512.Create(
+                0ul, EachByte, 2 * EachByte, 3 * EachByte, 4 * EachByte, 5 * EachByte, 6 * EachByte, 7 * EachByte).AsByte();
+            Vector512<byte> places = Vector512.Create(0x8040201008040201ul).AsByte();
+            return Vector512.Equals(Avx512BW.Shuffle(Vector512.Create(bits).AsByte(), spread) & places, places);
+        }
+
+        // Lists that no cache holds are written without being read first.
+        private readonly void Copy(int* buffer, int* columns, int count)
+        {
+            int p = 0;
+            if (IsStreamed && (nuint)columns % 64 == 0)
+            {
+                for (; p <= count - 16; p += 16)
+                    Vector512.Load(buffer + p).StoreAlignedNonTemporal(columns + p);
+            }
+            new Span<int>(buffer + p, count - p).CopyTo(new Span<int>(columns + p, count - p));
         }
     }
 

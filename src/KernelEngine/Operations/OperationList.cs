@@ -26,6 +26,7 @@ public static class OperationList
         KvCells.DequantizeOperation,
         SparseAttention.EncodeOperation,
         SparseAttention.SelectOperation,
+        SparseAttention.CodebookOperation,
         SparseAttention.ForwardOperation,
         SparseAttention.BackwardOperation,
         CrossEntropy.ForwardOperation,

@@ -14,6 +14,8 @@ if (args is ["cache", .. string[] cached])
     return CacheCommand.Run(cached);
 if (args is ["sparse", .. string[] studied])
     return SparseCommand.Run(studied);
+if (args is ["recall", .. string[] recalled])
+    return RecallCommand.Run(recalled);
 if (args is [BlockStudy.MemoryCommand, string contender, string threads])
     return BlockStudy.RunChild(contender, int.Parse(threads, CultureInfo.InvariantCulture));
 if (args is ["memory", .. string[] measured])

@@ -1,24 +1,32 @@
 namespace KernelEngine.Benchmarks.Sparse;
 
-/// <summary>The keys with the most codes in common, an eighth of the length for each row, as published: what choosing them needs.</summary>
+/// <summary>The keys with the most codes in common: what choosing them needs.</summary>
 internal sealed class ListedKeys : IDisposable
 {
-    private const int SubVectorSize = 8, Share = 8;
+    private const int PublishedSize = 8, PublishedShare = 8;
 
     private readonly Tensor _codebook, _queryCodes, _keyCodes, _columns, _counts;
+
+    /// <summary>As published: an eighth of the keys for each row, by codes of eight elements.</summary>
+    public ListedKeys(Device device, TensorView query, TensorView key)
+        : this(device, query, key, PublishedSize, (int)query[1] / PublishedShare)
+    {
+    }
 
     /// <summary>Takes memory, and fits a codebook.</summary>
     /// <param name="device">Where.</param>
     /// <param name="query">[1, length, numHeads, headDim]</param>
-    /// <param name="key">[1, length, numHeads, headDim]</param>
-    public ListedKeys(Device device, TensorView query, TensorView key)
+    /// <param name="key">[1, length, numKvHeads, headDim]</param>
+    /// <param name="subVectorSize">Elements of a code.</param>
+    /// <param name="keepCount">Keys of a row.</param>
+    public ListedKeys(Device device, TensorView query, TensorView key, int subVectorSize, int keepCount)
     {
         (long length, long numHeads) = (query[1], query[2]);
-        KeepCount = (int)length / Share;
-        _codebook = SparseAttention.InitializeCodebook(SubVectorSize, 1, query, key);
+        KeepCount = keepCount;
+        _codebook = SparseAttention.InitializeCodebook(subVectorSize, 1, query, key);
         long words = SparseAttention.WordsOf((int)_codebook.Layout[0]);
         _queryCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
-        _keyCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
+        _keyCodes = Tensor.Allocate(device, DataType.Int32, 1, key[2], length, words);
         _columns = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, KeepCount);
         _counts = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length);
     }

@@ -20,4 +20,7 @@ public enum DataType
 
     /// <summary>A byte, zero for false, text form <c>bool</c>.</summary>
     Boolean,
+
+    /// <summary>Unsigned 16-bit integer: lists of up to 65536 keys in half the memory, text form <c>u16</c>.</summary>
+    UInt16,
 }

@@ -7,14 +7,14 @@ public static class DataTypes
     public static int SizeInBytes(this DataType type) => type switch
     {
         DataType.Float32 or DataType.Int32 => 4,
-        DataType.Float16 or DataType.BFloat16 => 2,
+        DataType.Float16 or DataType.BFloat16 or DataType.UInt16 => 2,
         _ => 1,
     };
 
     /// <summary>Whether elements are floating-point numbers: f32, f16 or bf16.</summary>
     public static bool IsFloat(this DataType type) => type is DataType.Float32 or DataType.Float16 or DataType.BFloat16;
 
-    /// <summary>The short form used in problems: f32, f16, bf16, i32, i8, bool.</summary>
+    /// <summary>The short form used in problems: f32, f16, bf16, i32, i8, bool, u16.</summary>
     public static string ToText(this DataType type) => type switch
     {
         DataType.Float32 => "f32",
@@ -22,6 +22,7 @@ public static class DataTypes
         DataType.BFloat16 => "bf16",
         DataType.Int32 => "i32",
         DataType.Int8 => "i8",
+        DataType.UInt16 => "u16",
         _ => "bool",
     };
 
@@ -36,12 +37,13 @@ public static class DataTypes
             "i32" => (DataType.Int32, true),
             "i8" => (DataType.Int8, true),
             "bool" => (DataType.Boolean, true),
+            "u16" => (DataType.UInt16, true),
             _ => (default, false),
         };
         return known;
     }
 
-    /// <summary>The data type that stores a managed element type: float, Half, BFloat16, int, sbyte or bool.</summary>
+    /// <summary>The data type that stores a managed element type: float, Half, BFloat16, int, sbyte, bool or ushort.</summary>
     /// <exception cref="NotSupportedException">Any other type.</exception>
     public static DataType Of<T>() where T : unmanaged =>
         typeof(T) == typeof(float) ? DataType.Float32
@@ -50,5 +52,6 @@ public static class DataTypes
         : typeof(T) == typeof(int) ? DataType.Int32
         : typeof(T) == typeof(sbyte) ? DataType.Int8
         : typeof(T) == typeof(bool) ? DataType.Boolean
-        : throw new NotSupportedException($"Tensors hold float, Half, BFloat16, int, sbyte or bool, not {typeof(T).Name}.");
+        : typeof(T) == typeof(ushort) ? DataType.UInt16
+        : throw new NotSupportedException($"Tensors hold float, Half, BFloat16, int, sbyte, bool or ushort, not {typeof(T).Name}.");
 }

@@ -100,6 +100,14 @@ public sealed class ProblemText
             : throw new FormatException($"'{name}' must be f32, f16 or bf16 but is '{value}'.");
     }
 
+    /// <summary>Takes the type of lists of keys, i32 (the default) or u16.</summary>
+    public DataType TakeColumnType(string name) => Take(name, name + "=") switch
+    {
+        null or "i32" => DataType.Int32,
+        "u16" => DataType.UInt16,
+        string value => throw new FormatException($"'{name}' must be i32 or u16 but is '{value}'."),
+    };
+
     /// <summary>As <see cref="TakeType(string, DataType)"/>, for keys and values, which may be i8 too.</summary>
     public DataType TakeKvType(string name, DataType defaultType)
     {

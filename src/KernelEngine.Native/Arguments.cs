@@ -62,7 +62,7 @@ internal static unsafe class Arguments
     }
 
     /// <summary>A data type by its number.</summary>
-    public static DataType Type(int type, string name) => (uint)type <= (uint)DataType.Boolean
+    public static DataType Type(int type, string name) => (uint)type <= (uint)DataType.UInt16
         ? (DataType)type
-        : throw new ArgumentOutOfRangeException(null, $"{name} has type {type}; types are 0 to {(int)DataType.Boolean}.");
+        : throw new ArgumentOutOfRangeException(null, $"{name} has type {type}; types are 0 to {(int)DataType.UInt16}.");
 }

@@ -39,8 +39,8 @@ internal sealed unsafe class HeldProblem<TProblem>(Operation<TProblem> operation
             throw new ArgumentException($"{Name(index)} has rank {operand.Rank}; ranks are 0 to {TensorLayout.MaxRank}.");
         if ((operand.Flags & ~(OperandStruct.ReadOnly | OperandStruct.Strided)) != 0)
             throw new ArgumentException($"{Name(index)} has flags 0x{operand.Flags:x}, which are not all known.");
-        if ((uint)operand.Type > (uint)DataType.Boolean)
-            throw new ArgumentException($"{Name(index)} has type {operand.Type}; types are 0 to {(int)DataType.Boolean}.");
+        if ((uint)operand.Type > (uint)DataType.UInt16)
+            throw new ArgumentException($"{Name(index)} has type {operand.Type}; types are 0 to {(int)DataType.UInt16}.");
         int elementBytes = ((DataType)operand.Type).SizeInBytes();
         ReadOnlySpan<long> lengths = ((ReadOnlySpan<long>)operand.Lengths)[..operand.Rank];
         TensorLayout layout = (operand.Flags & OperandStruct.Strided) == 0 ? TensorLayout.Contiguous(lengths)

@@ -1,7 +1,7 @@
 """KernelEngine from Python's standard library: operations by name on memory that Python holds (bytearray, array, a NumPy array)."""
 import ctypes as c
 
-TYPES = ("f32", "f16", "bf16", "i32", "i8", "bool")
+TYPES = ("f32", "f16", "bf16", "i32", "i8", "bool", "u16")
 
 
 class Operand(c.Structure):

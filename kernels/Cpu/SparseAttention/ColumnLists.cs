@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using KernelEngine.Kernels.Cpu.Primitives;
@@ -11,17 +12,31 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 /// </summary>
 internal static class ColumnLists
 {
-    private const int PrefetchDistance = 1024;
+    private const int PrefetchDistance = 4096; // bytes
 
-    /// <summary>The lists, i32 [batchSize, indexHeads, rows, capacity]; what lies past a row's count is not read.</summary>
-    public static Operand Columns(OperandRole role, int batchSize, int indexHeads, int rows, int capacity, int keys) =>
-        new("columns", role, DataType.Int32, TensorLayout.Contiguous(batchSize, indexHeads, rows, capacity),
+    /// <summary>Keys that 16 bits can tell apart: half the memory.</summary>
+    public const int MaxNarrowKeys = 1 << 16;
+
+    /// <summary>The lists, i32 or u16 [batchSize, indexHeads, rows, capacity]; what lies past a row's count is not read.</summary>
+    public static Operand Columns(OperandRole role, DataType type, int batchSize, int indexHeads, int rows, int capacity, int keys) =>
+        new("columns", role, type, TensorLayout.Contiguous(batchSize, indexHeads, rows, capacity),
             "batchSize, indexHeads, rows, capacity", Values: OperandValues.AscendingBelow(keys));
 
     /// <summary>The counts, i32 [batchSize, indexHeads, rows], 0 to capacity.</summary>
     public static Operand Counts(OperandRole role, int batchSize, int indexHeads, int rows, int capacity) =>
         new("counts", role, DataType.Int32, TensorLayout.Contiguous(batchSize, indexHeads, rows), "batchSize, indexHeads, rows",
             Values: OperandValues.Between(0, capacity));
+
+    /// <summary>Null when lists of so many keys can have this type.</summary>
+    public static string? FindTypeError(DataType type, int keys) =>
+        type is not (DataType.Int32 or DataType.UInt16) ? $"columns are i32 or u16, not {type.ToText()}."
+        : type == DataType.UInt16 && keys > MaxNarrowKeys ? $"u16 columns name {MaxNarrowKeys} keys at the most, but there are {keys}."
+        : null;
+
+    /// <summary>A key of a list of <see cref="int"/> or <see cref="ushort"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe long Read<TIndex>(TIndex* list, long place) where TIndex : unmanaged =>
+        sizeof(TIndex) == sizeof(ushort) ? ((ushort*)list)[place] : ((int*)list)[place];
 
     /// <summary>
     /// Null when each count is within the capacity and each row's columns rise from 0 to <paramref name="keys"/> − 1. It reads every list on
@@ -35,22 +50,26 @@ internal static class ColumnLists
     }
 
     /// <summary>As the other, on the calling thread.</summary>
-    public static unsafe string? FindError(in RawView columns, in RawView counts, int keys)
+    public static string? FindError(in RawView columns, in RawView counts, int keys) => columns.Type == DataType.UInt16
+        ? FindError<ushort>(columns, counts, keys)
+        : FindError<int>(columns, counts, keys);
+
+    private static unsafe string? FindError<TIndex>(in RawView columns, in RawView counts, int keys) where TIndex : unmanaged, IBinaryInteger<TIndex>
     {
         for (long row = 0; row < counts.Layout.Count; row++)
         {
             (long b, long h, long i) = Place(counts, row);
             int count = counts.ReadInt32(b, h, i);
-            int* list = (int*)columns.Address(b, h, i);
+            var list = (TIndex*)columns.Address(b, h, i);
             if (count < 0 || count > columns.Layout[3])
                 return $"counts[{b}, {h}, {i}] must be 0 to {columns.Layout[3]} but is {count}.";
             if (Rises(list, count, keys))
                 continue;
             int p = 0;
-            while (list[p] < keys && list[p] > (p == 0 ? -1 : list[p - 1]))
+            while (Read(list, p) < keys && Read(list, p) > (p == 0 ? -1 : Read(list, p - 1)))
                 p++;
-            return $"columns[{b}, {h}, {i}] must rise from 0 to {keys - 1} at the most but has {list[p]} at {p}"
-                + $"{(p > 0 ? $" after {list[p - 1]}" : "")}.";
+            return $"columns[{b}, {h}, {i}] must rise from 0 to {keys - 1} at the most but has {Read(list, p)} at {p}"
+                + $"{(p > 0 ? $" after {Read(list, p - 1)}" : "")}.";
         }
         return null;
     }
@@ -60,18 +79,18 @@ internal static class ColumnLists
 
     // Whether a list's first column is 0 at the least, its last below `keys`, and each above the one before it.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static unsafe bool Rises(int* list, int count, int keys)
+    private static unsafe bool Rises<TIndex>(TIndex* list, int count, int keys) where TIndex : unmanaged, IBinaryInteger<TIndex>
     {
         if (count == 0)
             return true;
-        Vector512<int> fails = default;
+        Vector512<TIndex> fails = default;
         int p = 1;
-        for (; p <= count - Vector512<int>.Count; p += Vector512<int>.Count)
+        for (; p <= count - Vector512<TIndex>.Count; p += Vector512<TIndex>.Count)
         {
-            Vectors.PrefetchFar(list + p + PrefetchDistance); // the processor's own prefetching ends with each page
+            Vectors.PrefetchFar((byte*)(list + p) + PrefetchDistance); // the processor's own prefetching ends with each page
             fails |= Vector512.LessThanOrEqual(Vector512.Load(list + p), Vector512.Load(list + p - 1));
         }
-        bool rises = fails == default && list[0] >= 0 && list[count - 1] < keys;
+        bool rises = fails == default && Read(list, 0) >= 0 && Read(list, count - 1) < keys;
         for (; p < count; p++)
             rises &= list[p] > list[p - 1];
         return rises;
@@ -89,9 +108,13 @@ internal static class ColumnLists
             {
                 (long b, long h, long i) = Place(Counts, row);
                 int count = Counts.ReadInt32(b, h, i);
-                if (count < 0 || count > Columns.Layout[3] || !Rises((int*)Columns.Address(b, h, i), count, Keys))
+                if (count < 0 || count > Columns.Layout[3] || !Rises(b, h, i, count))
                     Interlocked.Increment(ref Errors);
             }
         }
+
+        private readonly unsafe bool Rises(long b, long h, long i, int count) => Columns.Type == DataType.UInt16
+            ? ColumnLists.Rises((ushort*)Columns.Address(b, h, i), count, Keys)
+            : ColumnLists.Rises((int*)Columns.Address(b, h, i), count, Keys);
     }
 }

@@ -3,7 +3,7 @@ using KernelEngine.Kernels.Cpu.Primitives;
 namespace KernelEngine.Kernels.Cpu.SparseAttention;
 
 /// <summary>
-/// Copies of a batch element's keys and values as <see cref="ListedRows{TSimd, TVector}"/> reads them: f32, a head's rows side by side (in
+/// Copies of a batch element's keys and values as <see cref="ListedRows{TSimd, TVector, TIndex}"/> reads them: f32, a head's rows side by side (in
 /// the tensors they lie so far apart that they meet in a few cache sets), padded with zeros to whole vectors.
 /// </summary>
 internal static unsafe class PackedRows<TSimd, TVector>
@@ -15,9 +15,12 @@ internal static unsafe class PackedRows<TSimd, TVector>
     {
         long rows = view.Layout[1];
         int headDim = (int)view.Layout[3], width = Rows<TSimd, TVector>.Padded(headDim);
-        (long first, long last) = Partition.Range(view.Layout[2] * rows, worker, workers);
-        for (long i = first; i < last; i++)
-            Load(view.Address(batch, i % rows, i / rows), view.Type, headDim, target + i * width, width);
+        (long first, long last) = Partition.Range(rows, worker, workers);
+        for (long row = first; row < last; row++) // in the order of memory
+        {
+            for (long head = 0; head < view.Layout[2]; head++)
+                Load(view.Address(batch, row, head), view.Type, headDim, target + (head * rows + row) * width, width);
+        }
     }
 
     /// <summary>Loads one row.</summary>

@@ -11,15 +11,15 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 /// s = cap((scale · log2 e · q) · k)      p = 2^(s − lse · log2 e)      dS = p · (dO · v − δ) · slope of the cap
 /// dQ += Σ dS · k                         dK_j += dS · q                dV_j += p · dO
 /// </code>
-/// over the keys of the tile that a row lists. Each of the five products goes over all rows of the block before the next, so that what it
-/// reads or adds to of keys and values (32 KiB) stays in the first-level cache. The lists need not be transposed: a row adds to the keys
-/// that it lists.
+/// over the keys of the tile that a row lists. The lists of the block are sorted by tiles first (<see cref="ListedBlock{TIndex}"/>); each of
+/// the five products goes through the tile's groups of sixteen keys of all rows before the next, so that what it reads or adds to of keys and
+/// values stays in the first-level cache. The lists need not be transposed: a row adds to the keys that it lists.
 /// Parallel scheme: keys and values of a batch element are packed first, by all threads. A task is then one key/value head with all query
 /// heads of its group; threads claim tasks as they become free, and each sums dK and dV of a task in a buffer of its own. Tasks that do not
 /// come out even are shared: each thread takes every n-th block of rows, and the threads' sums are added in the order of the threads. The
 /// same bits for the same number of threads.
-/// Workspace: numKvHeads · kvLength · (headDim + valueHeadDim) floats; kvLength · (headDim + valueHeadDim), and for 256 rows
-/// 2 · headDim + valueHeadDim + 2 · listed keys of a tile, a thread. Cost: pairs · (6 · headDim + 4 · valueHeadDim) FLOPs.
+/// Workspace: numKvHeads · kvLength · (headDim + valueHeadDim) floats; kvLength · (headDim + valueHeadDim), 256 ·
+/// (2 · headDim + valueHeadDim) and the sorted lists of a block, at most 2048 keys a row, a thread. Cost: pairs · (6 · headDim + 4 · valueHeadDim) FLOPs.
 /// </summary>
 public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
     : CpuKernel<SparseAttentionBackwardProblem>($"sparse-attention-backward/cpu-{TSimd.Name}")
@@ -27,6 +27,7 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
     where TVector : unmanaged
 {
     private const int BlockM = 256;
+    private const int GroupSize = ListedGroups<int>.Size;
     private const float Log2E = 1.44269504f;
     private const float Ln2 = 0.693147181f;
 
@@ -82,26 +83,28 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
     // What all threads share, then where each thread's buffers lie in its part, in floats.
     private readonly struct Plan
     {
-        public readonly long Values, SharedFloats, GradKeys, GradValues, Queries, GradOutputs, GradQueries, P, GradScores, Slopes, ThreadFloats;
-        public readonly int KeyWidth, ValueWidth, TileKeys, TileStride;
+        public readonly ListedTiles Tiles;
+        public readonly long Values, SharedFloats, GradKeys, GradValues, Queries, GradOutputs, GradQueries, P, GradScores, Slopes, Lists, ThreadFloats;
+        public readonly int KeyWidth, ValueWidth;
 
         public Plan(in SparseAttentionProblem problem)
         {
             KeyWidth = Rows<TSimd, TVector>.Padded(problem.HeadDim);
             ValueWidth = Rows<TSimd, TVector>.Padded(problem.ValueHeadDim);
-            TileKeys = ListedTiles.Keys(problem, Math.Max(KeyWidth, ValueWidth));
-            TileStride = ListedTiles.Stride(problem, TileKeys);
+            Tiles = new ListedTiles(problem, Math.Max(KeyWidth, ValueWidth), BlockM);
             Values = checked((long)problem.NumKvHeads * problem.KvLength * KeyWidth);
-            SharedFloats = checked(Values + (long)problem.NumKvHeads * problem.KvLength * ValueWidth);
+            SharedFloats = checked(Values + (long)problem.NumKvHeads * problem.KvLength * ValueWidth + 15) / 16 * 16;
             GradKeys = 0;
             GradValues = (long)problem.KvLength * KeyWidth;
             Queries = GradValues + (long)problem.KvLength * ValueWidth;
             GradOutputs = Queries + BlockM * KeyWidth;
             GradQueries = GradOutputs + BlockM * ValueWidth;
-            P = GradQueries + BlockM * KeyWidth;
-            GradScores = P + (long)BlockM * TileStride;
-            Slopes = GradScores + (long)BlockM * TileStride;
-            ThreadFloats = Slopes + TileStride;
+            P = (GradQueries + BlockM * KeyWidth + 15) / 16 * 16;
+            long tile = checked((Tiles.MaxTileGroups + 1) * GroupSize); // products write a little past the last group
+            GradScores = P + tile;
+            Slopes = GradScores + tile;
+            Lists = problem.LogitSoftCap > 0 ? Slopes + tile : Slopes;
+            ThreadFloats = checked(Lists + Tiles.Bytes / sizeof(float));
         }
     }
 
@@ -153,56 +156,59 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
             }
             int blocks = (int)(((long)Call.Problem.QueryLength + BlockM - 1) / BlockM);
             for (long unit = part; unit < (long)blocks * Call.Problem.GroupSize; unit += parts)
-                RunBlock(kvHead, kvHead * Call.Problem.GroupSize + (int)(unit / blocks), (int)(unit % blocks) * BlockM, workspace);
+            {
+                int head = kvHead * Call.Problem.GroupSize + (int)(unit / blocks), row = (int)(unit % blocks) * BlockM;
+                if (Call.Problem.ColumnType == DataType.UInt16)
+                    RunBlock<ushort>(kvHead, head, row, workspace);
+                else
+                    RunBlock<int>(kvHead, head, row, workspace);
+            }
         }
 
-        private readonly void RunBlock(int kvHead, int head, int row0, float* workspace)
+        private readonly void RunBlock<TIndex>(int kvHead, int head, int row0, float* workspace) where TIndex : unmanaged
         {
             int rows = Math.Min(BlockM, Call.Problem.QueryLength - row0), kvLength = Call.Problem.KvLength;
-            ListedRow* lists = stackalloc ListedRow[BlockM];
+            ListedRow<TIndex>* lists = stackalloc ListedRow<TIndex>[BlockM];
             float* lse = stackalloc float[BlockM], delta = stackalloc float[BlockM];
             for (int r = 0; r < rows; r++)
-                (lists[r], lse[r], delta[r]) = LoadRow(head, row0 + r, r, workspace);
+            {
+                (lse[r], delta[r]) = LoadRow(head, row0 + r, r, workspace);
+                lists[r] = float.IsNegativeInfinity(lse[r]) ? default : Call.ListOf<TIndex>(Batch, head, row0 + r); // none where it saw nothing
+            }
             long head0 = (long)kvHead * kvLength;
             float* keys = Workspace + head0 * Plan.KeyWidth, values = Workspace + Plan.Values + head0 * Plan.ValueWidth;
-            for (int key0 = ListedRow.FirstKey(lists, rows, kvLength); key0 < kvLength; key0 = ListedRow.FirstKey(lists, rows, kvLength))
+            float* p = workspace + Plan.P, gradScores = workspace + Plan.GradScores;
+            var block = new ListedBlock<TIndex>(Plan.Tiles, workspace + Plan.Lists, lists, rows);
+            while (block.TakeSegment())
             {
-                int keyEnd = (int)Math.Min((long)key0 + Plan.TileKeys, kvLength);
-                for (int r = 0; r < rows; r++)
+                for (int tile = 0; tile < block.TileCount; tile++)
                 {
-                    lists[r].Position = ListedRows<TSimd, TVector>.Next(lists[r].Columns, lists[r].Count, lists[r].Begin, keyEnd);
-                    lists[r].PrefetchNext();
+                    ListedGroups<TIndex> groups = block[tile];
+                    if (groups.Count == 0)
+                        continue;
+                    GetWeights(groups, lse, keys, workspace);
+                    if (NeedsGradScores)
+                        GetGradScores(groups, delta, values, workspace);
+                    if (GradQuery.IsPresent)
+                        ListedRows<TSimd, TVector, TIndex>.AddListed(groups, gradScores, keys, Plan.KeyWidth, workspace + Plan.GradQueries);
+                    if (GradKey.IsPresent)
+                    {
+                        ListedRows<TSimd, TVector, TIndex>.AddToListed(
+                            groups, gradScores, workspace + Plan.Queries, Plan.KeyWidth, workspace + Plan.GradKeys);
+                    }
+                    if (GradValue.IsPresent)
+                    {
+                        ListedRows<TSimd, TVector, TIndex>.AddToListed(
+                            groups, p, workspace + Plan.GradOutputs, Plan.ValueWidth, workspace + Plan.GradValues);
+                    }
                 }
-                GetWeights(lists, rows, lse, keys, workspace);
-                if (NeedsGradScores)
-                    GetGradScores(lists, rows, delta, values, workspace);
-                for (int r = 0; GradQuery.IsPresent && r < rows; r++)
-                {
-                    ListedRows<TSimd, TVector>.AddListed(
-                        workspace + Plan.GradScores + (long)r * Plan.TileStride, keys, Plan.KeyWidth, lists[r].Columns + lists[r].Begin,
-                        lists[r].Length, workspace + Plan.GradQueries + (long)r * Plan.KeyWidth);
-                }
-                for (int r = 0; GradKey.IsPresent && r < rows; r++)
-                {
-                    ListedRows<TSimd, TVector>.AddToListed(
-                        workspace + Plan.Queries + (long)r * Plan.KeyWidth, workspace + Plan.GradScores + (long)r * Plan.TileStride,
-                        workspace + Plan.GradKeys, Plan.KeyWidth, lists[r].Columns + lists[r].Begin, lists[r].Length);
-                }
-                for (int r = 0; GradValue.IsPresent && r < rows; r++)
-                {
-                    ListedRows<TSimd, TVector>.AddToListed(
-                        workspace + Plan.GradOutputs + (long)r * Plan.ValueWidth, workspace + Plan.P + (long)r * Plan.TileStride,
-                        workspace + Plan.GradValues, Plan.ValueWidth, lists[r].Columns + lists[r].Begin, lists[r].Length);
-                }
-                for (int r = 0; r < rows; r++)
-                    lists[r].Begin = lists[r].Position;
             }
             for (int r = 0; GradQuery.IsPresent && r < rows; r++)
                 Write(workspace + Plan.GradQueries + (long)r * Plan.KeyWidth, Plan.KeyWidth, Call.Problem.Scale, GradQuery, row0 + r, head);
         }
 
-        // A row's query times scale · log2 e, its gradient, its list (none where it saw nothing), lse · log2 e and δ.
-        private readonly (ListedRow List, float Lse, float Delta) LoadRow(int head, int row, int r, float* workspace)
+        // A row's query times scale · log2 e and its gradient; lse · log2 e and δ.
+        private readonly (float Lse, float Delta) LoadRow(int head, int row, int r, float* workspace)
         {
             SparseAttentionProblem problem = Call.Problem;
             float* query = workspace + Plan.Queries + (long)r * Plan.KeyWidth, gradQuery = workspace + Plan.GradQueries + (long)r * Plan.KeyWidth;
@@ -217,49 +223,28 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
             if (GradLse.IsPresent)
                 delta -= *(float*)GradLse.Address(Batch, head, row);
             new Span<float>(gradQuery, Plan.KeyWidth).Clear();
-            return (new ListedRow
-            {
-                Columns = Call.ColumnsOf(Batch, head, row),
-                Count = float.IsNegativeInfinity(lse) ? 0 : Call.CountOf(Batch, head, row),
-            }, lse * Log2E, delta);
+            return (lse * Log2E, delta);
         }
 
-        // p, and the cap's slopes where dS will be.
-        private readonly void GetWeights(ListedRow* lists, int rows, float* lse, float* keys, float* workspace)
+        // p, and the cap's slopes.
+        private readonly void GetWeights<TIndex>(in ListedGroups<TIndex> groups, float* lse, float* keys, float* workspace) where TIndex : unmanaged
         {
-            float cap = Call.Problem.LogitSoftCap;
-            for (int r = 0; r < rows; r++)
+            float* p = workspace + Plan.P;
+            ListedRows<TSimd, TVector, TIndex>.Dots(groups, workspace + Plan.Queries, keys, Plan.KeyWidth, p);
+            if (Call.Problem.LogitSoftCap > 0)
             {
-                if (lists[r].Length == 0)
-                    continue;
-                float* p = workspace + Plan.P + (long)r * Plan.TileStride;
-                ListedRows<TSimd, TVector>.Dots(
-                    workspace + Plan.Queries + (long)r * Plan.KeyWidth, keys, Plan.KeyWidth, lists[r].Columns + lists[r].Begin, lists[r].Length, p);
-                if (cap > 0)
-                {
-                    SoftCap<TSimd, TVector>.GetSlopes(p, lists[r].Length, cap, workspace + Plan.GradScores + (long)r * Plan.TileStride);
-                    SoftCap<TSimd, TVector>.Apply(p, lists[r].Length, cap);
-                }
-                AttentionRow<TSimd, TVector>.ToWeights(p, lists[r].Length, lse[r]);
+                SoftCap<TSimd, TVector>.GetSlopes(p, groups.Count * GroupSize, Call.Problem.LogitSoftCap, workspace + Plan.Slopes);
+                SoftCap<TSimd, TVector>.Apply(p, groups.Count * GroupSize, Call.Problem.LogitSoftCap);
             }
+            ToWeights(groups, p, lse);
         }
 
-        private readonly void GetGradScores(ListedRow* lists, int rows, float* delta, float* values, float* workspace)
+        private readonly void GetGradScores<TIndex>(in ListedGroups<TIndex> groups, float* delta, float* values, float* workspace)
+            where TIndex : unmanaged
         {
-            bool hasSlopes = Call.Problem.LogitSoftCap > 0;
-            for (int r = 0; r < rows; r++)
-            {
-                if (lists[r].Length == 0)
-                    continue;
-                float* p = workspace + Plan.P + (long)r * Plan.TileStride, gradScores = workspace + Plan.GradScores + (long)r * Plan.TileStride;
-                float* slopes = hasSlopes ? workspace + Plan.Slopes : null;
-                if (hasSlopes)
-                    new ReadOnlySpan<float>(gradScores, lists[r].Length).CopyTo(new Span<float>(slopes, lists[r].Length));
-                ListedRows<TSimd, TVector>.Dots(
-                    workspace + Plan.GradOutputs + (long)r * Plan.ValueWidth, values, Plan.ValueWidth, lists[r].Columns + lists[r].Begin,
-                    lists[r].Length, gradScores);
-                ToGradScores(p, slopes, gradScores, lists[r].Length, delta[r]);
-            }
+            float* gradScores = workspace + Plan.GradScores;
+            ListedRows<TSimd, TVector, TIndex>.Dots(groups, workspace + Plan.GradOutputs, values, Plan.ValueWidth, gradScores);
+            ToGradScores(groups, workspace + Plan.P, Call.Problem.LogitSoftCap > 0 ? workspace + Plan.Slopes : null, gradScores, delta);
         }
 
         // Adds up the threads' sums of the keys that belong to `worker`.
@@ -298,15 +283,31 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
         }
     }
 
-    // dS = p · (dP − δ), times the slopes where there are any. Whole vectors are read and written.
+    // p = 2^(s − lse).
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void ToGradScores(float* p, float* slopes, float* gradScores, int count, float delta)
+    private static void ToWeights<TIndex>(ListedGroups<TIndex> groups, float* scores, float* lse) where TIndex : unmanaged
     {
-        TVector d = TSimd.Broadcast(delta);
-        for (int i = 0; i < count; i += TSimd.Width)
+        for (int g = 0; g < groups.Count; g++, scores += GroupSize)
         {
-            TVector gradScore = TSimd.Multiply(TSimd.Load(p + i), TSimd.Subtract(TSimd.Load(gradScores + i), d));
-            TSimd.Store(slopes != null ? TSimd.Multiply(gradScore, TSimd.Load(slopes + i)) : gradScore, gradScores + i);
+            TVector shift = TSimd.Broadcast(lse[groups.RowOf(g)]);
+            for (int i = 0; i < GroupSize; i += TSimd.Width)
+                TSimd.Store(TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), shift)), scores + i);
+        }
+    }
+
+    // dS = p · (dP − δ), times the slopes where there are any.
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    private static void ToGradScores<TIndex>(ListedGroups<TIndex> groups, float* p, float* slopes, float* gradScores, float* delta)
+        where TIndex : unmanaged
+    {
+        for (int g = 0; g < groups.Count; g++)
+        {
+            TVector d = TSimd.Broadcast(delta[groups.RowOf(g)]);
+            for (long i = (long)g * GroupSize; i < (g + 1L) * GroupSize; i += TSimd.Width)
+            {
+                TVector gradScore = TSimd.Multiply(TSimd.Load(p + i), TSimd.Subtract(TSimd.Load(gradScores + i), d));
+                TSimd.Store(slopes != null ? TSimd.Multiply(gradScore, TSimd.Load(slopes + i)) : gradScore, gradScores + i);
+            }
         }
     }
 }

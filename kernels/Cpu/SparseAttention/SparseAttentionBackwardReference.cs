@@ -58,7 +58,7 @@ public sealed unsafe class SparseAttentionBackwardReference<T>(string name, Devi
             new Span<T>(Sums, problem.HeadDim).Clear();
             for (int p = 0; p < count; p++)
             {
-                int key = Call.ColumnsOf(batch, head, row)[p];
+                int key = Call.ColumnOf(batch, head, row, p);
                 T gradProduct = GetPair(batch, head, row, key, lse, delta).GradProduct;
                 byte* k = Call.KeyRow(batch, head / problem.GroupSize, key);
                 for (int c = 0; c < problem.HeadDim; c++)
@@ -78,8 +78,7 @@ public sealed unsafe class SparseAttentionBackwardReference<T>(string name, Devi
                 for (int i = 0; i < problem.QueryLength; i++)
                 {
                     T lse = Lse(batch, head, i);
-                    var columns = new ReadOnlySpan<int>(Call.ColumnsOf(batch, head, i), Call.CountOf(batch, head, i));
-                    if (T.IsNegativeInfinity(lse) || columns.BinarySearch(key) < 0)
+                    if (T.IsNegativeInfinity(lse) || !Call.Lists(batch, head, i, key))
                         continue;
                     (T p, T gradProduct) = GetPair(batch, head, i, key, lse, Delta(batch, head, i));
                     byte* q = Call.QueryRow(batch, head, i), gradOutput = GradOutput.Address(batch, i, head);

@@ -25,5 +25,26 @@ internal readonly unsafe struct SparseAttentionCall(in SparseAttentionProblem pr
     public int CountOf(int batch, int head, int row) => _counts.ReadInt32(batch, head / Problem.HeadsPerIndex, row);
 
     /// <summary>Those keys, ascending.</summary>
-    public int* ColumnsOf(int batch, int head, int row) => (int*)_columns.Address(batch, head / Problem.HeadsPerIndex, row);
+    public ListedRow<TIndex> ListOf<TIndex>(int batch, int head, int row) where TIndex : unmanaged => new()
+    {
+        Columns = (TIndex*)_columns.Address(batch, head / Problem.HeadsPerIndex, row),
+        Count = CountOf(batch, head, row),
+    };
+
+    /// <summary>Whether a row lists a key.</summary>
+    public bool Lists(int batch, int head, int row, int key)
+    {
+        int low = 0, high = CountOf(batch, head, row);
+        while (low < high)
+        {
+            int middle = low + (high - low) / 2;
+            (low, high) = ColumnOf(batch, head, row, middle) < key ? (middle + 1, high) : (low, middle);
+        }
+        return low < CountOf(batch, head, row) && ColumnOf(batch, head, row, low) == key;
+    }
+
+    /// <summary>One of those keys.</summary>
+    public int ColumnOf(int batch, int head, int row, int place) => (int)(Problem.ColumnType == DataType.UInt16
+        ? ListOf<ushort>(batch, head, row)[place]
+        : ListOf<int>(batch, head, row)[place]);
 }

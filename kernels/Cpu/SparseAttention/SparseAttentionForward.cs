@@ -1,20 +1,22 @@
+using System.Runtime.CompilerServices;
 using KernelEngine.Kernels.Cpu.Attention;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.SparseAttention;
 
 /// <summary>
-/// Attention over lists of keys: for a block of up to 256 query rows of a head, and one block of keys after another,
+/// Attention over lists of keys: for a block of up to 256 query rows of a head, and one tile of keys after another,
 /// <code>
-/// s = cap((scale · log2 e · q) · k)      m' = max(m, max s)      p = 2^(s − m')      over the keys of the block that the row lists
+/// s = cap((scale · log2 e · q) · k)      m' = max(m, max s)      p = 2^(s − m')      over the keys of the tile that the row lists
 /// l = l · 2^(m − m') + Σ p               o = o · 2^(m − m') + Σ p · v
 /// </code>
-/// and at the end output = o / l, lse = (m + log2 l) · ln 2. Products and sums go tile by tile: all rows of the block visit the keys of one
-/// tile (32 KiB of rows) before those of the next, so that rows listed are read from the first-level cache, where one row after the other
-/// would read all but a few from the second. Only listed keys are read.
+/// and at the end output = o / l, lse = (m + log2 l) · ln 2. The lists of the block are sorted by tiles first
+/// (<see cref="ListedBlock{TIndex}"/>), so that each step goes through groups of sixteen keys of all rows, on keys or values that stay in the
+/// first-level cache. Only listed keys are read. A row's maximum is raised when a group has a score more than 2^8 times as much.
 /// Parallel scheme: keys and values of a batch element are packed first, by all threads; then threads claim blocks of rows. A row is
-/// computed by one thread in the order of its list, so that the bits do not depend on timing.
-/// Workspace: numKvHeads · kvLength · (headDim + valueHeadDim) floats; 256 · (headDim + valueHeadDim + listed keys of a block) a thread.
+/// computed by one thread, group by group in the order of its list, so that the bits depend neither on timing nor on how lists are cut.
+/// Workspace: numKvHeads · kvLength · (headDim + valueHeadDim) floats; for a thread 256 · (headDim + valueHeadDim) floats and the sorted
+/// lists of a block, at most 2048 keys a row.
 /// Cost: 2 · pairs · (headDim + valueHeadDim) FLOPs; a block of rows reads keys and values from the third-level cache at the most once.
 /// </summary>
 public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
@@ -24,8 +26,8 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
 {
     private const int MaxBlockM = 256;
     private const int MinBlockM = 16;
-    private const int TilesOfBlock = 4;
-    private const int MaxPrefetch = 128; // floats
+    private const int GroupSize = ListedGroups<int>.Size;
+    private const float Slack = 8f; // in base 2
     private const float Log2E = 1.44269504f;
     private const double Ln2 = 0.69314718055994531;
 
@@ -60,22 +62,24 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
     // What all threads share, then where each thread's buffers lie in its part, in floats.
     private readonly struct Plan
     {
-        public readonly long Values, SharedFloats, QueryRows, Sums, Scores, ThreadFloats;
-        public readonly int KeyWidth, ValueWidth, BlockM, TileKeys, ScoreStride;
+        public readonly ListedTiles Tiles;
+        public readonly long Values, SharedFloats, QueryRows, Sums, Totals, Scores, Lists, ThreadFloats;
+        public readonly int KeyWidth, ValueWidth, BlockM;
 
         public Plan(in SparseAttentionProblem problem, int threads)
         {
             KeyWidth = Rows<TSimd, TVector>.Padded(problem.HeadDim);
             ValueWidth = Rows<TSimd, TVector>.Padded(problem.ValueHeadDim);
             BlockM = (int)Math.Clamp((long)problem.NumHeads * problem.QueryLength / (4L * threads), MinBlockM, MaxBlockM);
-            TileKeys = ListedTiles.Keys(problem, Math.Max(KeyWidth, ValueWidth));
-            ScoreStride = ListedTiles.Stride(problem, (long)TilesOfBlock * TileKeys);
+            Tiles = new ListedTiles(problem, Math.Max(KeyWidth, ValueWidth), BlockM);
             Values = checked((long)problem.NumKvHeads * problem.KvLength * KeyWidth);
-            SharedFloats = checked(Values + (long)problem.NumKvHeads * problem.KvLength * ValueWidth);
+            SharedFloats = checked(Values + (long)problem.NumKvHeads * problem.KvLength * ValueWidth + 15) / 16 * 16;
             QueryRows = 0;
             Sums = (long)BlockM * KeyWidth;
-            Scores = Sums + (long)BlockM * ValueWidth;
-            ThreadFloats = Scores + (long)BlockM * ScoreStride;
+            Totals = Sums + (long)BlockM * ValueWidth;
+            Scores = (Totals + (long)BlockM * TSimd.Width + 15) / 16 * 16;
+            Lists = checked(Scores + (Tiles.MaxTileGroups + 1) * GroupSize);
+            ThreadFloats = checked(Lists + Tiles.Bytes / sizeof(float));
         }
     }
 
@@ -100,109 +104,50 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
             long units = (long)blocks * Call.Problem.NumHeads;
             float* workspace = Workspace + Plan.SharedFloats + worker * Plan.ThreadFloats;
             for (long unit = Interlocked.Increment(ref Claimed) - 1; unit < units; unit = Interlocked.Increment(ref Claimed) - 1)
-                RunBlock((int)(unit / blocks), (int)(unit % blocks) * Plan.BlockM, workspace);
+            {
+                if (Call.Problem.ColumnType == DataType.UInt16)
+                    RunBlock<ushort>((int)(unit / blocks), (int)(unit % blocks) * Plan.BlockM, workspace);
+                else
+                    RunBlock<int>((int)(unit / blocks), (int)(unit % blocks) * Plan.BlockM, workspace);
+            }
         }
 
-        private readonly void RunBlock(int head, int row0, float* workspace)
+        private readonly void RunBlock<TIndex>(int head, int row0, float* workspace) where TIndex : unmanaged
         {
             SparseAttentionProblem problem = Call.Problem;
-            int rows = Math.Min(Plan.BlockM, problem.QueryLength - row0), kvLength = problem.KvLength;
-            ListedRow* lists = stackalloc ListedRow[MaxBlockM];
-            float* maxima = stackalloc float[MaxBlockM], totals = stackalloc float[MaxBlockM];
-            float* sums = workspace + Plan.Sums;
+            int rows = Math.Min(Plan.BlockM, problem.QueryLength - row0);
+            ListedRow<TIndex>* lists = stackalloc ListedRow<TIndex>[MaxBlockM];
+            float* maxima = stackalloc float[MaxBlockM];
+            float* sums = workspace + Plan.Sums, totals = workspace + Plan.Totals, scores = workspace + Plan.Scores;
             for (int r = 0; r < rows; r++)
             {
-                lists[r] = new ListedRow
-                {
-                    Columns = Call.ColumnsOf(Batch, head, row0 + r),
-                    Count = Call.CountOf(Batch, head, row0 + r),
-                };
-                lists[r].PrefetchNext();
+                lists[r] = Call.ListOf<TIndex>(Batch, head, row0 + r);
                 float* query = workspace + Plan.QueryRows + (long)r * Plan.KeyWidth;
                 PackedRows<TSimd, TVector>.Load(Call.QueryRow(Batch, head, row0 + r), Call.Query.Type, problem.HeadDim, query, Plan.KeyWidth);
                 AttentionRow<TSimd, TVector>.Scale(query, Plan.KeyWidth, problem.Scale * Log2E);
-                (maxima[r], totals[r]) = (float.NegativeInfinity, 0f);
+                maxima[r] = float.MinValue; // below every score that counts
             }
             new Span<float>(sums, rows * Plan.ValueWidth).Clear();
-            long head0 = (long)(head / problem.GroupSize) * kvLength;
+            new Span<float>(totals, rows * TSimd.Width).Clear();
+            long head0 = (long)(head / problem.GroupSize) * problem.KvLength;
             float* keys = Workspace + head0 * Plan.KeyWidth, values = Workspace + Plan.Values + head0 * Plan.ValueWidth;
-            for (int key0 = ListedRow.FirstKey(lists, rows, kvLength); key0 < kvLength; key0 = ListedRow.FirstKey(lists, rows, kvLength))
+            var block = new ListedBlock<TIndex>(Plan.Tiles, workspace + Plan.Lists, lists, rows);
+            while (block.TakeSegment())
             {
-                Score(lists, rows, key0, keys, workspace);
-                for (int r = 0; r < rows; r++)
+                for (int tile = 0; tile < block.TileCount; tile++)
                 {
-                    float* scores = workspace + Plan.Scores + (long)r * Plan.ScoreStride;
-                    if (lists[r].Length > 0)
-                        ToWeights(scores, lists[r].Length, ref maxima[r], ref totals[r], sums + r * Plan.ValueWidth);
-                    lists[r].Position = lists[r].Begin;
+                    ListedGroups<TIndex> groups = block[tile];
+                    if (groups.Count == 0)
+                        continue;
+                    ListedRows<TSimd, TVector, TIndex>.Dots(groups, workspace + Plan.QueryRows, keys, Plan.KeyWidth, scores);
+                    if (problem.LogitSoftCap > 0)
+                        SoftCap<TSimd, TVector>.Apply(scores, groups.Count * GroupSize, problem.LogitSoftCap);
+                    ToWeights(groups, scores, maxima, totals, sums, Plan.ValueWidth);
+                    ListedRows<TSimd, TVector, TIndex>.AddListed(groups, scores, values, Plan.ValueWidth, sums);
                 }
-                AddValues(lists, rows, key0, values, workspace);
             }
             for (int r = 0; r < rows; r++)
-                Write(head, row0 + r, maxima[r], totals[r], sums + r * Plan.ValueWidth);
-        }
-
-        private readonly void Score(ListedRow* lists, int rows, long key0, float* keys, float* workspace)
-        {
-            for (int tile = 1; tile <= TilesOfBlock; tile++)
-            {
-                int keyEnd = (int)Math.Min(key0 + (long)tile * Plan.TileKeys, Call.Problem.KvLength);
-                float* query = workspace + Plan.QueryRows, scores = workspace + Plan.Scores;
-                long part = TilePart(rows, Plan.KeyWidth);
-                float* next = keys + (long)keyEnd * Plan.KeyWidth;
-                for (int r = 0; r < rows; r++, query += Plan.KeyWidth, scores += Plan.ScoreStride, next += part)
-                {
-                    Prefetch(next, part);
-                    ref ListedRow list = ref lists[r];
-                    int from = list.Position, to = ListedRows<TSimd, TVector>.Next(list.Columns, list.Count, from, keyEnd);
-                    if (from == to)
-                        continue;
-                    ListedRows<TSimd, TVector>.Dots(query, keys, Plan.KeyWidth, list.Columns + from, to - from, scores + (from - list.Begin));
-                    list.Position = to;
-                    list.PrefetchNext();
-                }
-            }
-        }
-
-        private readonly void ToWeights(float* scores, int count, ref float maximum, ref float total, float* sums)
-        {
-            if (Call.Problem.LogitSoftCap > 0)
-                SoftCap<TSimd, TVector>.Apply(scores, count, Call.Problem.LogitSoftCap);
-            AttentionRow<TSimd, TVector>.Update(scores, count, ref maximum, ref total, sums, Plan.ValueWidth);
-        }
-
-        private readonly void AddValues(ListedRow* lists, int rows, long key0, float* values, float* workspace)
-        {
-            for (int tile = 1; tile <= TilesOfBlock; tile++)
-            {
-                int keyEnd = (int)Math.Min(key0 + (long)tile * Plan.TileKeys, Call.Problem.KvLength);
-                float* sums = workspace + Plan.Sums, weights = workspace + Plan.Scores;
-                long part = TilePart(rows, Plan.ValueWidth);
-                float* next = values + (long)keyEnd * Plan.ValueWidth;
-                for (int r = 0; r < rows; r++, sums += Plan.ValueWidth, weights += Plan.ScoreStride, next += part)
-                {
-                    Prefetch(next, part);
-                    ref ListedRow list = ref lists[r];
-                    int from = list.Position, to = ListedRows<TSimd, TVector>.Next(list.Columns, list.Count, from, keyEnd);
-                    if (from != to)
-                    {
-                        ListedRows<TSimd, TVector>.AddListed(
-                            weights + (from - list.Begin), values, Plan.ValueWidth, list.Columns + from, to - from, sums);
-                    }
-                    list.Position = to;
-                    if (tile == TilesOfBlock)
-                        list.Begin = to;
-                }
-            }
-        }
-
-        // Each row asks for its share of the next tile.
-        private readonly long TilePart(int rows, int width) => Math.Min((long)Plan.TileKeys * width / rows, MaxPrefetch);
-
-        private static void Prefetch(float* address, long count)
-        {
-            for (long i = 0; i < count; i += 16)
-                Vectors.PrefetchFar(address + i);
+                Write(head, row0 + r, maxima[r], TSimd.Sum(TSimd.Load(totals + (long)r * TSimd.Width)), sums + (long)r * Plan.ValueWidth);
         }
 
         private readonly void Write(int head, int row, float maximum, float total, float* sums)
@@ -212,5 +157,46 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
             if (Call.Lse.IsPresent)
                 *Call.LseOf(Batch, head, row) = total == 0f ? float.NegativeInfinity : (float)((maximum + Math.Log2(total)) * Ln2);
         }
+    }
+
+    // From scores to weights; each row has a vector of totals.
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    private static void ToWeights<TIndex>(
+        ListedGroups<TIndex> groups, float* scores, float* maxima, float* totals, float* sums, int valueWidth) where TIndex : unmanaged
+    {
+        int w = TSimd.Width;
+        uint all = uint.MaxValue >> (32 - w);
+        TVector slack = TSimd.Broadcast(Slack);
+        for (int g = 0; g < groups.Count; g++, scores += GroupSize)
+        {
+            long row = groups.RowOf(g);
+            if (groups.SizeOf(g) < GroupSize)
+                new Span<float>(scores + groups.SizeOf(g), GroupSize - groups.SizeOf(g)).Fill(float.NegativeInfinity);
+            TVector maximum = TSimd.Broadcast(maxima[row]), above = TSimd.Subtract(TSimd.Load(scores), maximum);
+            for (int i = w; i < GroupSize; i += w)
+                above = TSimd.Max(above, TSimd.Subtract(TSimd.Load(scores + i), maximum));
+            if (TSimd.EqualMask(TSimd.Max(above, slack), slack) != all)
+            {
+                Raise(scores, ref maxima[row], totals + row * w, sums + row * valueWidth, valueWidth);
+                maximum = TSimd.Broadcast(maxima[row]);
+            }
+            TVector total = TSimd.Load(totals + row * w);
+            for (int i = 0; i < GroupSize; i += w)
+            {
+                TVector p = TSimd.Exp2(TSimd.Subtract(TSimd.Load(scores + i), maximum));
+                TSimd.Store(p, scores + i);
+                total = TSimd.Add(total, p);
+            }
+            TSimd.Store(total, totals + row * w);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void Raise(float* scores, ref float maximum, float* totals, float* sums, int valueWidth)
+    {
+        float newMaximum = Softmax<TSimd, TVector>.Max(scores, GroupSize), factor = MathF.Pow(2f, maximum - newMaximum);
+        AttentionRow<TSimd, TVector>.Scale(totals, TSimd.Width, factor);
+        AttentionRow<TSimd, TVector>.Scale(sums, valueWidth, factor);
+        maximum = newMaximum;
     }
 }

@@ -11,7 +11,7 @@ namespace KernelEngine;
 /// </code>
 /// A row without keys has output 0 and lse −∞. Whether attention is causal is a matter of the lists. Heads may share lists: head h reads
 /// those of head h div (numHeads / indexHeads).
-/// Text form: <c>b=1 h=8 kv=8 index=8 q=4096 k=4096 d=64 keep=512 f32</c>.
+/// Text form: <c>b=1 h=8 kv=8 index=8 q=4096 k=4096 d=64 keep=512 columns=u16 f32</c>.
 /// </summary>
 /// <param name="BatchSize">Sequences (<c>b</c>, default 1).</param>
 /// <param name="NumHeads">Query heads (<c>h</c>, default 1).</param>
@@ -37,7 +37,7 @@ public readonly record struct SparseAttentionProblem(
     /// <summary>Index of the value, [batchSize, kvLength, numKvHeads, valueHeadDim].</summary>
     public const int Value = 2;
 
-    /// <summary>Index of the lists, i32 [batchSize, indexHeads, queryLength, capacity], ascending.</summary>
+    /// <summary>Index of the lists, i32 or u16 [batchSize, indexHeads, queryLength, capacity], ascending.</summary>
     public const int Columns = 3;
 
     /// <summary>Index of the lists' lengths, i32 [batchSize, indexHeads, queryLength].</summary>
@@ -54,6 +54,9 @@ public readonly record struct SparseAttentionProblem(
 
     /// <summary>Scores x become softCap · tanh(x / softCap) (<c>softcap</c>); 0 for no cap.</summary>
     public float LogitSoftCap { get; init; }
+
+    /// <summary>Storage of the lists (<c>columns</c>): i32, or u16 where there are no more keys than that can tell apart.</summary>
+    public DataType ColumnType { get; init; } = DataType.Int32;
 
     /// <summary>Query heads that share one key/value head.</summary>
     public int GroupSize => NumHeads / NumKvHeads;
@@ -79,7 +82,7 @@ public readonly record struct SparseAttentionProblem(
             "batchSize, kvLength, numKvHeads, headDim"),
         Value => new("value", OperandRole.Input, Type, TensorLayout.Contiguous(BatchSize, KvLength, NumKvHeads, ValueHeadDim),
             "batchSize, kvLength, numKvHeads, valueHeadDim"),
-        Columns => ColumnLists.Columns(OperandRole.Input, BatchSize, IndexHeads, QueryLength, Capacity, KvLength),
+        Columns => ColumnLists.Columns(OperandRole.Input, ColumnType, BatchSize, IndexHeads, QueryLength, Capacity, KvLength),
         Counts => ColumnLists.Counts(OperandRole.Input, BatchSize, IndexHeads, QueryLength, MaxCount),
         Output => new("output", OperandRole.Output, Type, TensorLayout.Contiguous(BatchSize, QueryLength, NumHeads, ValueHeadDim),
             "batchSize, queryLength, numHeads, valueHeadDim"),
@@ -98,7 +101,7 @@ public readonly record struct SparseAttentionProblem(
     public double Bytes =>
         (double)BatchSize * ((double)HeadDim + ValueHeadDim) * ((double)NumHeads * QueryLength + (double)NumKvHeads * KvLength)
             * Type.SizeInBytes()
-        + 4.0 * BatchSize * IndexHeads * QueryLength * (MaxCount + 1.0);
+        + (double)BatchSize * IndexHeads * QueryLength * (ColumnType.SizeInBytes() * (double)MaxCount + sizeof(int));
 
     /// <inheritdoc/>
     public string? FindError() =>
@@ -110,6 +113,7 @@ public readonly record struct SparseAttentionProblem(
         : AttentionProblem.FindHeadDimError(HeadDim, ValueHeadDim) is { } error ? error
         : !float.IsFinite(Scale) ? "softmaxScale must be finite."
         : !(LogitSoftCap >= 0) || !float.IsFinite(LogitSoftCap) ? $"logitSoftCap must be 0 or positive but is {LogitSoftCap}."
+        : ColumnLists.FindTypeError(ColumnType, KvLength) is { } typeError ? typeError
         : !Type.IsFloat() ? $"Attention takes f32, f16 or bf16 tensors, not {Type.ToText()}."
         : null;
 
@@ -133,6 +137,7 @@ public readonly record struct SparseAttentionProblem(
             text.TakeType(DataType.Float32))
         {
             LogitSoftCap = text.TakeNumber("softcap", 0),
+            ColumnType = text.TakeColumnType("columns"),
         };
     }
 
@@ -141,7 +146,8 @@ public readonly record struct SparseAttentionProblem(
         ProblemText.Word("b", BatchSize), ProblemText.Word("h", NumHeads), ProblemText.Word("kv", NumKvHeads, NumHeads),
         ProblemText.Word("index", IndexHeads, NumHeads), ProblemText.Word("q", QueryLength), ProblemText.Word("k", KvLength),
         ProblemText.Word("d", HeadDim), ProblemText.Word("dv", ValueHeadDim, HeadDim), ProblemText.Word("keep", Capacity),
-        SoftmaxScale is { } scale ? ProblemText.Word("scale", scale) : "", ProblemText.Word("softcap", LogitSoftCap, 0f), Type.ToText());
+        SoftmaxScale is { } scale ? ProblemText.Word("scale", scale) : "", ProblemText.Word("softcap", LogitSoftCap, 0f),
+        ColumnType == DataType.Int32 ? "" : $"columns={ColumnType.ToText()}", Type.ToText());
 
     /// <inheritdoc/>
     public override string ToString() => ToText();

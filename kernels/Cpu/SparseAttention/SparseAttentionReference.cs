@@ -34,12 +34,11 @@ public sealed unsafe class SparseAttentionReference<T>(string name, DeviceKinds 
         SparseAttentionProblem problem = call.Problem;
         T* sums = workspace, scores = sums + AttentionProblem.MaxHeadDim;
         int kvHead = head / problem.GroupSize, count = call.CountOf(batch, head, row);
-        int* columns = call.ColumnsOf(batch, head, row);
         byte* q = call.QueryRow(batch, head, row);
         T max = T.NegativeInfinity;
         for (int p = 0; p < count; p++)
         {
-            byte* k = call.KeyRow(batch, kvHead, columns[p]);
+            byte* k = call.KeyRow(batch, kvHead, call.ColumnOf(batch, head, row, p));
             T dot = T.Zero;
             for (int c = 0; c < problem.HeadDim; c++)
                 dot += Element.Read<T>(q, c, call.Query.Type) * Element.Read<T>(k, c, call.Key.Type);
@@ -52,7 +51,7 @@ public sealed unsafe class SparseAttentionReference<T>(string name, DeviceKinds 
         {
             T weight = T.Exp(scores[p] - shift);
             total += weight;
-            byte* v = call.ValueRow(batch, kvHead, columns[p]);
+            byte* v = call.ValueRow(batch, kvHead, call.ColumnOf(batch, head, row, p));
             for (int c = 0; c < problem.ValueHeadDim; c++)
                 sums[c] += weight * Element.Read<T>(v, c, call.Value.Type);
         }

@@ -49,8 +49,8 @@ public sealed unsafe class SparseEncode<TSimd, TVector>() : CpuKernel<SparseEnco
             float* rows = Workspace + 2L * worker * TSimd.Width * Problem.HeadDim, columns = rows + TSimd.Width * Problem.HeadDim;
             for (long at = first; at < last; at++)
             {
-                (long head, long block) = Math.DivRem(at, blocks);
-                (long batch, head) = Math.DivRem(head, Problem.NumHeads);
+                (long block, long head) = Math.DivRem(at, Problem.NumHeads); // in the order of memory
+                (long batch, block) = Math.DivRem(block, blocks);
                 long token = block * TSimd.Width;
                 int count = (int)Math.Min(TSimd.Width, Problem.Tokens - token);
                 for (int i = 0; i < count; i++)

@@ -43,7 +43,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
             Counts = operands[SparseSelectProblem.Counts],
             Bitmaps = (ulong*)workspace,
             Threads = (ulong*)workspace + BitmapWords(problem),
-            IsStreamed = operands[SparseSelectProblem.Columns].Layout.Count * sizeof(int) >= StreamedBytes,
+            IsStreamed = operands[SparseSelectProblem.Columns].Layout.Count * problem.ColumnType.SizeInBytes() >= StreamedBytes,
         };
         workers.Run(ref select);
     }
@@ -138,21 +138,27 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                 int batch = (int)(list / Problem.IndexHeads), head = (int)(list % Problem.IndexHeads), first = (int)block * RowsOfBlock;
                 int length = Problem.HasKvLengths ? KvLengths.ReadInt32(batch) : Problem.KvLength;
                 for (int row = first; row < Math.Min(first + RowsOfBlock, Problem.QueryLength); row++)
-                    ChooseRow(batch, head, row, Problem.CountSeen(row, length), thread);
+                {
+                    if (Problem.ColumnType == DataType.UInt16)
+                        ChooseRow<ushort>(batch, head, row, Problem.CountSeen(row, length), thread);
+                    else
+                        ChooseRow<int>(batch, head, row, Problem.CountSeen(row, length), thread);
+                }
             }
             if (IsStreamed && Sse.IsSupported)
                 Sse.StoreFence(); // before anyone else reads the lists
         }
 
-        private readonly void ChooseRow(int batch, int head, int row, int seen, ulong* thread)
+        private readonly void ChooseRow<TIndex>(int batch, int head, int row, int seen, ulong* thread)
+            where TIndex : unmanaged, IBinaryInteger<TIndex>
         {
-            int* columns = (int*)Columns.Address(batch, head, row);
+            var columns = (TIndex*)Columns.Address(batch, head, row);
             int count = Math.Min(Problem.Capacity, seen);
             *(int*)Counts.Address(batch, head, row) = count;
             if (count == seen)
             {
                 for (int j = 0; j < count; j++)
-                    columns[j] = j;
+                    columns[j] = TIndex.CreateTruncating(j);
             }
             else if (count > 0)
             {
@@ -172,11 +178,11 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                 }
                 if (need > 0)
                     TakeEquals(used, need, kept, open);
-                int* buffer = (int*)(planes + Math.Max(Planes(Problem), 4) * words);
+                var buffer = (TIndex*)(planes + Math.Max(Planes(Problem), 4) * words);
                 WriteColumns(kept, used, buffer);
-                Copy(buffer, columns, count);
+                Copy((byte*)buffer, (byte*)columns, (long)count * sizeof(TIndex));
             }
-            new Span<int>(columns + count, Problem.Capacity - count).Fill(-1);
+            new Span<TIndex>(columns + count, Problem.Capacity - count).Fill(~TIndex.Zero);
         }
 
         // Bit planes of the match counts, eight bitmaps at a time.
@@ -334,7 +340,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
 
         // The buffer has room for the keys of a word past the last column.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void WriteColumns(ulong* kept, int used, int* buffer)
+        private static void WriteColumns<TIndex>(ulong* kept, int used, TIndex* buffer) where TIndex : unmanaged, IBinaryInteger<TIndex>
         {
             for (int word = 0; word < used; word++)
             {
@@ -342,24 +348,42 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                 if (!Avx512Vbmi2.IsSupported)
                 {
                     for (; bits != 0; bits &= bits - 1)
-                        *buffer++ = word * WordBits + BitOperations.TrailingZeroCount(bits);
+                        *buffer++ = TIndex.CreateTruncating(word * WordBits + BitOperations.TrailingZeroCount(bits));
                     continue;
                 }
                 int count = BitOperations.PopCount(bits);
                 Vector512<byte> keys = Avx512Vbmi2.Compress(Vector512<byte>.Zero, ExpandMask(bits), Vector512<byte>.Indices);
-                Vector512<int> first = Vector512.Create(word * WordBits);
-                (Avx512F.ConvertToVector512Int32(keys.GetLower().GetLower()) + first).Store(buffer);
-                if (count > 16)
-                {
-                    (Avx512F.ConvertToVector512Int32(keys.GetLower().GetUpper()) + first).Store(buffer + 16);
-                    if (count > 32)
-                    {
-                        (Avx512F.ConvertToVector512Int32(keys.GetUpper().GetLower()) + first).Store(buffer + 32);
-                        (Avx512F.ConvertToVector512Int32(keys.GetUpper().GetUpper()) + first).Store(buffer + 48);
-                    }
-                }
+                if (sizeof(TIndex) == sizeof(ushort))
+                    StoreKeys(keys, count, (ushort)(word * WordBits), (ushort*)buffer);
+                else
+                    StoreKeys(keys, count, word * WordBits, (int*)buffer);
                 buffer += count;
             }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void StoreKeys(Vector512<byte> keys, int count, int first, int* target)
+        {
+            Vector512<int> begin = Vector512.Create(first);
+            (Avx512F.ConvertToVector512Int32(keys.GetLower().GetLower()) + begin).Store(target);
+            if (count > 16)
+            {
+                (Avx512F.ConvertToVector512Int32(keys.GetLower().GetUpper()) + begin).Store(target + 16);
+                if (count > 32)
+                {
+                    (Avx512F.ConvertToVector512Int32(keys.GetUpper().GetLower()) + begin).Store(target + 32);
+                    (Avx512F.ConvertToVector512Int32(keys.GetUpper().GetUpper()) + begin).Store(target + 48);
+                }
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void StoreKeys(Vector512<byte> keys, int count, ushort first, ushort* target)
+        {
+            Vector512<ushort> begin = Vector512.Create(first);
+            (Avx512BW.ConvertToVector512UInt16(keys.GetLower()) + begin).Store(target);
+            if (count > 32)
+                (Avx512BW.ConvertToVector512UInt16(keys.GetUpper()) + begin).Store(target + 32);
         }
 
         // A byte of ones for each bit: each byte of eight takes the same byte of the word, and looks at its own bit.
@@ -374,15 +398,15 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
         }
 
         // Lists that no cache holds are written without being read first.
-        private readonly void Copy(int* buffer, int* columns, int count)
+        private readonly void Copy(byte* buffer, byte* columns, long bytes)
         {
-            int p = 0;
+            long done = 0;
             if (IsStreamed && (nuint)columns % 64 == 0)
             {
-                for (; p <= count - 16; p += 16)
-                    Vector512.Load(buffer + p).StoreAlignedNonTemporal(columns + p);
+                for (; done <= bytes - 64; done += 64)
+                    Vector512.Load(buffer + done).StoreAlignedNonTemporal(columns + done);
             }
-            new Span<int>(buffer + p, count - p).CopyTo(new Span<int>(columns + p, count - p));
+            Buffer.MemoryCopy(buffer + done, columns + done, bytes - done, bytes - done);
         }
     }
 

@@ -9,8 +9,8 @@ namespace KernelEngine;
 /// s_ij = number of sub-vectors m with queryCode_im = keyCode_jm, for a list of a group the sum over its query heads
 /// counts_i = min(capacity, |seen(i)|): the first <c>sinks</c> and the last <c>recent</c> keys seen, then those with the largest s_ij
 /// </code>
-/// Of equals the later key is kept, or with <c>earliest</c> the earlier one. Columns rise, and are −1 past the count. All numbers are
-/// integers: every kernel gives the same answer. Text form: <c>b=1 h=8 q=8192 k=8192 m=8 l=1024 causal recent=1</c>.
+/// Of equals the later key is kept, or with <c>earliest</c> the earlier one. Columns rise, and have all bits set past the count: −1, or 65535 of 16 bits. All numbers are
+/// integers: every kernel gives the same answer. Text form: <c>b=1 h=8 q=8192 k=8192 m=8 l=1024 causal recent=1 columns=u16</c>.
 /// </summary>
 /// <param name="BatchSize">Sequences (<c>b</c>, default 1).</param>
 /// <param name="NumHeads">Query heads (<c>h</c>, default 1).</param>
@@ -39,7 +39,7 @@ public readonly record struct SparseSelectProblem(
     /// <summary>Index of the lengths, i32 [batchSize].</summary>
     public const int KvLengths = 2;
 
-    /// <summary>Index of the lists, i32 [batchSize, indexHeads, queryLength, capacity].</summary>
+    /// <summary>Index of the lists, i32 or u16 [batchSize, indexHeads, queryLength, capacity].</summary>
     public const int Columns = 3;
 
     /// <summary>Index of their lengths, i32 [batchSize, indexHeads, queryLength].</summary>
@@ -47,6 +47,9 @@ public readonly record struct SparseSelectProblem(
 
     /// <summary>The largest sum of match counts that a list may rank by.</summary>
     public const int MaxMatches = 511;
+
+    /// <summary>Storage of the lists (<c>columns</c>): i32, or u16 where there are no more keys than that can tell apart.</summary>
+    public DataType ColumnType { get; init; } = DataType.Int32;
 
     /// <summary>Query heads of a key/value head.</summary>
     public int GroupSize => NumKvHeads == 0 ? 0 : NumHeads / NumKvHeads;
@@ -71,7 +74,7 @@ public readonly record struct SparseSelectProblem(
         KvLengths => HasKvLengths
             ? new("kvLengths", OperandRole.Input, DataType.Int32, TensorLayout.Contiguous(BatchSize), "batchSize", Values: OperandValues.Between(0, KvLength))
             : Operand.Absent("kvLengths"),
-        Columns => ColumnLists.Columns(OperandRole.Output, BatchSize, IndexHeads, QueryLength, Capacity, KvLength),
+        Columns => ColumnLists.Columns(OperandRole.Output, ColumnType, BatchSize, IndexHeads, QueryLength, Capacity, KvLength),
         Counts => ColumnLists.Counts(OperandRole.Output, BatchSize, IndexHeads, QueryLength, Capacity),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
     };
@@ -84,8 +87,8 @@ public readonly record struct SparseSelectProblem(
 
     /// <inheritdoc/>
     public double Bytes =>
-        (double)sizeof(int) * BatchSize * (SparseCodes.WordsOf(SubVectors) * ((double)NumHeads * QueryLength + (double)NumKvHeads * KvLength)
-            + (double)IndexHeads * QueryLength * (Capacity + 1.0));
+        (double)sizeof(int) * BatchSize * SparseCodes.WordsOf(SubVectors) * ((double)NumHeads * QueryLength + (double)NumKvHeads * KvLength)
+        + (double)BatchSize * IndexHeads * QueryLength * (ColumnType.SizeInBytes() * (double)Capacity + sizeof(int));
 
     /// <inheritdoc/>
     public string? FindError() =>
@@ -96,6 +99,7 @@ public readonly record struct SparseSelectProblem(
         : SubVectors is < 1 or > SparseCodes.MaxSubVectors ? $"subVectors must be 1 to {SparseCodes.MaxSubVectors} but is {SubVectors}."
         : (long)HeadsOfList * SubVectors > MaxMatches
             ? $"A list ranks sums of up to {MaxMatches} matches, but {HeadsOfList} heads of {SubVectors} sub-vectors share one."
+        : ColumnLists.FindTypeError(ColumnType, KvLength) is { } typeError ? typeError
         : (long)Sinks + Recent > Capacity ? $"sinks={Sinks} and recent={Recent} must fit the capacity of {Capacity}."
         : null;
 
@@ -118,7 +122,10 @@ public readonly record struct SparseSelectProblem(
         return new SparseSelectProblem(
             text.TakeSize("b", 1), heads, text.TakeSize("kv", heads), rows, text.TakeSize("k", rows), text.TakeSize("m"), text.TakeSize("l"),
             text.TakeFlag("causal"), text.TakeFlag("earliest"), text.TakeSize("sinks", 0), text.TakeSize("recent", 0), text.TakeFlag("lengths"),
-            text.TakeFlag("grouped"));
+            text.TakeFlag("grouped"))
+        {
+            ColumnType = text.TakeColumnType("columns"),
+        };
     }
 
     /// <inheritdoc/>
@@ -126,7 +133,8 @@ public readonly record struct SparseSelectProblem(
         ProblemText.Word("b", BatchSize), ProblemText.Word("h", NumHeads), ProblemText.Word("kv", NumKvHeads, NumHeads), ProblemText.Word("q", QueryLength),
         ProblemText.Word("k", KvLength), ProblemText.Word("m", SubVectors), ProblemText.Word("l", Capacity), ProblemText.Flag("causal", IsCausal),
         ProblemText.Flag("earliest", KeepsEarliest), ProblemText.Word("sinks", Sinks, 0), ProblemText.Word("recent", Recent, 0),
-        ProblemText.Flag("lengths", HasKvLengths), ProblemText.Flag("grouped", IsGrouped));
+        ProblemText.Flag("lengths", HasKvLengths), ProblemText.Flag("grouped", IsGrouped),
+        ColumnType == DataType.Int32 ? "" : $"columns={ColumnType.ToText()}");
 
     /// <inheritdoc/>
     public override string ToString() => ToText();

@@ -49,12 +49,16 @@ public sealed unsafe class SparseSelectReference(string name, DeviceKinds device
 
     private static void Write(in SparseSelectProblem problem, ReadOnlySpan<RawView> operands, int batch, int head, int row, ReadOnlySpan<Candidate> best)
     {
-        var columns = new Span<int>(operands[SparseSelectProblem.Columns].Address(batch, head, row), problem.Capacity);
+        byte* columns = operands[SparseSelectProblem.Columns].Address(batch, head, row);
         int count = Math.Min(problem.Capacity, best.Length);
-        for (int p = 0; p < count; p++)
-            columns[p] = best[p].Key;
-        columns[..count].Sort();
-        columns[count..].Fill(-1);
+        int[] keys = [.. best[..count].ToArray().Select(candidate => candidate.Key).Order(), .. Enumerable.Repeat(-1, problem.Capacity - count)];
+        for (int p = 0; p < keys.Length; p++)
+        {
+            if (problem.ColumnType == DataType.UInt16)
+                ((ushort*)columns)[p] = unchecked((ushort)keys[p]);
+            else
+                ((int*)columns)[p] = keys[p];
+        }
         *(int*)operands[SparseSelectProblem.Counts].Address(batch, head, row) = count;
     }
 

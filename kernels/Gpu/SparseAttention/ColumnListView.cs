@@ -7,12 +7,26 @@ namespace KernelEngine.Kernels.Gpu.SparseAttention;
 internal struct ColumnListView
 {
     public ArrayView<int> Columns, Counts;
+    public ArrayView<ushort> NarrowColumns; // the same memory, where columns have 16 bits
+    public int AreNarrow;
     public long BatchStride, HeadStride, RowStride;
     public long CountBatchStride, CountHeadStride, CountRowStride;
 
     /// <summary>Where a row's list begins in the columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly long Offset(int batch, int head, int row) => batch * BatchStride + head * HeadStride + row * RowStride;
+
+    /// <summary>The key at a place of the columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly int Column(long place)
+    {
+        int column;
+        if (AreNarrow != 0)
+            column = NarrowColumns[place];
+        else
+            column = Columns[place];
+        return column;
+    }
 
     /// <summary>How many keys a row lists.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -27,14 +41,14 @@ internal struct ColumnListView
         while (low < high)
         {
             int middle = (low + high) >> 1;
-            if (Columns[offset + middle] < key)
+            if (Column(offset + middle) < key)
                 low = middle + 1;
             else
                 high = middle;
         }
         int found = 0;
         if (low < count)
-            found = Columns[offset + low] == key ? 1 : 0;
+            found = Column(offset + low) == key ? 1 : 0;
         return found;
     }
 }

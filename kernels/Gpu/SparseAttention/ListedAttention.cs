@@ -66,7 +66,7 @@ internal static class ListedAttention
             float score = float.NegativeInfinity;
             if (thread < listed)
             {
-                int column = t.Lists.Columns[list + first + thread];
+                int column = t.Lists.Column(list + first + thread);
                 columns[thread] = column;
                 score = Cap(Dot(query, t.Key, t.Key.Offset(batch, column, kvHead), t.HeadDim) * t.ScaleLog2, t.CapLog2);
             }

@@ -74,7 +74,7 @@ internal static class ListedGradients
             int listed = count - first < Threads ? count - first : Threads;
             if (thread < listed)
             {
-                int column = t.Lists.Columns[list + first + thread];
+                int column = t.Lists.Column(list + first + thread);
                 columns[thread] = column;
                 gradProducts[thread] = GetPair(
                     t, ListedAttention.Dot(query, t.Key, t.Key.Offset(batch, column, kvHead), t.HeadDim),

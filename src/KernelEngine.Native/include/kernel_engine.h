@@ -122,7 +122,7 @@ typedef struct ke_problem_info {
 } ke_problem_info;
 
 typedef int32_t ke_type;
-enum { KE_F32 = 0, KE_F16 = 1, KE_BF16 = 2, KE_I32 = 3, KE_I8 = 4, KE_BOOL = 5 };
+enum { KE_F32 = 0, KE_F16 = 1, KE_BF16 = 2, KE_I32 = 3, KE_I8 = 4, KE_BOOL = 5, KE_U16 = 6 };
 
 typedef int32_t ke_role;
 enum {

@@ -19,6 +19,7 @@ internal static unsafe class DlpackExport
         (byte code, int bits) = view.Type switch
         {
             DataType.Int32 or DataType.Int8 => (DlpackTensor.Integer, 8 * view.Type.SizeInBytes()),
+            DataType.UInt16 => (DlpackTensor.Unsigned, 16),
             DataType.Boolean => (DlpackTensor.Boolean, 8),
             DataType.BFloat16 => (DlpackTensor.BFloat, 16),
             _ => (DlpackTensor.Float, 8 * view.Type.SizeInBytes()),

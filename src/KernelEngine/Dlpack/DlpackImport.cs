@@ -65,8 +65,9 @@ internal sealed unsafe class DlpackImport : IPinnable
         (DlpackTensor.Integer, 32, 1) => DataType.Int32,
         (DlpackTensor.Integer, 8, 1) => DataType.Int8,
         (DlpackTensor.Boolean, 8, 1) => DataType.Boolean,
+        (DlpackTensor.Unsigned, 16, 1) => DataType.UInt16,
         _ => throw new NotSupportedException(
             $"Elements of DLPack type {tensor.TypeCode} with {tensor.TypeBits} bits and {tensor.TypeLanes} lanes are not known:"
-            + " f32, f16, bf16, i32, i8 and bool are."),
+            + " f32, f16, bf16, i32, i8, bool and u16 are."),
     };
 }

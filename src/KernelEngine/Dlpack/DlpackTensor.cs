@@ -10,7 +10,7 @@ internal unsafe struct DlpackTensor
     public const int Cpu = 1, CudaHost = 3, RocmHost = 11;
 
     /// <summary>Kinds of element.</summary>
-    public const byte Integer = 0, Float = 2, BFloat = 4, Boolean = 6;
+    public const byte Integer = 0, Unsigned = 1, Float = 2, BFloat = 4, Boolean = 6;
 
     public void* Data;
     public int DeviceType, DeviceId;

@@ -19,7 +19,7 @@ public static partial class SparseAttention
         Examples =
         [
             "q=1 k=1 d=1 keep=1", "h=2 q=33 k=65 d=64 keep=20 gradlse", "b=2 h=6 kv=2 index=2 q=17 k=50 d=40 dv=24 keep=33",
-            "h=4 kv=1 index=1 q=19 k=57 d=80 keep=40 bf16", "h=2 q=9 k=12 d=16 keep=30 softcap=10 f16", "q=5 k=0 d=8 keep=0",
+            "h=4 kv=1 index=1 q=19 k=57 d=80 keep=40 bf16", "h=2 q=9 k=12 d=16 keep=30 softcap=10 columns=u16 f16", "q=5 k=0 d=8 keep=0",
         ],
         Benchmarks = ["h=8 q=4096 k=4096 d=64 keep=512", "h=8 q=8192 k=8192 d=64 keep=1024"],
     };
@@ -31,7 +31,7 @@ public static partial class SparseAttention
     /// <param name="query">[batchSize, queryLength, numHeads, headDim]</param>
     /// <param name="key">[batchSize, kvLength, numKvHeads, headDim]</param>
     /// <param name="value">[batchSize, kvLength, numKvHeads, valueHeadDim]</param>
-    /// <param name="columns">i32 [batchSize, indexHeads, queryLength, capacity], those of <see cref="Forward"/></param>
+    /// <param name="columns">i32 or u16 [batchSize, indexHeads, queryLength, capacity], those of <see cref="Forward"/></param>
     /// <param name="counts">i32 [batchSize, indexHeads, queryLength]</param>
     /// <param name="output">[batchSize, queryLength, numHeads, valueHeadDim], as <see cref="Forward"/> wrote it</param>
     /// <param name="lse">f32 [batchSize, numHeads, queryLength], as <see cref="Forward"/> wrote it</param>

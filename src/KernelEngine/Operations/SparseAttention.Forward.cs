@@ -24,7 +24,7 @@ public static partial class SparseAttention
         Examples =
         [
             "q=1 k=1 d=1 keep=1", "h=2 q=33 k=65 d=64 keep=20", "b=2 h=6 kv=2 index=2 q=17 k=90 d=40 dv=24 keep=33",
-            "h=4 kv=1 index=1 q=19 k=200 d=80 keep=64 bf16", "h=2 q=9 k=12 d=16 keep=30 softcap=10 f16", "q=5 k=0 d=8 keep=0",
+            "h=4 kv=1 index=1 q=19 k=200 d=80 keep=64 bf16", "h=2 q=9 k=12 d=16 keep=30 softcap=10 columns=u16 f16", "q=5 k=0 d=8 keep=0",
         ],
         Benchmarks = ["h=8 q=4096 k=4096 d=64 keep=512", "h=8 q=8192 k=8192 d=64 keep=1024"],
     };
@@ -34,7 +34,7 @@ public static partial class SparseAttention
     /// <param name="key">[batchSize, kvLength, numKvHeads, headDim]</param>
     /// <param name="value">[batchSize, kvLength, numKvHeads, valueHeadDim]</param>
     /// <param name="columns">
-    /// i32 [batchSize, indexHeads, queryLength, capacity]: the keys of each row, ascending, each once; what lies past a row's count is not
+    /// i32, or u16 of up to 65536 keys, [batchSize, indexHeads, queryLength, capacity]: the keys of each row, ascending, each once; what lies past a row's count is not
     /// read. Head h reads the lists of head h div (numHeads / indexHeads).
     /// </param>
     /// <param name="counts">i32 [batchSize, indexHeads, queryLength]: how many keys each row lists</param>
@@ -68,6 +68,7 @@ public static partial class SparseAttention
             softmaxScale, query.Type)
         {
             LogitSoftCap = logitSoftCap,
+            ColumnType = columns.Type,
         };
     }
 }

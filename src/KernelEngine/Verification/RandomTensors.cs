@@ -29,6 +29,9 @@ public static class RandomTensors
             case DataType.Int8:
                 tensor.CopyFrom<sbyte>(Fill(operand, seed, canary, static x => (sbyte)x));
                 break;
+            case DataType.UInt16:
+                tensor.CopyFrom<ushort>(Fill(operand, seed, canary, static x => (ushort)x));
+                break;
             default:
                 tensor.CopyFrom<bool>(Fill(operand, seed, canary, static x => x != 0));
                 break;
@@ -69,6 +72,7 @@ public static class RandomTensors
             DataType.BFloat16 => Array.ConvertAll(tensor.ToArray<BFloat16>(), x => (double)x.ToSingle()),
             DataType.Int32 => Array.ConvertAll(tensor.ToArray<int>(), x => (double)x),
             DataType.Int8 => Array.ConvertAll(tensor.ToArray<sbyte>(), x => (double)x),
+            DataType.UInt16 => Array.ConvertAll(tensor.ToArray<ushort>(), x => (double)x),
             _ => Array.ConvertAll(tensor.ToArray<bool>(), x => x ? 1.0 : 0.0),
         };
     }

@@ -21,6 +21,8 @@ internal static class SparseAttentionArguments
             Lists = new ColumnListView
             {
                 Columns = columns.As<int>(),
+                NarrowColumns = columns.As<ushort>(),
+                AreNarrow = problem.ColumnType == DataType.UInt16 ? 1 : 0,
                 Counts = counts.As<int>(),
                 BatchStride = columns.Layout.Stride(0),
                 HeadStride = columns.Layout.Stride(1),

@@ -39,6 +39,8 @@ internal sealed class SparseSelectKeys() : GpuKernel<SparseSelectProblem>("spars
             QueryCodes = operands[SparseSelectProblem.QueryCodes].AsTokens<int>(),
             KeyCodes = operands[SparseSelectProblem.KeyCodes].AsTokens<int>(),
             Columns = columns.AsTokens<int>(),
+            NarrowColumns = columns.As<ushort>(),
+            AreNarrow = problem.ColumnType == DataType.UInt16 ? 1 : 0,
             Counts = operands[SparseSelectProblem.Counts].AsTokens<int>(),
             KvLengths = AttentionArguments.Or(lengths, columns).As<int>(),
             Bitmaps = workspace.Cast<uint>(),

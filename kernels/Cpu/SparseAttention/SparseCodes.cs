@@ -19,7 +19,8 @@ internal static class SparseCodes
     /// <summary>The most elements of a sub-vector.</summary>
     public const int MaxSubVectorSize = 64;
 
-    private const int CodeBits = 4;
+    /// <summary>Bits of a code.</summary>
+    public const int CodeBits = 4;
 
     /// <summary>Words that the codes of a row take.</summary>
     public static int WordsOf(int subVectors) => (subVectors + CodesPerWord - 1) / CodesPerWord;

@@ -53,29 +53,44 @@ public sealed unsafe class SparseEncode<TSimd, TVector>() : CpuKernel<SparseEnco
                 (long batch, block) = Math.DivRem(block, blocks);
                 long token = block * TSimd.Width;
                 int count = (int)Math.Min(TSimd.Width, Problem.Tokens - token);
-                for (int i = 0; i < count; i++)
-                    Rows<TSimd, TVector>.Widen(Rows.Address(batch, token + i, head), Problem.Type, Problem.HeadDim, rows + i * Problem.HeadDim);
-                Rows<TSimd, TVector>.Transpose(rows, Problem.HeadDim, count, Problem.HeadDim, columns, TSimd.Width);
+                if (Problem.Type == DataType.Float32)
+                {
+                    Rows<TSimd, TVector>.Transpose(
+                        (float*)Rows.Address(batch, token, head), Rows.Layout.Stride(1), count, Problem.HeadDim, columns, TSimd.Width);
+                }
+                else
+                {
+                    for (int i = 0; i < count; i++)
+                        Rows<TSimd, TVector>.Widen(Rows.Address(batch, token + i, head), Problem.Type, Problem.HeadDim, rows + i * Problem.HeadDim);
+                    Rows<TSimd, TVector>.Transpose(rows, Problem.HeadDim, count, Problem.HeadDim, columns, TSimd.Width);
+                }
                 Encode(columns, batch, head, token, count);
             }
         }
 
         private readonly void Encode(float* columns, long batch, long head, long token, int count)
         {
-            float* nearest = stackalloc float[TSimd.Width];
-            int* words = stackalloc int[TSimd.Width];
+            const int HalfCodes = SparseCodes.CodesPerWord / 2;
+            float* halves = stackalloc float[2 * TSimd.Width];
             for (int first = 0; first < Problem.SubVectors; first += SparseCodes.CodesPerWord)
             {
-                new Span<int>(words, TSimd.Width).Clear();
-                for (int m = first; m < Math.Min(first + SparseCodes.CodesPerWord, Problem.SubVectors); m++)
+                // A float holds four codes exactly.
+                for (int half = 0; half < 2; half++)
                 {
-                    float* z = columns + m * Problem.SubVectorSize * TSimd.Width;
-                    TSimd.Store(Problem.IsEuclidean ? Nearest<Counts.Two>(m, z) : Nearest<Counts.One>(m, z), nearest);
-                    for (int i = 0; i < TSimd.Width; i++)
-                        words[i] |= SparseCodes.Place((int)nearest[i], m);
+                    TVector codes = TSimd.Zero;
+                    for (int m = Math.Min(first + (half + 1) * HalfCodes, Problem.SubVectors) - 1; m >= first + half * HalfCodes; m--)
+                    {
+                        float* z = columns + m * Problem.SubVectorSize * TSimd.Width;
+                        TVector nearest = Problem.IsEuclidean ? Nearest<Counts.Two>(m, z) : Nearest<Counts.One>(m, z);
+                        codes = TSimd.MultiplyAdd(codes, TSimd.Broadcast(SparseCodes.Codewords), nearest);
+                    }
+                    TSimd.Store(codes, halves + half * TSimd.Width);
                 }
                 for (int i = 0; i < count; i++)
-                    ((int*)Codes.Address(batch, head, token + i))[first / SparseCodes.CodesPerWord] = words[i];
+                {
+                    ((int*)Codes.Address(batch, head, token + i))[first / SparseCodes.CodesPerWord] =
+                        (int)halves[i] | (int)halves[TSimd.Width + i] << (SparseCodes.CodesPerWord * SparseCodes.CodeBits / 2);
+                }
             }
         }
 
@@ -86,10 +101,11 @@ public sealed unsafe class SparseEncode<TSimd, TVector>() : CpuKernel<SparseEnco
         {
             int size = Math.Min(Problem.SubVectorSize, Problem.HeadDim - m * Problem.SubVectorSize);
             TVector nearest = TSimd.Zero, least = TSimd.Broadcast(float.PositiveInfinity);
-            for (int k = 0; k < SparseCodes.Codewords; k += 4)
+            float* w0 = (float*)Codebook.Address(m);
+            long stride = Codebook.Layout.Stride(1);
+            for (int k = 0; k < SparseCodes.Codewords; k += 4, w0 += 4 * stride)
             {
-                float* w0 = (float*)Codebook.Address(m, k), w1 = (float*)Codebook.Address(m, k + 1);
-                float* w2 = (float*)Codebook.Address(m, k + 2), w3 = (float*)Codebook.Address(m, k + 3);
+                float* w1 = w0 + stride, w2 = w1 + stride, w3 = w2 + stride;
                 TVector d0 = TSimd.Zero, d1 = TSimd.Zero, d2 = TSimd.Zero, d3 = TSimd.Zero;
                 for (int c = 0; c < size; c++)
                 {

@@ -17,7 +17,6 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("sparse-select/cpu")
 {
     private const int WordBits = 64, LaneWords = 8; // ulongs of a vector
-    private const int CodeBits = 4;
     private const int Inputs = 8; // bitmaps that are added at once
     private const int RowsOfBlock = 16;
     private const int BlockKeys = LaneWords * WordBits; // keys of a vector of bits
@@ -72,7 +71,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
 
         public readonly void Execute(int worker, int workers)
         {
-            int codeWords = SparseCodes.WordsOf(Problem.SubVectors), codeBits = SparseCodes.CodesPerWord * CodeBits;
+            int codeWords = SparseCodes.WordsOf(Problem.SubVectors), codeBits = SparseCodes.CodesPerWord * SparseCodes.CodeBits;
             long words = Words(Problem), blocks = words / LaneWords, tasks = (long)Problem.BatchSize * Problem.NumKvHeads * codeWords * blocks;
             ulong* bits = stackalloc ulong[codeBits * LaneWords];
             for (long task = worker; task < tasks; task += workers)
@@ -84,7 +83,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                 for (int m = firstCode; m < endCode; m++)
                 {
                     ulong* target = Bitmaps + (head * Problem.SubVectors + m) * SparseCodes.Codewords * words + block * LaneWords;
-                    WriteValues(bits + (m - firstCode) * CodeBits * LaneWords, target, words);
+                    WriteValues(bits + (m - firstCode) * SparseCodes.CodeBits * LaneWords, target, words);
                 }
             }
         }
@@ -102,7 +101,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                     codes[i] = key < Problem.KvLength ? source[key * KeyCodes.Layout.Stride(2)] : 0;
                 }
                 Vector512<int> shifted = Vector512.Load(codes);
-                for (int bit = SparseCodes.CodesPerWord * CodeBits - 1; bit >= 0; bit--, shifted <<= 1)
+                for (int bit = SparseCodes.CodesPerWord * SparseCodes.CodeBits - 1; bit >= 0; bit--, shifted <<= 1)
                     ((ushort*)(bits + bit * LaneWords))[group] = (ushort)shifted.ExtractMostSignificantBits();
             }
         }

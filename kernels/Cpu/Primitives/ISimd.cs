@@ -85,6 +85,11 @@ public unsafe interface ISimd<TVector> where TVector : unmanaged
     static abstract void StoreSums(
         TVector a0, TVector a1, TVector a2, TVector a3, TVector b0, TVector b1, TVector b2, TVector b3, float* target, long stride);
 
+    /// <summary>Stores the sums of all lanes of sixteen vectors side by side: one reduction tree for all.</summary>
+    static abstract void StoreSixteenSums(
+        TVector v0, TVector v1, TVector v2, TVector v3, TVector v4, TVector v5, TVector v6, TVector v7,
+        TVector v8, TVector v9, TVector v10, TVector v11, TVector v12, TVector v13, TVector v14, TVector v15, float* target);
+
     /// <summary>The largest lane.</summary>
     static abstract float MaxAcross(TVector value);
 

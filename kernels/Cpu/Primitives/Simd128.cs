@@ -147,6 +147,20 @@ public readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreSixteenSums(
+        Vector128<float> v0, Vector128<float> v1, Vector128<float> v2, Vector128<float> v3,
+        Vector128<float> v4, Vector128<float> v5, Vector128<float> v6, Vector128<float> v7,
+        Vector128<float> v8, Vector128<float> v9, Vector128<float> v10, Vector128<float> v11,
+        Vector128<float> v12, Vector128<float> v13, Vector128<float> v14, Vector128<float> v15, float* target)
+    {
+        SumFour(v0, v1, v2, v3).Store(target);
+        SumFour(v4, v5, v6, v7).Store(target + 4);
+        SumFour(v8, v9, v10, v11).Store(target + 8);
+        SumFour(v12, v13, v14, v15).Store(target + 12);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxAcross(Vector128<float> value)
     {
         Vector128<float> pairs = Vector128.Max(value, Vector128.Shuffle(value, Vector128.Create(2, 3, 0, 1)));

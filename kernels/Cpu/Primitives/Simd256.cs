@@ -126,6 +126,20 @@ public readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreSixteenSums(
+        Vector256<float> v0, Vector256<float> v1, Vector256<float> v2, Vector256<float> v3,
+        Vector256<float> v4, Vector256<float> v5, Vector256<float> v6, Vector256<float> v7,
+        Vector256<float> v8, Vector256<float> v9, Vector256<float> v10, Vector256<float> v11,
+        Vector256<float> v12, Vector256<float> v13, Vector256<float> v14, Vector256<float> v15, float* target)
+    {
+        SumFour(v0, v1, v2, v3).Store(target);
+        SumFour(v4, v5, v6, v7).Store(target + 4);
+        SumFour(v8, v9, v10, v11).Store(target + 8);
+        SumFour(v12, v13, v14, v15).Store(target + 12);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxAcross(Vector256<float> value) => Simd128.MaxAcross(Vector128.Max(value.GetLower(), value.GetUpper()));
 
     /// <inheritdoc/>

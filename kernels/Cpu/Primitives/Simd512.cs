@@ -143,6 +143,21 @@ public readonly unsafe struct Simd512 : ISimd<Vector512<float>>
         sums.GetUpper().GetUpper().Store(target + 3 * stride);
     }
 
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreSixteenSums(
+        Vector512<float> v0, Vector512<float> v1, Vector512<float> v2, Vector512<float> v3,
+        Vector512<float> v4, Vector512<float> v5, Vector512<float> v6, Vector512<float> v7,
+        Vector512<float> v8, Vector512<float> v9, Vector512<float> v10, Vector512<float> v11,
+        Vector512<float> v12, Vector512<float> v13, Vector512<float> v14, Vector512<float> v15, float* target)
+    {
+        // Each step halves the vectors; the sum of v_i comes out in lane i.
+        Vector512<float> s0 = SumToQuarters(v0, v4, v8, v12), s1 = SumToQuarters(v1, v5, v9, v13);
+        Vector512<float> s2 = SumToQuarters(v2, v6, v10, v14), s3 = SumToQuarters(v3, v7, v11, v15);
+        Vector512<float> s01 = Avx512F.UnpackLow(s0, s1) + Avx512F.UnpackHigh(s0, s1), s23 = Avx512F.UnpackLow(s2, s3) + Avx512F.UnpackHigh(s2, s3);
+        (Avx512F.Shuffle(s01, s23, 0x44) + Avx512F.Shuffle(s01, s23, 0xEE)).Store(target);
+    }
+
     // The lanes of v_i, added up to four, in quarter i.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<float> SumToQuarters(Vector512<float> v0, Vector512<float> v1, Vector512<float> v2, Vector512<float> v3)

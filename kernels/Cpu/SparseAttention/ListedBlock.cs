@@ -1,21 +1,23 @@
 using System.Runtime.CompilerServices;
+using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.SparseAttention;
 
 /// <summary>
 /// The lists of a block of query rows, sorted by tiles of keys: cut into groups of sixteen, of which a tile takes those that begin in it,
-/// row by row. A counting sort, that reads each list from one end to the other; so the products that follow go from group to group without a
-/// branch that depends on the lists, on rows of keys that stay in the first-level cache. Long lists are sorted a segment of the keys at a
-/// time, so that the memory does not grow with them.
+/// row by row. Each list is read from one end to the other, once; so the products that follow go from group to group without a branch that
+/// depends on the lists, on rows of keys that stay in the first-level cache. A segment of the keys is sorted at a time, so that the memory
+/// does not grow with the lists.
 /// </summary>
 internal unsafe ref struct ListedBlock<TIndex> where TIndex : unmanaged
 {
+    private const int PrefetchDistance = 4096; // bytes
+
     private readonly ListedTiles _tiles;
     private readonly TIndex* _columns;
-    private readonly int* _rows, _ends;
+    private readonly int* _rows, _counts;
     private readonly ListedRow<TIndex>* _lists;
     private readonly int _count;
-    private int _tileCount;
 
     /// <summary>The lists of some rows, none of which is worked off.</summary>
     /// <param name="tiles">The plan.</param>
@@ -27,69 +29,57 @@ internal unsafe ref struct ListedBlock<TIndex> where TIndex : unmanaged
         _tiles = tiles;
         _columns = (TIndex*)workspace;
         _rows = (int*)((byte*)workspace + tiles.ColumnBytes);
-        _ends = _rows + tiles.MaxGroups;
+        _counts = _rows + tiles.SegmentTiles * tiles.TileGroups;
         _lists = lists;
         _count = count;
     }
 
-    /// <summary>How many tiles the segment has.</summary>
-    public readonly int TileCount => _tileCount;
+    /// <summary>How many tiles a segment has.</summary>
+    public readonly int TileCount => _tiles.SegmentTiles;
 
     /// <summary>The groups that begin in a tile of the segment.</summary>
     public readonly ListedGroups<TIndex> this[int tile]
     {
         get
         {
-            int first = _ends[tile], end = _ends[tile + 1];
-            return new ListedGroups<TIndex>(_rows + first, _columns + (long)first * ListedGroups<TIndex>.Size, end - first);
+            long first = tile * _tiles.TileGroups;
+            return new ListedGroups<TIndex>(_rows + first, _columns + first * ListedGroups<TIndex>.Size, _counts[tile]);
         }
     }
 
     /// <summary>Sorts the next segment with keys of some row; false when all lists are worked off.</summary>
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    public bool TakeSegment()
+    public readonly bool TakeSegment()
     {
-        long firstKey = long.MaxValue, lastKey = -1;
+        const int Size = ListedGroups<TIndex>.Size;
+        long firstKey = long.MaxValue;
         for (int r = 0; r < _count; r++)
         {
-            ListedRow<TIndex> list = _lists[r];
-            if (list.Position < list.Count)
-                (firstKey, lastKey) = (Math.Min(firstKey, list[list.Position]), Math.Max(lastKey, list[list.Count - 1]));
+            if (_lists[r].Position < _lists[r].Count)
+                firstKey = Math.Min(firstKey, _lists[r][_lists[r].Position]);
         }
-        if (lastKey < 0)
+        if (firstKey == long.MaxValue)
             return false;
         int shift = _tiles.KeyBits;
-        long firstTile = firstKey >> shift, keyEnd = Math.Min((firstTile << shift) + _tiles.SegmentKeys, lastKey + 1);
-        _tileCount = (int)((keyEnd - 1 >> shift) - firstTile) + 1;
-        // ends[t + 2] counts tile t, then says where it ends: what follows places the groups and moves ends[t + 1] from its begin to there.
-        new Span<int>(_ends, _tileCount + 2).Clear();
-        int* counts = _ends + 2 - firstTile, begins = _ends + 1 - firstTile;
+        long firstTile = firstKey >> shift, keyEnd = (firstTile + _tiles.SegmentTiles) << shift, tileGroups = _tiles.TileGroups;
+        new Span<int>(_counts, _tiles.SegmentTiles).Clear();
         for (int r = 0; r < _count; r++)
         {
             ListedRow<TIndex> list = _lists[r];
-            for (int p = list.Position; p < list.Count && list[p] < keyEnd; p += ListedGroups<TIndex>.Size)
-                counts[list[p] >> shift]++;
-        }
-        for (int t = 1; t < _tileCount + 2; t++)
-            _ends[t] += _ends[t - 1];
-        for (int r = 0; r < _count; r++)
-        {
-            ListedRow<TIndex> list = _lists[r];
-            int p = list.Position, info = r | ListedGroups<TIndex>.Size << ListedGroups<TIndex>.RowBits;
-            for (; p <= list.Count - ListedGroups<TIndex>.Size && list[p] < keyEnd; p += ListedGroups<TIndex>.Size)
+            int p = list.Position, whole = list.Count - Size, info = r | Size << ListedGroups<TIndex>.RowBits;
+            for (; p <= whole && list[p] < keyEnd; p += Size)
             {
-                int at = begins[list[p] >> shift]++;
+                long tile = (list[p] >> shift) - firstTile, at = tile * tileGroups + _counts[tile]++;
+                Vectors.PrefetchFar((byte*)(list.Columns + p) + PrefetchDistance); // the processor's own prefetching ends with each page
                 _rows[at] = info;
-                Unsafe.CopyBlockUnaligned(
-                    _columns + (long)at * ListedGroups<TIndex>.Size, list.Columns + p, (uint)(ListedGroups<TIndex>.Size * sizeof(TIndex)));
+                Unsafe.CopyBlockUnaligned(_columns + at * Size, list.Columns + p, (uint)(Size * sizeof(TIndex)));
             }
-            if (p < list.Count && list[p] < keyEnd)
+            if (p > whole && p < list.Count && list[p] < keyEnd)
             {
-                int at = begins[list[p] >> shift]++, size = Math.Min(ListedGroups<TIndex>.Size, list.Count - p);
-                _rows[at] = r | size << ListedGroups<TIndex>.RowBits;
-                TIndex* target = _columns + (long)at * ListedGroups<TIndex>.Size;
-                for (int i = 0; i < ListedGroups<TIndex>.Size; i++)
-                    target[i] = list.Columns[Math.Min(p + i, list.Count - 1)];
+                long tile = (list[p] >> shift) - firstTile, at = tile * tileGroups + _counts[tile]++;
+                _rows[at] = r | (list.Count - p) << ListedGroups<TIndex>.RowBits;
+                for (int i = 0; i < Size; i++)
+                    _columns[at * Size + i] = list.Columns[Math.Min(p + i, list.Count - 1)];
                 p = list.Count;
             }
             _lists[r].Position = p;

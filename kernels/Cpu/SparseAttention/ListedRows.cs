@@ -84,14 +84,15 @@ internal static unsafe class ListedRows<TSimd, TVector, TIndex>
             float* row = rows + all.RowOf(g) * width;
             TVector q0 = TSimd.Load(row), q1 = TSimd.Load(row + w), q2 = TSimd.Load(row + 2 * w), q3 = TSimd.Load(row + 3 * w);
             TIndex* list = all.ColumnsOf(g);
-            for (int p = 0; p < Size; p += Size / 2)
-            {
-                TSimd.StoreSums(
-                    Dot(q0, q1, q2, q3, Row(keys, list, p, width)), Dot(q0, q1, q2, q3, Row(keys, list, p + 2, width)),
-                    Dot(q0, q1, q2, q3, Row(keys, list, p + 4, width)), Dot(q0, q1, q2, q3, Row(keys, list, p + 6, width)),
-                    Dot(q0, q1, q2, q3, Row(keys, list, p + 1, width)), Dot(q0, q1, q2, q3, Row(keys, list, p + 3, width)),
-                    Dot(q0, q1, q2, q3, Row(keys, list, p + 5, width)), Dot(q0, q1, q2, q3, Row(keys, list, p + 7, width)), products + p, 2);
-            }
+            TSimd.StoreSixteenSums(
+                Dot(q0, q1, q2, q3, Row(keys, list, 0, width)), Dot(q0, q1, q2, q3, Row(keys, list, 1, width)),
+                Dot(q0, q1, q2, q3, Row(keys, list, 2, width)), Dot(q0, q1, q2, q3, Row(keys, list, 3, width)),
+                Dot(q0, q1, q2, q3, Row(keys, list, 4, width)), Dot(q0, q1, q2, q3, Row(keys, list, 5, width)),
+                Dot(q0, q1, q2, q3, Row(keys, list, 6, width)), Dot(q0, q1, q2, q3, Row(keys, list, 7, width)),
+                Dot(q0, q1, q2, q3, Row(keys, list, 8, width)), Dot(q0, q1, q2, q3, Row(keys, list, 9, width)),
+                Dot(q0, q1, q2, q3, Row(keys, list, 10, width)), Dot(q0, q1, q2, q3, Row(keys, list, 11, width)),
+                Dot(q0, q1, q2, q3, Row(keys, list, 12, width)), Dot(q0, q1, q2, q3, Row(keys, list, 13, width)),
+                Dot(q0, q1, q2, q3, Row(keys, list, 14, width)), Dot(q0, q1, q2, q3, Row(keys, list, 15, width)), products);
         }
     }
 

@@ -11,22 +11,22 @@ internal readonly struct ListedTiles
 {
     private const int TileBytes = 16 << 10;
     private const int GroupsOfTile = 8;
-    private const int LongList = 2048;
+    private const int MaxSegmentKeys = 8192;
     private const int GroupSize = ListedGroups<int>.Size;
 
     /// <summary>A tile has 2^KeyBits keys.</summary>
     public readonly int KeyBits;
 
-    /// <summary>Keys that are sorted at a time, a multiple of a tile's.</summary>
-    public readonly long SegmentKeys;
+    /// <summary>Tiles of a segment, which is sorted at a time.</summary>
+    public readonly int SegmentTiles;
 
-    /// <summary>The most groups of a segment, and of a tile.</summary>
-    public readonly long MaxGroups, MaxTileGroups;
+    /// <summary>The most groups that begin in a tile, of all rows.</summary>
+    public readonly long TileGroups;
 
     /// <summary>Bytes of the groups' keys.</summary>
     public readonly long ColumnBytes;
 
-    /// <summary>Bytes of all that a block needs, a multiple of 64.</summary>
+    /// <summary>Bytes of all that a block needs, a multiple of 64. Most are never touched where lists are thin.</summary>
     public readonly long Bytes;
 
     /// <summary>A plan for blocks of <paramref name="blockRows"/> rows.</summary>
@@ -38,13 +38,12 @@ internal readonly struct ListedTiles
         long groupsOfRow = Groups(problem.MaxCount), cached = Math.Max(GroupSize, TileBytes / (sizeof(float) * width));
         long thin = (long)problem.KvLength * GroupsOfTile / Math.Max(1, blockRows * groupsOfRow);
         KeyBits = Math.Max(BitOperations.Log2((ulong)cached), thin > 1 ? BitOperations.Log2((ulong)thin - 1) + 1 : 0);
-        SegmentKeys = problem.MaxCount <= LongList ? Math.Max(1, problem.KvLength) : LongList;
-        SegmentKeys = (SegmentKeys + (1L << KeyBits) - 1 >> KeyBits) << KeyBits;
-        // Lists rise, so that groups of a row begin sixteen keys apart.
-        MaxGroups = checked(blockRows * Math.Min(groupsOfRow, Groups(SegmentKeys)));
-        MaxTileGroups = checked(blockRows * Math.Min(groupsOfRow, Groups(1L << KeyBits)));
-        ColumnBytes = checked(MaxGroups * GroupSize * problem.ColumnType.SizeInBytes());
-        Bytes = checked(ColumnBytes + (MaxGroups + (SegmentKeys >> KeyBits) + 2) * sizeof(int) + 63) / 64 * 64;
+        long tiles = (problem.KvLength + (1L << KeyBits) - 1) >> KeyBits;
+        SegmentTiles = (int)Math.Clamp(tiles, 1, Math.Max(1, MaxSegmentKeys >> KeyBits));
+        // Lists rise, so that groups of a row begin sixteen keys apart. Two more, so that tiles do not meet in the same cache sets.
+        TileGroups = checked(blockRows * Math.Min(groupsOfRow, Groups(1L << KeyBits)) + 2);
+        ColumnBytes = checked(SegmentTiles * TileGroups * GroupSize * problem.ColumnType.SizeInBytes());
+        Bytes = checked(ColumnBytes + SegmentTiles * (TileGroups + 1) * sizeof(int) + 63) / 64 * 64;
     }
 
     private static long Groups(long keys) => (keys + GroupSize - 1) / GroupSize;

@@ -19,7 +19,7 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 /// come out even are shared: each thread takes every n-th block of rows, and the threads' sums are added in the order of the threads. The
 /// same bits for the same number of threads.
 /// Workspace: numKvHeads · kvLength · (headDim + valueHeadDim) floats; kvLength · (headDim + valueHeadDim), 256 ·
-/// (2 · headDim + valueHeadDim) and the sorted lists of a block, at most 2048 keys a row, a thread. Cost: pairs · (6 · headDim + 4 · valueHeadDim) FLOPs.
+/// (2 · headDim + valueHeadDim) and the sorted lists of a block, of at most 8192 keys, a thread. Cost: pairs · (6 · headDim + 4 · valueHeadDim) FLOPs.
 /// </summary>
 public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
     : CpuKernel<SparseAttentionBackwardProblem>($"sparse-attention-backward/cpu-{TSimd.Name}")
@@ -100,7 +100,7 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
             GradOutputs = Queries + BlockM * KeyWidth;
             GradQueries = GradOutputs + BlockM * ValueWidth;
             P = (GradQueries + BlockM * KeyWidth + 15) / 16 * 16;
-            long tile = checked((Tiles.MaxTileGroups + 1) * GroupSize); // products write a little past the last group
+            long tile = checked((Tiles.TileGroups + 1) * GroupSize); // products write a little past the last group
             GradScores = P + tile;
             Slopes = GradScores + tile;
             Lists = problem.LogitSoftCap > 0 ? Slopes + tile : Slopes;

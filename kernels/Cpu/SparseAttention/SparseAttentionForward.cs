@@ -16,7 +16,7 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 /// Parallel scheme: keys and values of a batch element are packed first, by all threads; then threads claim blocks of rows. A row is
 /// computed by one thread, group by group in the order of its list, so that the bits depend neither on timing nor on how lists are cut.
 /// Workspace: numKvHeads · kvLength · (headDim + valueHeadDim) floats; for a thread 256 · (headDim + valueHeadDim) floats and the sorted
-/// lists of a block, at most 2048 keys a row.
+/// lists of a block, of at most 8192 keys.
 /// Cost: 2 · pairs · (headDim + valueHeadDim) FLOPs; a block of rows reads keys and values from the third-level cache at the most once.
 /// </summary>
 public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
@@ -78,7 +78,7 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
             Sums = (long)BlockM * KeyWidth;
             Totals = Sums + (long)BlockM * ValueWidth;
             Scores = (Totals + (long)BlockM * TSimd.Width + 15) / 16 * 16;
-            Lists = checked(Scores + (Tiles.MaxTileGroups + 1) * GroupSize);
+            Lists = checked(Scores + (Tiles.TileGroups + 1) * GroupSize);
             ThreadFloats = checked(Lists + Tiles.Bytes / sizeof(float));
         }
     }

@@ -189,19 +189,23 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
         {
             long words = Words(Problem);
             ulong** inputs = stackalloc ulong*[Inputs];
-            int total = Problem.MostMatches, planeCount = Math.Max(Planes(Problem), 4);
+            int total = Problem.MostMatches, planeCount = Math.Max(Planes(Problem), 4), query = head * Problem.HeadsOfList, m = 0;
+            var codes = (int*)QueryCodes.Address(batch, query, row);
+            ulong* bitmaps = Bitmaps + ((long)batch * Problem.NumKvHeads + query / Problem.GroupSize) * HeadWords(Problem);
             for (int first = 0; first < total; first += Inputs)
             {
                 for (int i = 0; i < Inputs; i++)
                 {
                     inputs[i] = zeros;
-                    if (first + i < total)
+                    if (first + i >= total)
+                        continue;
+                    if (m == Problem.SubVectors) // heads of a list share their keys
                     {
-                        int query = head * Problem.HeadsOfList + (first + i) / Problem.SubVectors, m = (first + i) % Problem.SubVectors;
-                        int code = SparseCodes.Read((int*)QueryCodes.Address(batch, query, row), m);
-                        long keyHead = (long)batch * Problem.NumKvHeads + query / Problem.GroupSize;
-                        inputs[i] = Bitmaps + ((keyHead * Problem.SubVectors + m) * SparseCodes.Codewords + code) * words;
+                        m = 0;
+                        codes = (int*)QueryCodes.Address(batch, ++query, row);
                     }
+                    inputs[i] = bitmaps + ((long)m * SparseCodes.Codewords + SparseCodes.Read(codes, m)) * words;
+                    m++;
                 }
                 Add(inputs, used, planes, words, planeCount, isFirst: first == 0);
             }

@@ -27,7 +27,7 @@ internal sealed class ListedKeys : IDisposable
         long words = SparseAttention.WordsOf((int)_codebook.Layout[0]);
         _queryCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
         _keyCodes = Tensor.Allocate(device, DataType.Int32, 1, key[2], length, words);
-        _columns = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, KeepCount);
+        _columns = Tensor.Allocate(device, length <= 65536 ? DataType.UInt16 : DataType.Int32, 1, numHeads, length, KeepCount);
         _counts = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length);
     }
 
@@ -46,6 +46,11 @@ internal sealed class ListedKeys : IDisposable
 
     public void Select() => SparseAttention.Select(
         _queryCodes, _keyCodes, _columns, _counts, (int)_codebook.Layout[0], SparseSelectOptions.Causal);
+
+    /// <summary>The lists, [numHeads, length, keepCount].</summary>
+    public int[] ReadColumns() => _columns.Type == DataType.UInt16
+        ? Array.ConvertAll(_columns.ToArray<ushort>(), key => (int)key)
+        : _columns.ToArray<int>();
 
     public void Dispose()
     {

@@ -86,6 +86,6 @@ internal sealed class RecallStudy(Device device, IReadOnlyList<CapturedHeads> la
         using var listed = new ListedKeys(device, query, key, subVectorSize, keep);
         listed.Encode(query, key);
         listed.Select();
-        return listed.Columns.ToArray<int>();
+        return listed.ReadColumns();
     }
 }

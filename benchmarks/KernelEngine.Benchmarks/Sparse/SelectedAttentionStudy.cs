@@ -81,7 +81,7 @@ internal static class SelectedAttentionStudy
                 Pass(small); // compiles and starts what a first call does
             Touch(data);
             double mebibytes = PeakMemory.Measure(() => Pass(data)) / 1048576.0;
-            text += string.Create(CultureInfo.InvariantCulture, $"| {length} | {(double)length * data.KeepCount * sizeof(int) / 1048576:0.0} | {mebibytes:0.0} |\n");
+            text += string.Create(CultureInfo.InvariantCulture, $"| {length} | {(double)length * data.KeepCount * sizeof(ushort) / 1048576:0.0} | {mebibytes:0.0} |\n");
         }
         return text;
 

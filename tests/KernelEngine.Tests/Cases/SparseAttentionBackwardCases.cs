@@ -7,8 +7,8 @@ public sealed class SparseAttentionBackwardCases : IOperationCases<SparseAttenti
 
     public static IReadOnlyList<string> Problems { get; } =
     [
-        // Lists around groups of eight, and as long as there are keys; room for more than there are.
-        "q=7 k=9 d=8 keep=1", "q=65 k=100 d=32 keep=7", "q=40 k=64 d=16 keep=8", "q=40 k=90 d=16 keep=9 gradlse", "q=20 k=60 d=64 keep=60", "q=20 k=17 d=8 keep=40",
+        // Lists around groups of sixteen, and as long as there are keys; room for more than there are.
+        "q=7 k=9 d=8 keep=1", "q=65 k=100 d=32 keep=7", "q=40 k=64 d=16 keep=8", "q=40 k=64 d=64 keep=15", "q=40 k=64 d=64 keep=16", "q=40 k=64 d=64 keep=17", "q=9 k=64 d=64 keep=33", "q=40 k=90 d=16 keep=9 gradlse", "q=20 k=60 d=64 keep=60", "q=20 k=17 d=8 keep=40",
         // Rows and keys around the blocks that are computed together.
         "q=1 k=200 d=64 keep=100", "q=257 k=40 d=16 keep=30", "q=300 k=130 d=8 keep=32", "h=2 q=30 k=600 d=8 keep=200", "h=2 q=520 k=70 d=8 keep=20",
         "q=30 k=1500 d=8 keep=5",
@@ -24,5 +24,8 @@ public sealed class SparseAttentionBackwardCases : IOperationCases<SparseAttenti
         "h=4 kv=2 index=2 q=65 k=60 d=64 keep=40 f16", "h=4 kv=2 index=4 q=65 k=60 d=64 keep=40 bf16", "q=17 k=51 d=7 keep=21 f16 gradlse",
         "q=17 k=51 d=64 keep=21 scale=0", "q=17 k=51 d=64 keep=21 scale=-0.25", "h=2 q=33 k=45 d=16 keep=30 softcap=15",
         "h=2 q=33 k=45 d=16 keep=30 softcap=2 scale=0.5 bf16",
+        // Lists of 16 bits; tiles and segments of the keys, with thin lists and full ones.
+        "h=4 kv=2 index=2 q=65 k=60 d=64 keep=40 columns=u16", "q=40 k=90 d=16 keep=9 columns=u16 bf16 gradlse", "q=300 k=130 d=8 keep=32 columns=u16",
+        "q=20 k=8300 d=32 keep=8250", "q=170 k=9000 d=64 keep=100 columns=u16",
     ];
 }

@@ -7,8 +7,8 @@ public sealed class SparseAttentionForwardCases : IOperationCases<SparseAttentio
 
     public static IReadOnlyList<string> Problems { get; } =
     [
-        // Lists around groups of eight, and as long as there are keys; room for more than there are.
-        "q=7 k=9 d=8 keep=1", "q=65 k=130 d=32 keep=7", "q=40 k=64 d=16 keep=8", "q=40 k=200 d=16 keep=9", "q=20 k=150 d=64 keep=150", "q=20 k=17 d=8 keep=40",
+        // Lists around groups of sixteen, and as long as there are keys; room for more than there are.
+        "q=7 k=9 d=8 keep=1", "q=65 k=130 d=32 keep=7", "q=40 k=64 d=16 keep=8", "q=40 k=64 d=64 keep=15", "q=40 k=64 d=64 keep=16", "q=40 k=64 d=64 keep=17", "q=9 k=64 d=64 keep=33", "q=40 k=200 d=16 keep=9", "q=20 k=150 d=64 keep=150", "q=20 k=17 d=8 keep=40",
         // Rows and keys around the blocks that are computed together.
         "q=1 k=300 d=64 keep=100", "q=257 k=129 d=16 keep=30", "q=300 k=600 d=8 keep=64", "h=2 q=100 k=1100 d=16 keep=300", "q=520 k=70 d=8 keep=20",
         "q=30 k=3000 d=8 keep=5",
@@ -24,5 +24,8 @@ public sealed class SparseAttentionForwardCases : IOperationCases<SparseAttentio
         "h=4 kv=2 index=2 q=65 k=129 d=64 keep=40 f16", "h=4 kv=2 index=4 q=65 k=129 d=64 keep=40 bf16", "q=17 k=51 d=7 keep=21 f16",
         "q=17 k=51 d=64 keep=21 scale=0", "q=17 k=51 d=64 keep=21 scale=-0.25", "h=2 q=33 k=65 d=16 keep=30 softcap=15",
         "h=2 q=33 k=65 d=16 keep=30 softcap=2 scale=0.5 bf16",
+        // Lists of 16 bits; tiles and segments of the keys, with thin lists and full ones.
+        "h=4 kv=2 index=2 q=65 k=129 d=64 keep=40 columns=u16", "q=40 k=200 d=16 keep=9 columns=u16 bf16", "q=300 k=600 d=8 keep=64 columns=u16",
+        "q=3 k=9000 d=8 keep=8500", "q=20 k=17000 d=64 keep=100 columns=u16", "q=2 k=65536 d=8 keep=50 columns=u16", "q=2 k=70000 d=4 keep=9",
     ];
 }

@@ -20,6 +20,8 @@ public sealed class SparseSelectCases : IOperationCases<SparseSelectProblem>
         "b=2 h=3 q=50 m=8 l=8 causal", "h=6 kv=3 q=50 m=8 l=8 causal", "h=6 kv=3 q=50 m=8 l=8 causal grouped", "h=4 kv=1 q=30 k=140 m=16 l=24 grouped earliest",
         "h=15 kv=1 q=8 k=200 m=32 l=24 grouped causal", "h=3 kv=1 q=40 m=5 l=8 grouped causal sinks=1 recent=1",
         "b=4 h=2 q=30 k=100 m=8 l=25 lengths", "b=4 h=2 q=30 k=100 m=10 l=25 lengths causal recent=1", "b=3 h=4 kv=2 q=30 k=100 m=8 l=25 lengths causal grouped",
+        "q=30 k=513 m=8 l=100 causal columns=u16", "q=9 k=1100 m=8 l=1024 sinks=4 recent=8 columns=u16", "h=6 kv=3 q=50 m=9 l=60 causal grouped columns=u16",
+        "q=2 k=65536 m=8 l=3000 columns=u16",
         // Nothing to choose from, or nothing to choose.
         "q=5 k=0 m=8 l=4", "q=5 k=9 m=8 l=0", "b=0 q=5 m=8 l=4", "h=0 kv=0 q=5 m=8 l=4",
     ];

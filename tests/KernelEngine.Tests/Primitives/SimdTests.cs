@@ -119,6 +119,19 @@ public sealed unsafe class SimdTests<TSimd, TVector>
     }
 
     [Test]
+    public void StoreSixteenSumsKeepsTheirOrder()
+    {
+        // Lane i of vector v is v · 1000 + i: sums are exact.
+        float* target = stackalloc float[16];
+        TSimd.StoreSixteenSums(
+            V(0), V(1), V(2), V(3), V(4), V(5), V(6), V(7), V(8), V(9), V(10), V(11), V(12), V(13), V(14), V(15), target);
+        int w = TSimd.Width;
+        Assert.That(new Span<float>(target, 16).ToArray(), Is.EqualTo(Enumerable.Range(0, 16).Select(v => (float)(w * 1000 * v + w * (w - 1) / 2))));
+
+        static TVector V(int number) => TSimd.Add(TSimd.Broadcast(1000 * number), TSimd.Lanes);
+    }
+
+    [Test]
     public void EqualMaskHasABitForEachEqualLane()
     {
         for (int lane = 0; lane < TSimd.Width; lane++)

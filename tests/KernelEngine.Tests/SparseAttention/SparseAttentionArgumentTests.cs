@@ -47,4 +47,27 @@ public sealed class SparseAttentionArgumentTests
         call.SetLists((_, _, _, _) => true);
         Assert.That(call.RunForward, Throws.ArgumentException.With.Message.Contains("multiple of indexHeads"));
     }
+
+    [Test]
+    public void NarrowListsOfTooManyKeysAreRefused()
+    {
+        Assert.That(
+            ProblemText.Parse<SparseAttentionProblem>("q=1 k=65537 d=8 keep=4 columns=u16").FindError(), Does.Contain("name 65536 keys at the most, but there are 65537"));
+        Assert.That(ProblemText.Parse<SparseSelectProblem>("q=1 k=65536 m=8 l=4 columns=u16").FindError(), Is.Null);
+        Assert.That(() => ProblemText.Parse<SparseSelectProblem>("q=1 k=9 m=8 l=4 columns=i8"), Throws.TypeOf<FormatException>().With.Message.Contains("i32 or u16"));
+    }
+
+    [TestCase((ushort)3, "columns[0, 0, 1] must rise from 0 to 39 at the most but has 3 at 4 after 3.")]
+    [TestCase((ushort)40, "columns[0, 0, 1] must rise from 0 to 39 at the most but has 40 at 4 after 3.")]
+    public void ANarrowListThatIsNoneIsRefused(ushort number, string message)
+    {
+        Device device = TestDevices.Get("cpu");
+        using Tensor query = Tensor.Allocate(device, DataType.Float32, 1, 2, 1, HeadDim), key = Tensor.Allocate(device, DataType.Float32, 1, Keys, 1, HeadDim);
+        using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, 2, 1, HeadDim), counts = Tensor.From<int>(device, [5, 5], 1, 1, 2);
+        ushort[] lists = [0, 1, 2, 3, 4, 0, 1, 2, 3, 4];
+        lists[9] = number;
+        using Tensor columns = Tensor.From<ushort>(device, lists, 1, 1, 2, 5);
+        Assert.That(
+            () => KernelEngine.SparseAttention.Forward(query, key, key, columns, counts, output), Throws.ArgumentException.With.Message.Contains(message));
+    }
 }

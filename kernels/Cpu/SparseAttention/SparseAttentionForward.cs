@@ -177,8 +177,12 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
                 above = TSimd.Max(above, TSimd.Subtract(TSimd.Load(scores + i), maximum));
             if (TSimd.EqualMask(TSimd.Max(above, slack), slack) != all)
             {
-                Raise(scores, ref maxima[row], totals + row * w, sums + row * valueWidth, valueWidth);
+                float factor = Raise(scores, ref maxima[row]);
                 maximum = TSimd.Broadcast(maxima[row]);
+                AttentionRow<TSimd, TVector>.Scale(totals + row * w, w, factor);
+                AttentionRow<TSimd, TVector>.Scale(sums + row * valueWidth, valueWidth, factor);
+                for (int before = 1; before <= g && groups.RowOf(g - before) == row; before++) // weights that are not in the sums yet
+                    AttentionRow<TSimd, TVector>.Scale(scores - before * GroupSize, GroupSize, factor);
             }
             TVector total = TSimd.Load(totals + row * w);
             for (int i = 0; i < GroupSize; i += w)
@@ -191,12 +195,12 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
         }
     }
 
+    // The largest score is the row's maximum from now on; what was computed with the one before must be multiplied by what is returned.
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void Raise(float* scores, ref float maximum, float* totals, float* sums, int valueWidth)
+    private static float Raise(float* scores, ref float maximum)
     {
-        float newMaximum = Softmax<TSimd, TVector>.Max(scores, GroupSize), factor = MathF.Pow(2f, maximum - newMaximum);
-        AttentionRow<TSimd, TVector>.Scale(totals, TSimd.Width, factor);
-        AttentionRow<TSimd, TVector>.Scale(sums, valueWidth, factor);
-        maximum = newMaximum;
+        float before = maximum;
+        maximum = Softmax<TSimd, TVector>.Max(scores, GroupSize);
+        return MathF.Pow(2f, before - maximum);
     }
 }

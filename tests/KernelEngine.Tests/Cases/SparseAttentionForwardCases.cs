@@ -27,5 +27,7 @@ public sealed class SparseAttentionForwardCases : IOperationCases<SparseAttentio
         // Lists of 16 bits; tiles and segments of the keys, with thin lists and full ones.
         "h=4 kv=2 index=2 q=65 k=129 d=64 keep=40 columns=u16", "q=40 k=200 d=16 keep=9 columns=u16 bf16", "q=300 k=600 d=8 keep=64 columns=u16",
         "q=3 k=9000 d=8 keep=8500", "q=20 k=17000 d=64 keep=100 columns=u16", "q=2 k=65536 d=8 keep=50 columns=u16", "q=2 k=70000 d=4 keep=9",
+        // Scores so far apart that a row's later keys outweigh the earlier ones of the same tile.
+        "h=2 q=40 k=127 d=31 keep=44 scale=-0.5", "q=40 k=300 d=64 keep=150 scale=2 columns=u16", "q=30 k=700 d=1 keep=600 scale=9 bf16",
     ];
 }

@@ -55,7 +55,7 @@ internal sealed class RandomSparse(int seed) : RandomDraw(seed)
     {
         int blocks = Pick(1, 2, 3, 4, 4, 8, 17);
         return string.Create(CultureInfo.InvariantCulture, $"t={From(0, 90)} d={From(1, 100)} f={blocks * From(1, 30)} g={blocks} active={From(1, blocks)}")
-            + Pick("", " act=relu", " act=swiglu") + Pick("", " gating=post") + Pick("", " upbias") + Pick("", " downbias") + " " + FloatType().ToText();
+            + Pick("", " upbias", " act=relu", " act=relu upbias", " act=swiglu") + Pick("", " gating=post") + Pick("", " downbias") + " " + FloatType().ToText();
     }
 
     private string Route()

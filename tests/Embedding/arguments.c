@@ -78,7 +78,8 @@ int main(void) {
     RUN("neighbouring elements", operands[1].flags = KE_STRIDED; operands[1].strides[0] = 0);
     RUN("neighbouring elements", operands[0].flags = KE_STRIDED; operands[0].strides[0] = 1; operands[0].strides[1] = 2);
     RUN("input has type -1", operands[0].type = -1);
-    RUN("input has type 6", operands[0].type = 6);
+    RUN("input has type 7", operands[0].type = 7);
+    RUN("input must hold f32 but holds u16", operands[0].type = KE_U16);
     RUN("output has type 2147483647", operands[2].type = INT32_MAX);
     RUN("input must hold f32 but holds f16", operands[0].type = KE_F16);
     RUN("output must hold f32 but holds i32", operands[2].type = KE_I32);

@@ -115,10 +115,15 @@ public sealed unsafe class SparseEncode<TSimd, TVector>() : CpuKernel<SparseEnco
                     d2 = TSimd.Add(d2, Power<TPower>(TSimd.Subtract(x, TSimd.Broadcast(w2[c]))));
                     d3 = TSimd.Add(d3, Power<TPower>(TSimd.Subtract(x, TSimd.Broadcast(w3[c]))));
                 }
-                Take(d0, k, ref least, ref nearest);
-                Take(d1, k + 1, ref least, ref nearest);
-                Take(d2, k + 2, ref least, ref nearest);
-                Take(d3, k + 3, ref least, ref nearest);
+                // Written out: vectors passed by reference would live on the stack.
+                nearest = TSimd.SelectLess(d0, least, TSimd.Broadcast(k), nearest);
+                least = TSimd.SelectLess(d0, least, d0, least);
+                nearest = TSimd.SelectLess(d1, least, TSimd.Broadcast(k + 1), nearest);
+                least = TSimd.SelectLess(d1, least, d1, least);
+                nearest = TSimd.SelectLess(d2, least, TSimd.Broadcast(k + 2), nearest);
+                least = TSimd.SelectLess(d2, least, d2, least);
+                nearest = TSimd.SelectLess(d3, least, TSimd.Broadcast(k + 3), nearest);
+                least = TSimd.SelectLess(d3, least, d3, least);
             }
             return nearest;
         }
@@ -126,12 +131,5 @@ public sealed unsafe class SparseEncode<TSimd, TVector>() : CpuKernel<SparseEnco
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private static TVector Power<TPower>(TVector difference) where TPower : struct, ICount =>
             TPower.Value == 2 ? TSimd.Multiply(difference, difference) : TSimd.Abs(difference);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static void Take(TVector distance, int k, ref TVector least, ref TVector nearest)
-        {
-            nearest = TSimd.SelectLess(distance, least, TSimd.Broadcast(k), nearest);
-            least = TSimd.SelectLess(distance, least, distance, least);
-        }
     }
 }

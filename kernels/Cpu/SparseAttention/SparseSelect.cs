@@ -156,7 +156,10 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
             *(int*)Counts.Address(batch, head, row) = count;
             if (count == seen)
             {
-                for (int j = 0; j < count; j++)
+                int j = 0, width = Vector512<TIndex>.Count;
+                for (; j <= count - width; j += width)
+                    (Vector512<TIndex>.Indices + Vector512.Create(TIndex.CreateTruncating(j))).Store(columns + j);
+                for (; j < count; j++)
                     columns[j] = TIndex.CreateTruncating(j);
             }
             else if (count > 0)
@@ -170,6 +173,8 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                 {
                     ulong* bits = planes + plane * words;
                     int ahead = CountBoth(open, bits, used);
+                    if (ahead == 0)
+                        continue;
                     // Open keys with the plane's bit are ahead of those without. When they are no more than needed they are kept, else the
                     // others are out.
                     Split(bits, used, ahead <= need, kept, open);
@@ -321,12 +326,27 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
             }
         }
 
-        // All open keys match alike now.
+        // All open keys match alike now: the last or first vectors of them, then words of one vector, then bits of a word.
         private readonly void TakeEquals(int used, int need, ulong* kept, ulong* open)
         {
-            for (int i = 0; i < used && need > 0; i++)
+            for (int i = 0; i < used && need > 0; i += LaneWords)
             {
-                int word = Problem.KeepsEarliest ? i : used - 1 - i;
+                int first = Problem.KeepsEarliest ? i : used - LaneWords - i, count = 0;
+                for (int word = first; word < first + LaneWords; word++)
+                    count += BitOperations.PopCount(open[word]);
+                if (count <= need)
+                    (Vector512.Load(kept + first) | Vector512.Load(open + first)).Store(kept + first);
+                else
+                    TakeWords(first, need, kept, open);
+                need -= count;
+            }
+        }
+
+        private readonly void TakeWords(int first, int need, ulong* kept, ulong* open)
+        {
+            for (int i = 0; need > 0; i++)
+            {
+                int word = Problem.KeepsEarliest ? first + i : first + LaneWords - 1 - i;
                 ulong taken = open[word];
                 int count = BitOperations.PopCount(taken);
                 if (count > need)
@@ -337,7 +357,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                     taken = Problem.KeepsEarliest ? taken & ~cut : cut;
                 }
                 kept[word] |= taken;
-                need -= Math.Min(count, need);
+                need -= count;
             }
         }
 

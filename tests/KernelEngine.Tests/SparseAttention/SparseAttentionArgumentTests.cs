@@ -52,7 +52,8 @@ public sealed class SparseAttentionArgumentTests
     public void NarrowListsOfTooManyKeysAreRefused()
     {
         Assert.That(
-            ProblemText.Parse<SparseAttentionProblem>("q=1 k=65537 d=8 keep=4 columns=u16").FindError(), Does.Contain("name 65536 keys at the most, but there are 65537"));
+            () => ProblemText.Parse<SparseAttentionProblem>("q=1 k=65537 d=8 keep=4 columns=u16"),
+            Throws.TypeOf<FormatException>().With.Message.Contains("name 65536 keys at the most, but there are 65537"));
         Assert.That(ProblemText.Parse<SparseSelectProblem>("q=1 k=65536 m=8 l=4 columns=u16").FindError(), Is.Null);
         Assert.That(() => ProblemText.Parse<SparseSelectProblem>("q=1 k=9 m=8 l=4 columns=i8"), Throws.TypeOf<FormatException>().With.Message.Contains("i32 or u16"));
     }

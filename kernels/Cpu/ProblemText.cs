@@ -136,6 +136,9 @@ public sealed class ProblemText
     public static string Word<T>(string name, T value, T? defaultValue = null) where T : struct, IFormattable =>
         defaultValue is { } d && d.Equals(value) ? "" : string.Create(CultureInfo.InvariantCulture, $"{name}={value}");
 
+    /// <summary>The word that <see cref="TakeColumnType"/> takes.</summary>
+    public static string ColumnTypeWord(string name, DataType type) => type == DataType.Int32 ? "" : $"{name}={type.ToText()}";
+
     /// <summary>The word when the flag is set.</summary>
     public static string Flag(string name, bool value) => value ? name : "";
 

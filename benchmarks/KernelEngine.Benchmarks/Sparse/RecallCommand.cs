@@ -12,7 +12,7 @@ namespace KernelEngine.Benchmarks.Sparse;
 /// </summary>
 internal static class RecallCommand
 {
-    private const int ChartShare = 8; // one key in eight, as published
+    private const int TableShare = 8; // one key in eight, as published
     private static readonly int[] _shares = [32, 16, 8, 4, 2];
 
     public static int Run(ReadOnlySpan<string> args)
@@ -71,13 +71,13 @@ internal static class RecallCommand
         var text = new StringBuilder();
         CapturedHeads first = layers[0];
         text.Append(CultureInfo.InvariantCulture, $"\n## {name}\n\n{layers.Count} layers, {first.NumHeads} query heads over {first.NumKvHeads} of {first.HeadDim} elements, {first.Tokens} tokens.\n\n");
-        text.Append(CultureInfo.InvariantCulture, $"| keys chosen by | recall at 1/{ChartShare} | weight at 1/{ChartShare} |");
+        text.Append(CultureInfo.InvariantCulture, $"| keys chosen by | recall at 1/{TableShare} | weight at 1/{TableShare} |");
         foreach (int share in _shares)
             text.Append(CultureInfo.InvariantCulture, $" error at 1/{share} |");
         text.Append("\n| --- |").Insert(text.Length, " ---: |", 2 + _shares.Length).Append('\n');
         foreach (string selector in study.Selectors)
         {
-            RecallFigures figures = study.Measure(selector, ChartShare);
+            RecallFigures figures = study.Measure(selector, TableShare);
             text.Append(CultureInfo.InvariantCulture, $"| {selector} | {figures.Recall:0.000} | {figures.Weight:0.000} |");
             foreach (int share in _shares)
                 text.Append(CultureInfo.InvariantCulture, $" {study.Measure(selector, share).Error:0.000} |");

@@ -13,8 +13,10 @@ internal static unsafe class AttentionRow<TSimd, TVector>
     where TVector : unmanaged
 {
     private const float Log2E = 1.44269504f;
-    private const float Slack = 8f; // in base 2
     private const double Ln2 = 0.69314718055994531;
+
+    /// <summary>How far scores may lie above m, in base 2.</summary>
+    public const float Slack = 8f;
 
     /// <summary>Loads a query row times scale · log2 e, so that scores come out in base 2.</summary>
     public static void LoadQuery(byte* row, DataType type, in AttentionProblem problem, float* target)

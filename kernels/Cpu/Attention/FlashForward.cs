@@ -80,7 +80,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             TurnKeys = (int)Math.Min(windowKeys, Math.Max(Columns, allKeys - FixedKeys));
             HasTurns = FixedKeys + TurnKeys < allKeys;
             long paddedKeys = FixedKeys + TurnKeys;
-            ValueWidth = (problem.ValueHeadDim + TSimd.Width - 1) / TSimd.Width * TSimd.Width;
+            ValueWidth = Rows<TSimd, TVector>.Padded(problem.ValueHeadDim);
             Keys = 0;
             Values = checked(Keys + paddedKeys * problem.HeadDim);
             Finiteness = checked(Values + paddedKeys * ValueWidth);
@@ -451,7 +451,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
             if (key >= end || ((Call.Mask.IsPresent || Call.BlockMask.IsPresent) && transform.HidesAll(row, rows, key, end - key)))
                 return;
             int headDim = Call.Problem.HeadDim, place = panels.Place + key - panels.Key, column = place % Columns;
-            int width = (end - key + TSimd.Width - 1) / TSimd.Width * TSimd.Width; // whole vectors hold every key in reach
+            int width = Rows<TSimd, TVector>.Padded(end - key); // whole vectors hold every key in reach
             MatrixTile<TSimd, TVector>.Multiply(
                 workspace + Plan.QueryRows + r * headDim, headDim, rows, workspace + Plan.Keys + (long)(place - column) * headDim + column, Columns,
                 width, headDim, workspace + Plan.Scores + stop, ScoreStride, accumulate: false);

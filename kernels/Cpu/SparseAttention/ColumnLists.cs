@@ -38,6 +38,11 @@ internal static class ColumnLists
     public static unsafe long Read<TIndex>(TIndex* list, long place) where TIndex : unmanaged =>
         sizeof(TIndex) == sizeof(ushort) ? ((ushort*)list)[place] : ((int*)list)[place];
 
+    /// <summary>Asks for what follows a place of a list that is read to its end: the processor's own prefetching ends with each page.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe void Prefetch<TIndex>(TIndex* list, long place) where TIndex : unmanaged =>
+        Vectors.PrefetchFar((byte*)(list + place) + PrefetchDistance);
+
     /// <summary>
     /// Null when each count is within the capacity and each row's columns rise from 0 to <paramref name="keys"/> − 1. It reads every list on
     /// each call, at memory's speed: <paramref name="workers"/> share that.
@@ -87,7 +92,7 @@ internal static class ColumnLists
         int p = 1;
         for (; p <= count - Vector512<TIndex>.Count; p += Vector512<TIndex>.Count)
         {
-            Vectors.PrefetchFar((byte*)(list + p) + PrefetchDistance); // the processor's own prefetching ends with each page
+            Prefetch(list, p);
             fails |= Vector512.LessThanOrEqual(Vector512.Load(list + p), Vector512.Load(list + p - 1));
         }
         bool rises = fails == default && Read(list, 0) >= 0 && Read(list, count - 1) < keys;

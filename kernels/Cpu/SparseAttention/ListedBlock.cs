@@ -11,8 +11,6 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 /// </summary>
 internal unsafe ref struct ListedBlock<TIndex> where TIndex : unmanaged
 {
-    private const int PrefetchDistance = 4096; // bytes
-
     private readonly ListedTiles _tiles;
     private readonly TIndex* _columns;
     private readonly int* _rows, _counts;
@@ -70,7 +68,7 @@ internal unsafe ref struct ListedBlock<TIndex> where TIndex : unmanaged
             for (; p <= whole && list[p] < keyEnd; p += Size)
             {
                 long tile = (list[p] >> shift) - firstTile, at = tile * tileGroups + _counts[tile]++;
-                Vectors.PrefetchFar((byte*)(list.Columns + p) + PrefetchDistance); // the processor's own prefetching ends with each page
+                ColumnLists.Prefetch(list.Columns, p);
                 _rows[at] = info;
                 Unsafe.CopyBlockUnaligned(_columns + at * Size, list.Columns + p, (uint)(Size * sizeof(TIndex)));
             }

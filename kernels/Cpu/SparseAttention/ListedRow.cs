@@ -14,6 +14,9 @@ internal unsafe struct ListedRow<TIndex> where TIndex : unmanaged
     /// <summary>How many of them are worked off.</summary>
     public int Position;
 
+    /// <summary>All of the list.</summary>
+    public readonly ReadOnlySpan<TIndex> Span => new(Columns, Count);
+
     /// <summary>A key.</summary>
     public readonly long this[int position]
     {

@@ -25,31 +25,16 @@ internal static unsafe class ListedRows<TSimd, TVector, TIndex>
     }
 
     /// <summary>sums += weight · value, of a group's row and over its keys.</summary>
-    public static void AddListed(in ListedGroups<TIndex> groups, float* weights, float* values, int width, float* sums)
-    {
-        int w = TSimd.Width;
-        for (int c = 0; c < width; c += 4 * w)
-        {
-            switch ((width - c) / w)
-            {
-                case 1:
-                    AddListed<Counts.One>(groups, weights, values + c, width, sums + c);
-                    break;
-                case 2:
-                    AddListed<Counts.Two>(groups, weights, values + c, width, sums + c);
-                    break;
-                case 3:
-                    AddListed<Counts.Three>(groups, weights, values + c, width, sums + c);
-                    break;
-                default:
-                    AddListed<Counts.Four>(groups, weights, values + c, width, sums + c);
-                    break;
-            }
-        }
-    }
+    public static void AddListed(in ListedGroups<TIndex> groups, float* weights, float* values, int width, float* sums) =>
+        Run<Gather>(groups, weights, values, width, sums);
 
     /// <summary>target += factor · row, for each key of a group.</summary>
-    public static void AddToListed(in ListedGroups<TIndex> groups, float* factors, float* rows, int width, float* targets)
+    public static void AddToListed(in ListedGroups<TIndex> groups, float* factors, float* rows, int width, float* targets) =>
+        Run<Scatter>(groups, factors, rows, width, targets);
+
+    // Up to four vectors of each row at a time.
+    private static void Run<TStep>(in ListedGroups<TIndex> groups, float* factors, float* source, int width, float* target)
+        where TStep : struct, IStep
     {
         int w = TSimd.Width;
         for (int c = 0; c < width; c += 4 * w)
@@ -57,16 +42,16 @@ internal static unsafe class ListedRows<TSimd, TVector, TIndex>
             switch ((width - c) / w)
             {
                 case 1:
-                    AddToListed<Counts.One>(groups, factors, rows + c, width, targets + c);
+                    TStep.Run<Counts.One>(groups, factors, source + c, width, target + c);
                     break;
                 case 2:
-                    AddToListed<Counts.Two>(groups, factors, rows + c, width, targets + c);
+                    TStep.Run<Counts.Two>(groups, factors, source + c, width, target + c);
                     break;
                 case 3:
-                    AddToListed<Counts.Three>(groups, factors, rows + c, width, targets + c);
+                    TStep.Run<Counts.Three>(groups, factors, source + c, width, target + c);
                     break;
                 default:
-                    AddToListed<Counts.Four>(groups, factors, rows + c, width, targets + c);
+                    TStep.Run<Counts.Four>(groups, factors, source + c, width, target + c);
                     break;
             }
         }
@@ -140,77 +125,89 @@ internal static unsafe class ListedRows<TSimd, TVector, TIndex>
         }
     }
 
-    // Two sums side by side: one alone would wait for each multiply-add.
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void AddListed<TCount>(in ListedGroups<TIndex> groups, float* weights, float* values, long width, float* sums)
-        where TCount : struct, ICount
+    private interface IStep
     {
-        ListedGroups<TIndex> all = groups;
-        int w = TSimd.Width;
-        for (int g = 0; g < all.Count; g++, weights += Size)
+        static abstract void Run<TCount>(in ListedGroups<TIndex> groups, float* factors, float* source, long width, float* target)
+            where TCount : struct, ICount;
+    }
+
+    private readonly struct Gather : IStep
+    {
+        // Two sums side by side: one alone would wait for each multiply-add.
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        public static void Run<TCount>(in ListedGroups<TIndex> groups, float* weights, float* values, long width, float* sums)
+            where TCount : struct, ICount
         {
-            TIndex* list = all.ColumnsOf(g);
-            float* sum = sums + all.RowOf(g) * width;
-            TVector a0 = TSimd.Load(sum), a1 = TSimd.Zero, a2 = TSimd.Zero, a3 = TSimd.Zero;
-            if (TCount.Value > 1) a1 = TSimd.Load(sum + w);
-            if (TCount.Value > 2) a2 = TSimd.Load(sum + 2 * w);
-            if (TCount.Value > 3) a3 = TSimd.Load(sum + 3 * w);
-            TVector b0 = TSimd.Zero, b1 = TSimd.Zero, b2 = TSimd.Zero, b3 = TSimd.Zero;
-            int p = 0, size = all.SizeOf(g);
-            for (; p <= size - 2; p += 2)
+            ListedGroups<TIndex> all = groups;
+            int w = TSimd.Width;
+            for (int g = 0; g < all.Count; g++, weights += Size)
             {
-                float* v = Row(values, list, p, width);
-                TVector x = TSimd.Broadcast(weights[p]);
-                a0 = TSimd.MultiplyAdd(x, TSimd.Load(v), a0);
-                if (TCount.Value > 1) a1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), a1);
-                if (TCount.Value > 2) a2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), a2);
-                if (TCount.Value > 3) a3 = TSimd.MultiplyAdd(x, TSimd.Load(v + 3 * w), a3);
-                v = Row(values, list, p + 1, width);
-                x = TSimd.Broadcast(weights[p + 1]);
-                b0 = TSimd.MultiplyAdd(x, TSimd.Load(v), b0);
-                if (TCount.Value > 1) b1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), b1);
-                if (TCount.Value > 2) b2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), b2);
-                if (TCount.Value > 3) b3 = TSimd.MultiplyAdd(x, TSimd.Load(v + 3 * w), b3);
+                TIndex* list = all.ColumnsOf(g);
+                float* sum = sums + all.RowOf(g) * width;
+                TVector a0 = TSimd.Load(sum), a1 = TSimd.Zero, a2 = TSimd.Zero, a3 = TSimd.Zero;
+                if (TCount.Value > 1) a1 = TSimd.Load(sum + w);
+                if (TCount.Value > 2) a2 = TSimd.Load(sum + 2 * w);
+                if (TCount.Value > 3) a3 = TSimd.Load(sum + 3 * w);
+                TVector b0 = TSimd.Zero, b1 = TSimd.Zero, b2 = TSimd.Zero, b3 = TSimd.Zero;
+                int p = 0, size = all.SizeOf(g);
+                for (; p <= size - 2; p += 2)
+                {
+                    float* v = Row(values, list, p, width);
+                    TVector x = TSimd.Broadcast(weights[p]);
+                    a0 = TSimd.MultiplyAdd(x, TSimd.Load(v), a0);
+                    if (TCount.Value > 1) a1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), a1);
+                    if (TCount.Value > 2) a2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), a2);
+                    if (TCount.Value > 3) a3 = TSimd.MultiplyAdd(x, TSimd.Load(v + 3 * w), a3);
+                    v = Row(values, list, p + 1, width);
+                    x = TSimd.Broadcast(weights[p + 1]);
+                    b0 = TSimd.MultiplyAdd(x, TSimd.Load(v), b0);
+                    if (TCount.Value > 1) b1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), b1);
+                    if (TCount.Value > 2) b2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), b2);
+                    if (TCount.Value > 3) b3 = TSimd.MultiplyAdd(x, TSimd.Load(v + 3 * w), b3);
+                }
+                if (p < size)
+                {
+                    float* v = Row(values, list, p, width);
+                    TVector x = TSimd.Broadcast(weights[p]);
+                    a0 = TSimd.MultiplyAdd(x, TSimd.Load(v), a0);
+                    if (TCount.Value > 1) a1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), a1);
+                    if (TCount.Value > 2) a2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), a2);
+                    if (TCount.Value > 3) a3 = TSimd.MultiplyAdd(x, TSimd.Load(v + 3 * w), a3);
+                }
+                TSimd.Store(TSimd.Add(a0, b0), sum);
+                if (TCount.Value > 1) TSimd.Store(TSimd.Add(a1, b1), sum + w);
+                if (TCount.Value > 2) TSimd.Store(TSimd.Add(a2, b2), sum + 2 * w);
+                if (TCount.Value > 3) TSimd.Store(TSimd.Add(a3, b3), sum + 3 * w);
             }
-            if (p < size)
-            {
-                float* v = Row(values, list, p, width);
-                TVector x = TSimd.Broadcast(weights[p]);
-                a0 = TSimd.MultiplyAdd(x, TSimd.Load(v), a0);
-                if (TCount.Value > 1) a1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), a1);
-                if (TCount.Value > 2) a2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), a2);
-                if (TCount.Value > 3) a3 = TSimd.MultiplyAdd(x, TSimd.Load(v + 3 * w), a3);
-            }
-            TSimd.Store(TSimd.Add(a0, b0), sum);
-            if (TCount.Value > 1) TSimd.Store(TSimd.Add(a1, b1), sum + w);
-            if (TCount.Value > 2) TSimd.Store(TSimd.Add(a2, b2), sum + 2 * w);
-            if (TCount.Value > 3) TSimd.Store(TSimd.Add(a3, b3), sum + 3 * w);
         }
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void AddToListed<TCount>(in ListedGroups<TIndex> groups, float* factors, float* rows, long width, float* targets)
-        where TCount : struct, ICount
+    private readonly struct Scatter : IStep
     {
-        ListedGroups<TIndex> all = groups;
-        int w = TSimd.Width;
-        for (int g = 0; g < all.Count; g++, factors += Size)
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        public static void Run<TCount>(in ListedGroups<TIndex> groups, float* factors, float* rows, long width, float* targets)
+            where TCount : struct, ICount
         {
-            TIndex* list = all.ColumnsOf(g);
-            float* row = rows + all.RowOf(g) * width;
-            TVector r0 = TSimd.Load(row), r1 = r0, r2 = r0, r3 = r0;
-            if (TCount.Value > 1) r1 = TSimd.Load(row + w);
-            if (TCount.Value > 2) r2 = TSimd.Load(row + 2 * w);
-            if (TCount.Value > 3) r3 = TSimd.Load(row + 3 * w);
-            int size = all.SizeOf(g);
-            for (int p = 0; p < size; p++)
+            ListedGroups<TIndex> all = groups;
+            int w = TSimd.Width;
+            for (int g = 0; g < all.Count; g++, factors += Size)
             {
-                float* target = Row(targets, list, p, width);
-                TVector x = TSimd.Broadcast(factors[p]);
-                TSimd.Store(TSimd.MultiplyAdd(x, r0, TSimd.Load(target)), target);
-                if (TCount.Value > 1) TSimd.Store(TSimd.MultiplyAdd(x, r1, TSimd.Load(target + w)), target + w);
-                if (TCount.Value > 2) TSimd.Store(TSimd.MultiplyAdd(x, r2, TSimd.Load(target + 2 * w)), target + 2 * w);
-                if (TCount.Value > 3) TSimd.Store(TSimd.MultiplyAdd(x, r3, TSimd.Load(target + 3 * w)), target + 3 * w);
+                TIndex* list = all.ColumnsOf(g);
+                float* row = rows + all.RowOf(g) * width;
+                TVector r0 = TSimd.Load(row), r1 = r0, r2 = r0, r3 = r0;
+                if (TCount.Value > 1) r1 = TSimd.Load(row + w);
+                if (TCount.Value > 2) r2 = TSimd.Load(row + 2 * w);
+                if (TCount.Value > 3) r3 = TSimd.Load(row + 3 * w);
+                int size = all.SizeOf(g);
+                for (int p = 0; p < size; p++)
+                {
+                    float* target = Row(targets, list, p, width);
+                    TVector x = TSimd.Broadcast(factors[p]);
+                    TSimd.Store(TSimd.MultiplyAdd(x, r0, TSimd.Load(target)), target);
+                    if (TCount.Value > 1) TSimd.Store(TSimd.MultiplyAdd(x, r1, TSimd.Load(target + w)), target + w);
+                    if (TCount.Value > 2) TSimd.Store(TSimd.MultiplyAdd(x, r2, TSimd.Load(target + 2 * w)), target + 2 * w);
+                    if (TCount.Value > 3) TSimd.Store(TSimd.MultiplyAdd(x, r3, TSimd.Load(target + 3 * w)), target + 3 * w);
+                }
             }
         }
     }

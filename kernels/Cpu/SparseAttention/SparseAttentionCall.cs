@@ -32,16 +32,9 @@ internal readonly unsafe struct SparseAttentionCall(in SparseAttentionProblem pr
     };
 
     /// <summary>Whether a row lists a key.</summary>
-    public bool Lists(int batch, int head, int row, int key)
-    {
-        int low = 0, high = CountOf(batch, head, row);
-        while (low < high)
-        {
-            int middle = low + (high - low) / 2;
-            (low, high) = ColumnOf(batch, head, row, middle) < key ? (middle + 1, high) : (low, middle);
-        }
-        return low < CountOf(batch, head, row) && ColumnOf(batch, head, row, low) == key;
-    }
+    public bool Lists(int batch, int head, int row, int key) => Problem.ColumnType == DataType.UInt16
+        ? ListOf<ushort>(batch, head, row).Span.BinarySearch((ushort)key) >= 0
+        : ListOf<int>(batch, head, row).Span.BinarySearch(key) >= 0;
 
     /// <summary>One of those keys.</summary>
     public int ColumnOf(int batch, int head, int row, int place) => (int)(Problem.ColumnType == DataType.UInt16

@@ -27,7 +27,6 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
     private const int MaxBlockM = 256;
     private const int MinBlockM = 16;
     private const int GroupSize = ListedGroups<int>.Size;
-    private const float Slack = 8f; // in base 2
     private const float Log2E = 1.44269504f;
     private const double Ln2 = 0.69314718055994531;
 
@@ -166,7 +165,7 @@ public sealed unsafe class SparseAttentionForward<TSimd, TVector>()
     {
         int w = TSimd.Width;
         uint all = uint.MaxValue >> (32 - w);
-        TVector slack = TSimd.Broadcast(Slack);
+        TVector slack = TSimd.Broadcast(AttentionRow<TSimd, TVector>.Slack);
         for (int g = 0; g < groups.Count; g++, scores += GroupSize)
         {
             long row = groups.RowOf(g);

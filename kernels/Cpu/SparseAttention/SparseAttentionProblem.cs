@@ -147,7 +147,7 @@ public readonly record struct SparseAttentionProblem(
         ProblemText.Word("index", IndexHeads, NumHeads), ProblemText.Word("q", QueryLength), ProblemText.Word("k", KvLength),
         ProblemText.Word("d", HeadDim), ProblemText.Word("dv", ValueHeadDim, HeadDim), ProblemText.Word("keep", Capacity),
         SoftmaxScale is { } scale ? ProblemText.Word("scale", scale) : "", ProblemText.Word("softcap", LogitSoftCap, 0f),
-        ColumnType == DataType.Int32 ? "" : $"columns={ColumnType.ToText()}", Type.ToText());
+        ProblemText.ColumnTypeWord("columns", ColumnType), Type.ToText());
 
     /// <inheritdoc/>
     public override string ToString() => ToText();

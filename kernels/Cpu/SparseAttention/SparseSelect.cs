@@ -17,7 +17,7 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("sparse-select/cpu")
 {
     private const int WordBits = 64, LaneWords = 8; // ulongs of a vector
-    private const int Inputs = 8; // bitmaps that are added at once
+    private const int Inputs = 8, FirstPlanes = 4; // bitmaps that are added at once, and the bits of their sum
     private const int RowsOfBlock = 16;
     private const int BlockKeys = LaneWords * WordBits; // keys of a vector of bits
     private const long StreamedBytes = 16 << 20; // lists too many for caches are written past them
@@ -47,10 +47,15 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
         workers.Run(ref select);
     }
 
-    // Words of a bit for each key, whole vectors.
-    private static long Words(in SparseSelectProblem problem) => (problem.KvLength + 511L) / 512 * LaneWords;
+    // Words with a bit for each of some keys, whole vectors.
+    private static long WordsOf(long keys) => (keys + BlockKeys - 1) / BlockKeys * LaneWords;
+
+    private static long Words(in SparseSelectProblem problem) => WordsOf(problem.KvLength);
 
     private static int Planes(in SparseSelectProblem problem) => BitOperations.Log2((uint)problem.MostMatches) + 1;
+
+    // As many as the first sum of inputs has.
+    private static int StoredPlanes(in SparseSelectProblem problem) => Math.Max(Planes(problem), FirstPlanes);
 
     private static long HeadWords(in SparseSelectProblem problem) => (long)problem.SubVectors * SparseCodes.Codewords * Words(problem);
 
@@ -58,7 +63,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
 
     // Zeros, keys that are kept, keys that are open, the planes, and the columns of a row with room for a word's.
     private static long ThreadWords(in SparseSelectProblem problem) =>
-        (3L + Math.Max(Planes(problem), 4)) * Words(problem)
+        (3L + StoredPlanes(problem)) * Words(problem)
         + (Math.Min(problem.Capacity, problem.KvLength) / 2L + WordBits) / LaneWords * LaneWords;
 
     // A task is 512 keys of a head and a word of their codes. Each bit of the codes becomes a bitmap, and of the four of a code the
@@ -165,7 +170,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
             else if (count > 0)
             {
                 long words = Words(Problem);
-                int used = (seen + 511) / 512 * LaneWords;
+                int used = (int)WordsOf(seen);
                 ulong* zeros = thread, kept = zeros + words, open = kept + words, planes = open + words;
                 CountMatches(batch, head, row, used, zeros, planes);
                 int need = count - Force(seen, used, kept, open);
@@ -182,7 +187,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                 }
                 if (need > 0)
                     TakeEquals(used, need, kept, open);
-                var buffer = (TIndex*)(planes + Math.Max(Planes(Problem), 4) * words);
+                var buffer = (TIndex*)(planes + StoredPlanes(Problem) * words);
                 WriteColumns(kept, used, buffer);
                 Copy((byte*)buffer, (byte*)columns, (long)count * sizeof(TIndex));
             }
@@ -194,7 +199,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
         {
             long words = Words(Problem);
             ulong** inputs = stackalloc ulong*[Inputs];
-            int total = Problem.MostMatches, planeCount = Math.Max(Planes(Problem), 4), query = head * Problem.HeadsOfList, m = 0;
+            int total = Problem.MostMatches, planeCount = StoredPlanes(Problem), query = head * Problem.HeadsOfList, m = 0;
             var codes = (int*)QueryCodes.Address(batch, query, row);
             ulong* bitmaps = Bitmaps + ((long)batch * Problem.NumKvHeads + query / Problem.GroupSize) * HeadWords(Problem);
             for (int first = 0; first < total; first += Inputs)
@@ -239,7 +244,7 @@ public sealed unsafe class SparseSelect() : CpuKernel<SparseSelectProblem>("spar
                     p1.Store(plane + words);
                     p2.Store(plane + 2 * words);
                     p3.Store(plane + 3 * words);
-                    for (int p = 4; p < planeCount; p++)
+                    for (int p = FirstPlanes; p < planeCount; p++)
                         Vector512<ulong>.Zero.Store(plane + p * words);
                     continue;
                 }

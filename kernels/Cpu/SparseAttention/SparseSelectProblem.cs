@@ -9,8 +9,9 @@ namespace KernelEngine;
 /// s_ij = number of sub-vectors m with queryCode_im = keyCode_jm, for a list of a group the sum over its query heads
 /// counts_i = min(capacity, |seen(i)|): the first <c>sinks</c> and the last <c>recent</c> keys seen, then those with the largest s_ij
 /// </code>
-/// Of equals the later key is kept, or with <c>earliest</c> the earlier one. Columns rise, and have all bits set past the count: −1, or 65535 of 16 bits. All numbers are
-/// integers: every kernel gives the same answer. Text form: <c>b=1 h=8 q=8192 k=8192 m=8 l=1024 causal recent=1 columns=u16</c>.
+/// Of equals the later key is kept, or with <c>earliest</c> the earlier one. Columns rise, and have all bits set past the count: −1, or
+/// 65535 of 16 bits. All numbers are integers: every kernel gives the same answer.
+/// Text form: <c>b=1 h=8 q=8192 k=8192 m=8 l=1024 causal recent=1 columns=u16</c>.
 /// </summary>
 /// <param name="BatchSize">Sequences (<c>b</c>, default 1).</param>
 /// <param name="NumHeads">Query heads (<c>h</c>, default 1).</param>
@@ -134,7 +135,7 @@ public readonly record struct SparseSelectProblem(
         ProblemText.Word("k", KvLength), ProblemText.Word("m", SubVectors), ProblemText.Word("l", Capacity), ProblemText.Flag("causal", IsCausal),
         ProblemText.Flag("earliest", KeepsEarliest), ProblemText.Word("sinks", Sinks, 0), ProblemText.Word("recent", Recent, 0),
         ProblemText.Flag("lengths", HasKvLengths), ProblemText.Flag("grouped", IsGrouped),
-        ColumnType == DataType.Int32 ? "" : $"columns={ColumnType.ToText()}");
+        ProblemText.ColumnTypeWord("columns", ColumnType));
 
     /// <inheritdoc/>
     public override string ToString() => ToText();

@@ -28,10 +28,24 @@ internal struct ColumnListView
         return column;
     }
 
+    /// <summary>Writes it; −1 is all bits set.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void SetColumn(long place, int column)
+    {
+        if (AreNarrow != 0)
+            NarrowColumns[place] = (ushort)column;
+        else
+            Columns[place] = column;
+    }
+
+    /// <summary>Where a row's count is.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly long CountOffset(int batch, int head, int row) =>
+        batch * CountBatchStride + head * CountHeadStride + row * CountRowStride;
+
     /// <summary>How many keys a row lists.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly int Count(int batch, int head, int row) =>
-        Counts[batch * CountBatchStride + head * CountHeadStride + row * CountRowStride];
+    public readonly int Count(int batch, int head, int row) => Counts[CountOffset(batch, head, row)];
 
     /// <summary>1 when a list has a key. It is ascending.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -26,15 +26,13 @@ internal static class SelectKeys
     {
         public TokenTensor<int> QueryCodes;  // [batchSize, numHeads, queryLength, words]
         public TokenTensor<int> KeyCodes;    // [batchSize, numKvHeads, kvLength, words]
-        public TokenTensor<int> Columns;     // [batchSize, indexHeads, queryLength, capacity]
-        public ArrayView<ushort> NarrowColumns; // the same memory, where columns have 16 bits
-        public TokenTensor<int> Counts;      // [batchSize, indexHeads, queryLength]
+        public ColumnListView Lists;         // of all query rows, written
         public ArrayView<int> KvLengths;     // [batchSize]
         public ArrayView<uint> Bitmaps;      // [batchSize, numKvHeads, subVectors, 16, keyWords]
         public ArrayView<uint> Scratch;      // [groups, 2 + planes, keyWords]: the keys kept, those that may still be, the planes
         public long BitmapWords, Rows;       // Rows = batchSize · indexHeads · queryLength
         public int IndexHeads, NumKvHeads, HeadsOfList, GroupSize, QueryLength, KvLength, KeyWords, SubVectors, Planes, Capacity;
-        public int IsCausal, KeepsEarliest, Sinks, Recent, HasKvLengths, AreNarrow;
+        public int IsCausal, KeepsEarliest, Sinks, Recent, HasKvLengths;
     }
 
     /// <summary>The first kernel; one thread for each word of the bitmaps.</summary>
@@ -84,12 +82,12 @@ internal static class SelectKeys
                 need -= areKept ? ahead : 0;
                 open = areKept ? open - ahead : ahead;
             }
-            long columns = p.Columns.Offset(batch, head, row);
+            long columns = p.Lists.Offset(batch, head, row);
             Write(ref p, words, scratch, columns, seen, need, open);
             for (int j = count + Group.IdxX; j < p.Capacity; j += Threads)
-                WriteColumn(ref p, columns + j, -1);
+                p.Lists.SetColumn(columns + j, -1);
             if (Group.IdxX == 0)
-                p.Counts.Data[p.Counts.Offset(batch, head, row)] = count;
+                p.Lists.Counts[p.Lists.CountOffset(batch, head, row)] = count;
         }
     }
 
@@ -179,22 +177,13 @@ internal static class SelectKeys
             }
             while (kept != 0u)
             {
-                WriteColumn(ref p, at, word * WordBits + IntrinsicMath.TrailingZeroCount(kept));
+                p.Lists.SetColumn(at, word * WordBits + IntrinsicMath.TrailingZeroCount(kept));
                 kept &= kept - 1u;
                 at++;
             }
             keptBefore += sums.Total & 0xFFFF;
             openBefore += sums.Total >> 16;
         }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void WriteColumn(ref Parameters p, long at, int column)
-    {
-        if (p.AreNarrow != 0)
-            p.NarrowColumns[at] = (ushort)column;
-        else
-            p.Columns.Data[at] = column;
     }
 
     // The bits below one.

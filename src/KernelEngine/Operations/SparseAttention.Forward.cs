@@ -34,8 +34,8 @@ public static partial class SparseAttention
     /// <param name="key">[batchSize, kvLength, numKvHeads, headDim]</param>
     /// <param name="value">[batchSize, kvLength, numKvHeads, valueHeadDim]</param>
     /// <param name="columns">
-    /// i32, or u16 of up to 65536 keys, [batchSize, indexHeads, queryLength, capacity]: the keys of each row, ascending, each once; what lies past a row's count is not
-    /// read. Head h reads the lists of head h div (numHeads / indexHeads).
+    /// i32, or u16 of up to 65536 keys, [batchSize, indexHeads, queryLength, capacity]: the keys of each row, ascending, each once; what
+    /// lies past a row's count is not read. Head h reads the lists of head h div (numHeads / indexHeads).
     /// </param>
     /// <param name="counts">i32 [batchSize, indexHeads, queryLength]: how many keys each row lists</param>
     /// <param name="output">[batchSize, queryLength, numHeads, valueHeadDim], written</param>

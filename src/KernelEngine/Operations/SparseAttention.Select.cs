@@ -24,8 +24,9 @@ public static partial class SparseAttention
     /// <param name="queryCodes">i32 [batchSize, numHeads, queryLength, words], from <see cref="Encode"/></param>
     /// <param name="keyCodes">i32 [batchSize, numKvHeads, kvLength, words], from <see cref="Encode"/> with the same codebook</param>
     /// <param name="columns">
-    /// i32, or u16 of up to 65536 keys, [batchSize, indexHeads, queryLength, capacity], written: ascending keys, −1 or 65535 past the count. With numHeads index heads each has a list;
-    /// with numKvHeads the query heads of a group share one, by the sum of their match counts.
+    /// i32, or u16 of up to 65536 keys, [batchSize, indexHeads, queryLength, capacity], written: ascending keys, −1 or 65535 past the
+    /// count. With numHeads index heads each has a list; with numKvHeads the query heads of a group share one, by the sum of their match
+    /// counts.
     /// </param>
     /// <param name="counts">i32 [batchSize, indexHeads, queryLength], written: min(capacity, keys seen)</param>
     /// <param name="subVectors">Codes of a row: dimension 0 of the codebook.</param>

@@ -8,7 +8,9 @@ public sealed class SparseAttentionForwardCases : IOperationCases<SparseAttentio
     public static IReadOnlyList<string> Problems { get; } =
     [
         // Lists around groups of sixteen, and as long as there are keys; room for more than there are.
-        "q=7 k=9 d=8 keep=1", "q=65 k=130 d=32 keep=7", "q=40 k=64 d=16 keep=8", "q=40 k=64 d=64 keep=15", "q=40 k=64 d=64 keep=16", "q=40 k=64 d=64 keep=17", "q=9 k=64 d=64 keep=33", "q=40 k=200 d=16 keep=9", "q=20 k=150 d=64 keep=150", "q=20 k=17 d=8 keep=40",
+        "q=7 k=9 d=8 keep=1", "q=65 k=130 d=32 keep=7", "q=40 k=64 d=16 keep=8", "q=40 k=64 d=64 keep=15",
+        "q=40 k=64 d=64 keep=16", "q=40 k=64 d=64 keep=17", "q=9 k=64 d=64 keep=33",
+        "q=40 k=200 d=16 keep=9", "q=20 k=150 d=64 keep=150", "q=20 k=17 d=8 keep=40",
         // Rows and keys around the blocks that are computed together.
         "q=1 k=300 d=64 keep=100", "q=257 k=129 d=16 keep=30", "q=300 k=600 d=8 keep=64", "h=2 q=100 k=1100 d=16 keep=300", "q=520 k=70 d=8 keep=20",
         "q=30 k=3000 d=8 keep=5",

@@ -38,10 +38,7 @@ internal sealed class SparseSelectKeys() : GpuKernel<SparseSelectProblem>("spars
         {
             QueryCodes = operands[SparseSelectProblem.QueryCodes].AsTokens<int>(),
             KeyCodes = operands[SparseSelectProblem.KeyCodes].AsTokens<int>(),
-            Columns = columns.AsTokens<int>(),
-            NarrowColumns = columns.As<ushort>(),
-            AreNarrow = problem.ColumnType == DataType.UInt16 ? 1 : 0,
-            Counts = operands[SparseSelectProblem.Counts].AsTokens<int>(),
+            Lists = SparseAttentionArguments.CreateLists(columns, operands[SparseSelectProblem.Counts]),
             KvLengths = AttentionArguments.Or(lengths, columns).As<int>(),
             Bitmaps = workspace.Cast<uint>(),
             Scratch = workspace.SubView(scratch, workspace.Length - scratch).Cast<uint>(),

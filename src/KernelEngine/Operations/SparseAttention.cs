@@ -1,3 +1,0 @@
-namespace KernelEngine;
-
-public static partial class SparseAttention;

@@ -4,7 +4,7 @@ namespace KernelEngine.Models;
 
 /// <summary>
 /// Attention of one block that looks at the keys most like each query, by product-quantised codes (SPT, Gui et al. 2023,
-/// arXiv:2312.10365). Keys are encoded once, when they come; the query heads of a group share a list.
+/// arXiv:2312.10365). Keys are encoded once, when they come; the query heads of a group look at the same.
 /// </summary>
 internal sealed class SelectedAttention : IDisposable
 {
@@ -13,7 +13,7 @@ internal sealed class SelectedAttention : IDisposable
     private readonly Device _device;
     private readonly LayerDescription _layer;
     private readonly int _keepCount, _subVectors, _words;
-    private readonly Tensor _queryCodes, _columns, _counts;
+    private readonly Tensor _queryCodes;
     private readonly bool _isFitted;
     private Tensor? _keyCodes;
     private int _encoded;
@@ -30,8 +30,6 @@ internal sealed class SelectedAttention : IDisposable
         _subVectors = (_isFitted ? layer with { SubVectorSize = CodebookFitting.SubVectorSize } : layer).SubVectors;
         _words = SparseAttention.WordsOf(_subVectors);
         _queryCodes = Tensor.Allocate(device, DataType.Int32, 1, layer.NumHeads, rows, _words);
-        _columns = Tensor.Allocate(device, DataType.Int32, 1, layer.NumKvHeads, rows, keepCount);
-        _counts = Tensor.Allocate(device, DataType.Int32, 1, layer.NumKvHeads, rows);
     }
 
     /// <summary>f32 [subVectors, 16, subVectorSize]; null until one is fitted.</summary>
@@ -62,11 +60,11 @@ internal sealed class SelectedAttention : IDisposable
             return false;
         }
         EncodeKeys(cache, length, capacity);
-        int rows = (int)query[1];
-        TensorView queryCodes = _queryCodes.Slice(2, 0, rows), columns = _columns.Slice(2, 0, rows), counts = _counts.Slice(2, 0, rows);
+        TensorView queryCodes = _queryCodes.Slice(2, 0, query[1]);
         SparseAttention.Encode(query, Codebook, queryCodes);
-        SparseAttention.Select(queryCodes, _keyCodes!.Slice(2, 0, length), columns, counts, _subVectors, SparseSelectOptions.Causal);
-        SparseAttention.Forward(query, cache.Keys(length), cache.Values(length), columns, counts, output, default, _layer.AttentionScale);
+        SparseAttention.ForwardSelected(
+            query, cache.Keys(length), cache.Values(length), queryCodes, _keyCodes!.Slice(2, 0, length), output, _subVectors, _keepCount,
+            SparseSelectOptions.Causal, isGrouped: true, softmaxScale: _layer.AttentionScale);
         return true;
     }
 
@@ -75,7 +73,7 @@ internal sealed class SelectedAttention : IDisposable
     {
         if (_isFitted)
             Codebook?.Dispose();
-        foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[_queryCodes, _columns, _counts, _keyCodes])
+        foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[_queryCodes, _keyCodes])
             tensor?.Dispose();
     }
 

@@ -27,7 +27,7 @@ internal sealed class ListedKeys : IDisposable
         long words = SparseAttention.WordsOf((int)_codebook.Layout[0]);
         _queryCodes = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length, words);
         _keyCodes = Tensor.Allocate(device, DataType.Int32, 1, key[2], length, words);
-        _columns = Tensor.Allocate(device, length <= 65536 ? DataType.UInt16 : DataType.Int32, 1, numHeads, length, KeepCount);
+        _columns = Tensor.Allocate(device, SparseSelectProblem.NarrowestColumns(length), 1, numHeads, length, KeepCount);
         _counts = Tensor.Allocate(device, DataType.Int32, 1, numHeads, length);
     }
 
@@ -46,6 +46,10 @@ internal sealed class ListedKeys : IDisposable
 
     public void Select() => SparseAttention.Select(
         _queryCodes, _keyCodes, _columns, _counts, (int)_codebook.Layout[0], SparseSelectOptions.Causal);
+
+    /// <summary>Attention over those keys, chosen on the way; lists are neither read nor written.</summary>
+    public void Attend(TensorView query, TensorView key, TensorView value, TensorView output, TensorView lse) => SparseAttention.ForwardSelected(
+        query, key, value, _queryCodes, _keyCodes, output, (int)_codebook.Layout[0], KeepCount, SparseSelectOptions.Causal, lse: lse);
 
     /// <summary>The lists, [numHeads, length, keepCount].</summary>
     public int[] ReadColumns() => _columns.Type == DataType.UInt16

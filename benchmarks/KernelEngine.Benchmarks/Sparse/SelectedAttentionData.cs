@@ -43,6 +43,14 @@ internal sealed class SelectedAttentionData : IDisposable
     public void SparseBackward() => SparseAttention.Backward(
         _query, _key, _value, _listed.Columns, _listed.Counts, _output, _lse, _gradOutput, _gradQuery, _gradKey, _gradValue);
 
+    /// <summary>The forward pass of inference: keys are chosen on the way.</summary>
+    public void EncodeAndAttend()
+    {
+        Encode();
+        _listed.Attend(_query, _key, _value, _output, _lse);
+    }
+
+    /// <summary>That of training, which keeps the lists for the gradients.</summary>
     public void SelectAndAttend()
     {
         Encode();

@@ -20,10 +20,11 @@ internal static class SelectedAttentionStudy
             using var data = new SelectedAttentionData(device, NumHeads, length, HeadDim);
             Turns forward = new Turns()
                 .Add(Dense, data.DenseForward)
-                .Add("sparse", data.SelectAndAttend)
-                .Add("of it: codes of queries and keys", data.Encode)
-                .Add("of it: lists of keys", data.Select)
-                .Add("of it: attention over the lists", data.SparseForward);
+                .Add("sparse, keys chosen on the way", data.EncodeAndAttend)
+                .Add("sparse, with lists", data.SelectAndAttend)
+                .Add("of both: codes of queries and keys", data.Encode)
+                .Add("of the second: lists of keys", data.Select)
+                .Add("of the second: attention over the lists", data.SparseForward);
             using Contender? torch = TryTorch(new Case("attention-forward", Problem(length)), options.Threads);
             if (torch is not null)
                 forward.Add(Torch, torch.Run);

@@ -52,6 +52,9 @@ public readonly record struct SparseSelectProblem(
     /// <summary>Storage of the lists (<c>columns</c>): i32, or u16 where there are no more keys than that can tell apart.</summary>
     public DataType ColumnType { get; init; } = DataType.Int32;
 
+    /// <summary>The smallest type for lists of so many keys: u16 up to 65536, else i32.</summary>
+    public static DataType NarrowestColumns(long keys) => keys <= ColumnLists.MaxNarrowKeys ? DataType.UInt16 : DataType.Int32;
+
     /// <summary>Query heads of a key/value head.</summary>
     public int GroupSize => NumKvHeads == 0 ? 0 : NumHeads / NumKvHeads;
 

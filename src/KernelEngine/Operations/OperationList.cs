@@ -29,6 +29,7 @@ public static class OperationList
         SparseAttention.CodebookOperation,
         SparseAttention.ForwardOperation,
         SparseAttention.BackwardOperation,
+        SparseAttention.SelectedOperation,
         CrossEntropy.ForwardOperation,
         CrossEntropy.BackwardOperation,
         CrossEntropy.TrainingOperation,

@@ -12,7 +12,7 @@ internal sealed class RandomSparse(int seed) : RandomDraw(seed)
     public static IReadOnlyList<string> Operations { get; } =
     [
         "sparse-select", "sparse-encode", "sparse-select", "sparse-codebook", "sparse-attention-forward", "sparse-attention-backward",
-        "sparse-attention-forward", "sparse-attention-backward", "feed-forward-forward", "feed-forward-backward", "feed-forward-route",
+        "sparse-attention-selected", "sparse-attention-backward", "feed-forward-forward", "feed-forward-backward", "feed-forward-route",
         "feed-forward-route-backward",
     ];
 
@@ -28,6 +28,7 @@ internal sealed class RandomSparse(int seed) : RandomDraw(seed)
                 rows.BatchSize, rows.Tokens, rows.NumHeads, rows.HeadDim, rows.SubVectorSize, Chance(60), rows.Type);
         }),
         "sparse-attention-forward" => Valid(Attention),
+        "sparse-attention-selected" => Valid(Selected),
         "sparse-attention-backward" => Valid(() => new SparseAttentionBackwardProblem(Attention(), Chance(40))),
         "feed-forward-forward" => Valid(() => ProblemText.Parse<FeedForwardProblem>(FeedForward())),
         "feed-forward-backward" => Valid(() => ProblemText.Parse<FeedForwardBackwardProblem>(FeedForward() + (Chance(50) ? " units" : ""))),
@@ -46,6 +47,15 @@ internal sealed class RandomSparse(int seed) : RandomDraw(seed)
         {
             LogitSoftCap = Chance(25) ? 1f + 20f * Uniform() : 0f,
             ColumnType = ColumnType(),
+        };
+    }
+
+    private SelectedAttentionProblem Selected()
+    {
+        SparseAttentionProblem attention = Attention();
+        return new SelectedAttentionProblem(Select(), attention.HeadDim, attention.ValueHeadDim, attention.SoftmaxScale, attention.Type)
+        {
+            LogitSoftCap = attention.LogitSoftCap,
         };
     }
 

@@ -69,29 +69,34 @@ internal static unsafe class ListedRows<TSimd, TVector, TIndex>
             float* row = rows + all.RowOf(g) * width;
             TVector q0 = TSimd.Load(row), q1 = TSimd.Load(row + w), q2 = TSimd.Load(row + 2 * w), q3 = TSimd.Load(row + 3 * w);
             TIndex* list = all.ColumnsOf(g);
-            TSimd.StoreSixteenSums(
-                Dot(q0, q1, q2, q3, Row(keys, list, 0, width)), Dot(q0, q1, q2, q3, Row(keys, list, 1, width)),
-                Dot(q0, q1, q2, q3, Row(keys, list, 2, width)), Dot(q0, q1, q2, q3, Row(keys, list, 3, width)),
-                Dot(q0, q1, q2, q3, Row(keys, list, 4, width)), Dot(q0, q1, q2, q3, Row(keys, list, 5, width)),
-                Dot(q0, q1, q2, q3, Row(keys, list, 6, width)), Dot(q0, q1, q2, q3, Row(keys, list, 7, width)),
-                Dot(q0, q1, q2, q3, Row(keys, list, 8, width)), Dot(q0, q1, q2, q3, Row(keys, list, 9, width)),
-                Dot(q0, q1, q2, q3, Row(keys, list, 10, width)), Dot(q0, q1, q2, q3, Row(keys, list, 11, width)),
-                Dot(q0, q1, q2, q3, Row(keys, list, 12, width)), Dot(q0, q1, q2, q3, Row(keys, list, 13, width)),
-                Dot(q0, q1, q2, q3, Row(keys, list, 14, width)), Dot(q0, q1, q2, q3, Row(keys, list, 15, width)), products);
+            DotPair(q0, q1, q2, q3, Row(keys, list, 0, width), Row(keys, list, 1, width), out TVector s0, out TVector s1);
+            DotPair(q0, q1, q2, q3, Row(keys, list, 2, width), Row(keys, list, 3, width), out TVector s2, out TVector s3);
+            DotPair(q0, q1, q2, q3, Row(keys, list, 4, width), Row(keys, list, 5, width), out TVector s4, out TVector s5);
+            DotPair(q0, q1, q2, q3, Row(keys, list, 6, width), Row(keys, list, 7, width), out TVector s6, out TVector s7);
+            DotPair(q0, q1, q2, q3, Row(keys, list, 8, width), Row(keys, list, 9, width), out TVector s8, out TVector s9);
+            DotPair(q0, q1, q2, q3, Row(keys, list, 10, width), Row(keys, list, 11, width), out TVector s10, out TVector s11);
+            DotPair(q0, q1, q2, q3, Row(keys, list, 12, width), Row(keys, list, 13, width), out TVector s12, out TVector s13);
+            DotPair(q0, q1, q2, q3, Row(keys, list, 14, width), Row(keys, list, 15, width), out TVector s14, out TVector s15);
+            TSimd.StoreSixteenSums(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15, products);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float* Row(float* rows, TIndex* list, int place, long width) => rows + ColumnLists.Read(list, place) * width;
 
+    // Two in turns: a product whose statements follow one another becomes one expression, of which the JIT loads every key into a register first.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector q0, TVector q1, TVector q2, TVector q3, float* k)
+    private static void DotPair(TVector q0, TVector q1, TVector q2, TVector q3, float* k, float* l, out TVector a, out TVector b)
     {
         int w = TSimd.Width;
-        TVector sum = TSimd.Multiply(q0, TSimd.Load(k));
-        sum = TSimd.MultiplyAdd(q1, TSimd.Load(k + w), sum);
-        sum = TSimd.MultiplyAdd(q2, TSimd.Load(k + 2 * w), sum);
-        return TSimd.MultiplyAdd(q3, TSimd.Load(k + 3 * w), sum);
+        a = TSimd.Multiply(q0, TSimd.Load(k));
+        b = TSimd.Multiply(q0, TSimd.Load(l));
+        a = TSimd.MultiplyAdd(q1, TSimd.Load(k + w), a);
+        b = TSimd.MultiplyAdd(q1, TSimd.Load(l + w), b);
+        a = TSimd.MultiplyAdd(q2, TSimd.Load(k + 2 * w), a);
+        b = TSimd.MultiplyAdd(q2, TSimd.Load(l + 2 * w), b);
+        a = TSimd.MultiplyAdd(q3, TSimd.Load(k + 3 * w), a);
+        b = TSimd.MultiplyAdd(q3, TSimd.Load(l + 3 * w), b);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
@@ -143,32 +148,32 @@ internal static unsafe class ListedRows<TSimd, TVector, TIndex>
             for (int g = 0; g < all.Count; g++, weights += Size)
             {
                 TIndex* list = all.ColumnsOf(g);
+                float* weight = weights, end = weights + all.SizeOf(g);
                 float* sum = sums + all.RowOf(g) * width;
                 TVector a0 = TSimd.Load(sum), a1 = TSimd.Zero, a2 = TSimd.Zero, a3 = TSimd.Zero;
                 if (TCount.Value > 1) a1 = TSimd.Load(sum + w);
                 if (TCount.Value > 2) a2 = TSimd.Load(sum + 2 * w);
                 if (TCount.Value > 3) a3 = TSimd.Load(sum + 3 * w);
                 TVector b0 = TSimd.Zero, b1 = TSimd.Zero, b2 = TSimd.Zero, b3 = TSimd.Zero;
-                int p = 0, size = all.SizeOf(g);
-                for (; p <= size - 2; p += 2)
+                for (; weight < end - 1; weight += 2, list += 2)
                 {
-                    float* v = Row(values, list, p, width);
-                    TVector x = TSimd.Broadcast(weights[p]);
+                    float* v = Row(values, list, 0, width);
+                    TVector x = TSimd.Broadcast(weight[0]);
                     a0 = TSimd.MultiplyAdd(x, TSimd.Load(v), a0);
                     if (TCount.Value > 1) a1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), a1);
                     if (TCount.Value > 2) a2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), a2);
                     if (TCount.Value > 3) a3 = TSimd.MultiplyAdd(x, TSimd.Load(v + 3 * w), a3);
-                    v = Row(values, list, p + 1, width);
-                    x = TSimd.Broadcast(weights[p + 1]);
+                    v = Row(values, list, 1, width);
+                    x = TSimd.Broadcast(weight[1]);
                     b0 = TSimd.MultiplyAdd(x, TSimd.Load(v), b0);
                     if (TCount.Value > 1) b1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), b1);
                     if (TCount.Value > 2) b2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), b2);
                     if (TCount.Value > 3) b3 = TSimd.MultiplyAdd(x, TSimd.Load(v + 3 * w), b3);
                 }
-                if (p < size)
+                if (weight < end)
                 {
-                    float* v = Row(values, list, p, width);
-                    TVector x = TSimd.Broadcast(weights[p]);
+                    float* v = Row(values, list, 0, width);
+                    TVector x = TSimd.Broadcast(weight[0]);
                     a0 = TSimd.MultiplyAdd(x, TSimd.Load(v), a0);
                     if (TCount.Value > 1) a1 = TSimd.MultiplyAdd(x, TSimd.Load(v + w), a1);
                     if (TCount.Value > 2) a2 = TSimd.MultiplyAdd(x, TSimd.Load(v + 2 * w), a2);
@@ -198,11 +203,11 @@ internal static unsafe class ListedRows<TSimd, TVector, TIndex>
                 if (TCount.Value > 1) r1 = TSimd.Load(row + w);
                 if (TCount.Value > 2) r2 = TSimd.Load(row + 2 * w);
                 if (TCount.Value > 3) r3 = TSimd.Load(row + 3 * w);
-                int size = all.SizeOf(g);
-                for (int p = 0; p < size; p++)
+                float* end = factors + all.SizeOf(g);
+                for (float* factor = factors; factor < end; factor++, list++)
                 {
-                    float* target = Row(targets, list, p, width);
-                    TVector x = TSimd.Broadcast(factors[p]);
+                    float* target = Row(targets, list, 0, width);
+                    TVector x = TSimd.Broadcast(*factor);
                     TSimd.Store(TSimd.MultiplyAdd(x, r0, TSimd.Load(target)), target);
                     if (TCount.Value > 1) TSimd.Store(TSimd.MultiplyAdd(x, r1, TSimd.Load(target + w)), target + w);
                     if (TCount.Value > 2) TSimd.Store(TSimd.MultiplyAdd(x, r2, TSimd.Load(target + 2 * w)), target + 2 * w);

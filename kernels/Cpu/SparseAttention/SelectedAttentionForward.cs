@@ -1,4 +1,5 @@
 using System.Numerics;
+using KernelEngine.Kernels.Cpu.Attention;
 using KernelEngine.Kernels.Cpu.Primitives;
 
 namespace KernelEngine.Kernels.Cpu.SparseAttention;
@@ -6,26 +7,34 @@ namespace KernelEngine.Kernels.Cpu.SparseAttention;
 /// <summary>
 /// Attention over the keys with the most codes in common (<see cref="SelectedAttentionProblem"/>): the lists of a block of rows are chosen
 /// (<see cref="KeySelection"/>) and used at once (<see cref="ListedAttention{TSimd, TVector}"/>), while they are in the second-level cache; no
-/// others exist. Same bits as choosing and attending one after the other. Parallel scheme: all threads build the bitmaps, and pack keys and
-/// values of a batch element; then threads claim blocks of rows of a head that has lists.
-/// Workspace: that of both, and for a thread the lists of up to 256 rows.
+/// others exist. First rows that may keep all the keys they see are left to the dense kernel; the others have the bits of choosing and attending
+/// one after the other. Parallel scheme: all threads build the bitmaps, and pack keys and values of a batch element; then threads claim
+/// blocks of rows of a head that has lists.
+/// Workspace: that of both, and for a thread the lists of up to 256 rows; or that of the dense kernel, whatever is more.
 /// </summary>
 public sealed unsafe class SelectedAttentionForward<TSimd, TVector>()
     : CpuKernel<SelectedAttentionProblem>($"sparse-attention-selected/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
+    private readonly FlashForward<TSimd, TVector> _dense = new();
+
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in SelectedAttentionProblem problem, int threads) => checked(
-        ListedAttention<TSimd, TVector>.GetWorkspaceBytes(problem.Attention, threads) + KeySelection.BitmapBytes(problem.Selection)
-        + threads * ThreadBytes(problem));
+    public override long GetWorkspaceBytes(in SelectedAttentionProblem problem, int threads) => Math.Max(
+        _dense.GetWorkspaceBytes(DenseRows(problem), threads),
+        checked(ListedAttention<TSimd, TVector>.GetWorkspaceBytes(problem.Attention, threads) + KeySelection.BitmapBytes(problem.Selection)
+            + threads * ThreadBytes(problem)));
 
     /// <inheritdoc/>
     public override void Run(in SelectedAttentionProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
+        AttentionProblem dense = DenseRows(problem);
+        RunDense(dense, operands, workspace, workers);
+        if (dense.QueryLength == problem.Selection.QueryLength)
+            return;
         byte* bitmaps = (byte*)workspace + ListedAttention<TSimd, TVector>.GetWorkspaceBytes(problem.Attention, workers.Count);
         var call = new SparseAttentionCall(problem.Attention,
         [
@@ -35,6 +44,7 @@ public sealed unsafe class SelectedAttentionForward<TSimd, TVector>()
         var body = new Body
         {
             Problem = problem,
+            FirstRow = dense.QueryLength,
             Attention = new ListedAttention<TSimd, TVector>(call, workspace, workers.Count),
             Selection = new KeySelection(
                 problem.Selection, operands[SelectedAttentionProblem.QueryCodes], operands[SelectedAttentionProblem.KeyCodes],
@@ -50,6 +60,37 @@ public sealed unsafe class SelectedAttentionForward<TSimd, TVector>()
         }
     }
 
+    // The first rows, as far as they see no more keys than they may keep: a problem of their own.
+    private static AttentionProblem DenseRows(in SelectedAttentionProblem problem)
+    {
+        SparseSelectProblem selection = problem.Selection;
+        long rows = selection.HasKvLengths || (!selection.IsCausal && selection.Capacity < selection.KvLength) ? 0
+            : selection.IsCausal ? Math.Clamp((long)selection.Capacity - selection.KvLength + selection.QueryLength, 0, selection.QueryLength)
+            : selection.QueryLength;
+        return new AttentionProblem(
+            selection.BatchSize, selection.NumHeads, selection.NumKvHeads, (int)rows,
+            rows == 0 ? 0 : Math.Min(selection.Capacity, selection.KvLength), problem.HeadDim, problem.ValueHeadDim, selection.IsCausal,
+            problem.SoftmaxScale, problem.Type, problem.Type)
+        {
+            LogitSoftCap = problem.LogitSoftCap,
+        };
+    }
+
+    // The tensors have more rows and keys than the problem: the kernel takes lengths from the problem, and strides from the tensors.
+    private void RunDense(in AttentionProblem dense, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
+    {
+        if (dense.QueryLength == 0)
+            return;
+        Span<RawView> views = stackalloc RawView[AttentionProblem.Count];
+        views.Clear();
+        views[AttentionProblem.Query] = operands[SelectedAttentionProblem.Query];
+        views[AttentionProblem.Key] = operands[SelectedAttentionProblem.Key];
+        views[AttentionProblem.Value] = operands[SelectedAttentionProblem.Value];
+        views[AttentionProblem.Output] = operands[SelectedAttentionProblem.Output];
+        views[AttentionProblem.Lse] = operands[SelectedAttentionProblem.Lse];
+        _dense.Run(dense, views, workspace, workers);
+    }
+
     // Keys from one list of a block to the next: whole cache lines.
     private static long ListKeys(in SelectedAttentionProblem problem) => ((long)problem.Attention.MaxCount + KeySelection.Slack + 31) / 32 * 32;
 
@@ -63,7 +104,7 @@ public sealed unsafe class SelectedAttentionForward<TSimd, TVector>()
         public ListedAttention<TSimd, TVector> Attention;
         public KeySelection Selection;
         public byte* Threads;
-        public int Batch;
+        public int Batch, FirstRow;
         public bool IsPrepared;
         public long Claimed;
 
@@ -76,14 +117,14 @@ public sealed unsafe class SelectedAttentionForward<TSimd, TVector>()
                 Attention.Pack(Batch, worker, workers);
                 return;
             }
-            int blocks = (int)(((long)Problem.Selection.QueryLength + Attention.BlockM - 1) / Attention.BlockM);
+            int blocks = (int)(((long)Problem.Selection.QueryLength - FirstRow + Attention.BlockM - 1) / Attention.BlockM);
             long units = (long)blocks * Problem.Selection.IndexHeads;
             for (long unit = Interlocked.Increment(ref Claimed) - 1; unit < units; unit = Interlocked.Increment(ref Claimed) - 1)
             {
                 if (Problem.Selection.ColumnType == DataType.UInt16)
-                    Attend<ushort>((int)(unit / blocks), (int)(unit % blocks) * Attention.BlockM, worker);
+                    Attend<ushort>((int)(unit / blocks), FirstRow + (int)(unit % blocks) * Attention.BlockM, worker);
                 else
-                    Attend<int>((int)(unit / blocks), (int)(unit % blocks) * Attention.BlockM, worker);
+                    Attend<int>((int)(unit / blocks), FirstRow + (int)(unit % blocks) * Attention.BlockM, worker);
             }
         }
 

@@ -43,8 +43,8 @@ public sealed class AttentionPatternTests
 
     private static IEnumerable<TestCaseData> OnDevices =>
         from device in TestDevices.Names
-        where TestDevices.TryGet(device).Device is not null
-        from pattern in device == "simulator" ? Cases.Where(pattern => pattern.Name is "window and sinks" or "sf-attn") : Cases
+        where device != "simulator" && TestDevices.TryGet(device).Device is not null // too slow
+        from pattern in Cases
         select TestDevices.CategoryOf(device) is { } category
             ? new TestCaseData(pattern, device).SetCategory(category)
             : new TestCaseData(pattern, device);

@@ -10,6 +10,7 @@ public sealed class RandomSparseTests()
         CheckDraws("sparse-encode", "l2", "bf16", "f16", "dc=12");
         CheckDraws("sparse-codebook", "rowgrad", "bf16", "f16");
         CheckDraws("sparse-attention-forward", "index=", "kv=", "softcap=", "scale=", "columns=u16", "bf16");
+        CheckDraws("sparse-attention-selected", "grouped", "lengths", "causal", "softcap=", "dv=", "columns=u16", "bf16");
         CheckDraws("sparse-attention-backward", "gradlse", "dv=", "columns=u16", "f16");
         CheckDraws("feed-forward-forward", "act=swiglu", "act=relu", "gating=post", "upbias", "downbias", "g=17", "bf16");
         CheckDraws("feed-forward-backward", "units", "gating=post");

@@ -7,7 +7,7 @@ public sealed class SparseAttentionPropertyTests
     private const float Tolerance = 1e-5f;
 
     public static IEnumerable<TestCaseData> Devices() =>
-        from name in (string[])["reference", "cpu", "cpu-3", "opencl", "cuda", "simulator"]
+        from name in (string[])["reference", "cpu", "cpu-3", "opencl", "cuda"]
         let data = new TestCaseData(name)
         select TestDevices.CategoryOf(name) is { } category ? data.SetCategory(category) : data;
 

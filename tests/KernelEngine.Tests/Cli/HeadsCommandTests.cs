@@ -71,7 +71,7 @@ public sealed class HeadsCommandTests
         CommandRun run = CommandRun.Of(
             "run", "--model", output, "--prompt", "Once upon a time there was a dog", "--tokens", "30", "--attention", "spt", "--top", "4");
         Assert.That(run.ExitCode, Is.Zero, run.Error);
-        Assert.That(run.Error, Does.Contain("sparse-attention-forward/cpu").And.Not.Contains(" attention-forward/"));
+        Assert.That(run.Error, Does.Contain("sparse-attention-selected/cpu").And.Not.Contains(" attention-forward/"));
         Assert.That(CommandRun.Of("run", "--attention", "spt", "--top", "9/8").Error, Does.Contain("1/8"));
         Assert.That(CommandRun.Of("convert", "--model", "none", "--output", output, "--codebooks").Error, Does.Contain("--text FILE"));
     }

@@ -35,8 +35,7 @@ internal static unsafe class DeviceExports
             return Failure.ReportFork();
         try
         {
-            Arguments.RequirePointer(device, sizeof(nint), nameof(device));
-            *device = 0;
+            Arguments.ClearHandle(device, nameof(device));
             if (threads is < 0 or > 1024)
                 throw new ArgumentOutOfRangeException(null, $"threads must be 1 to 1024, or 0 for one a processor, but is {threads}.");
             Device opened = DeviceList.Open(Arguments.Text(name, nameof(name)), threads);

@@ -10,4 +10,6 @@ internal static class Handles
     public static HandleTable<HeldRunner> Runners { get; } = new("runner", 3);
 
     public static HandleTable<Tensor> Tensors { get; } = new("tensor", 4);
+
+    public static HandleTable<HeldCache> Caches { get; } = new("cache", 5);
 }

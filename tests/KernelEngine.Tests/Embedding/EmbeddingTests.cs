@@ -11,6 +11,8 @@ public sealed partial class EmbeddingTests
     [TestCase("arguments")]
     [TestCase("fuzz")]
     [TestCase("dlpack")]
+    [TestCase("problems")]
+    [TestCase("cache")]
     public void CProgramSucceeds(string name) => CLibrary.Run(CLibrary.Compile(name));
 
     [Test]
@@ -18,6 +20,7 @@ public sealed partial class EmbeddingTests
 
     [TestCase("attention")]
     [TestCase("dlpack")]
+    [TestCase("cache")]
     public void CProgramHasNoMemoryError(string name) =>
         CLibrary.Run(CLibrary.Find("valgrind"), "--quiet", "--error-exitcode=9", CLibrary.Compile(name));
 
@@ -25,6 +28,10 @@ public sealed partial class EmbeddingTests
     public void PythonGetsTheReferenceNumbers() => CLibrary.Run(
         CLibrary.Find("python3"), Path.Combine(CLibrary.Programs, "reference.py"), Path.Combine(CLibrary.Folder, "libkernel_engine.so"),
         Path.GetDirectoryName(TestData.PathOf("tinystories-656K/reference_attention.safetensors"))!);
+
+    [Test]
+    public void NumPyTensorsAreBorrowedAndLent() => CLibrary.Run(
+        CLibrary.Find("python3"), Path.Combine(CLibrary.Programs, "numpy_dlpack.py"), Path.Combine(CLibrary.Folder, "libkernel_engine.so"));
 
     [TestCase("tinystories-656K/model.f32.safetensors")]
     [TestCase("tinyllamas-stories260K/stories260K.bin")]

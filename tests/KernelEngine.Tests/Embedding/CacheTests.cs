@@ -60,8 +60,8 @@ public sealed unsafe class CacheTests
             Assert.That(actual.Query.ToArray<float>(), Is.EqualTo(expected.Query.ToArray<float>()));
             for (int head = 0; head < KvHeads; head++)
                 Assert.That(ReadPositions(cache, head), Is.EqualTo(session.Cache.Layers[0].Cells[head].Positions.ToArray()));
-            cache = CopyAndClose(cache);
             position += count;
+            cache = Replace(cache, position);
         }
         CloseCache(cache);
     }
@@ -145,11 +145,14 @@ public sealed unsafe class CacheTests
         return positions[..(int)count];
     }
 
-    private static nint CopyAndClose(nint cache)
+    // The cache goes on with other tokens, and its copy, which must not see them, takes its place.
+    private nint Replace(nint cache, int position)
     {
         nint copy;
         delegate* unmanaged<nint, nint*, Status> fork = &CacheExports.Fork;
         Assert.That(fork(cache, &copy), Is.EqualTo(Status.Ok));
+        using var other = new Step(Cpu, position + Length, 1);
+        Assert.That(Run(cache, other, KvPhases.Decode), Is.EqualTo(Status.Ok));
         CloseCache(cache);
         return copy;
     }

@@ -80,7 +80,7 @@ internal static unsafe class CacheExports
         {
             using HandleTable<HeldCache>.Lease lease = Handles.Caches.Use(cache, isExclusive: true);
             ref CacheStepStruct given = ref Arguments.Struct(step, nameof(step));
-            CpuDevice device = lease.Value.Device;
+            Device device = lease.Value.Device;
             var rotary = new KvRotary(View(given.Cos, device, "cos"), View(given.Sin, device, "sin"), given.IsInterleaved != 0);
             lease.Value.Step(
                 given.Layer, View(given.Query, device, "query"), View(given.Key, device, "key"), View(given.Value, device, "value"),
@@ -145,7 +145,7 @@ internal static unsafe class CacheExports
         }
     }
 
-    private static TensorView View(OperandStruct* operand, CpuDevice device, string name) =>
+    private static TensorView View(OperandStruct* operand, Device device, string name) =>
         operand == null ? default : Arguments.Struct(operand, name).View(device, name);
 
     private static HeldCache Create(nint device, CacheLayerStruct* layers, int count, CacheOptionsStruct* options)

@@ -3,7 +3,7 @@ namespace KernelEngine.Native;
 /// <summary>The tables of open handles, one a kind.</summary>
 internal static class Handles
 {
-    public static HandleTable<CpuDevice> Devices { get; } = new("device", 1);
+    public static HandleTable<Device> Devices { get; } = new("device", 1);
 
     public static HandleTable<HeldProblem> Problems { get; } = new("problem", 2);
 

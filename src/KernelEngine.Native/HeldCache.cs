@@ -3,13 +3,13 @@ namespace KernelEngine.Native;
 /// <summary>A cache under a policy, the tokens that each layer has taken, and the device that must stay open as long.</summary>
 internal sealed class HeldCache : IDisposable
 {
-    private readonly HandleTable<CpuDevice>.Lease _lease;
+    private readonly HandleTable<Device>.Lease _lease;
     private readonly nint _device;
     private readonly KvSession _session;
     private readonly AttentionOptions _attention;
     private readonly int[] _tokens;
 
-    public HeldCache(nint device, Func<CpuDevice, KvSession> open, AttentionOptions attention)
+    public HeldCache(nint device, Func<Device, KvSession> open, AttentionOptions attention)
     {
         _lease = Handles.Devices.Use(device);
         try
@@ -28,7 +28,7 @@ internal sealed class HeldCache : IDisposable
 
     public KvBytes Bytes => _session.Bytes;
 
-    public CpuDevice Device => _lease.Value;
+    public Device Device => _lease.Value;
 
     /// <summary>Tokens of a layer's sequence, dropped ones included.</summary>
     public int Tokens(int layer) => _tokens[layer];

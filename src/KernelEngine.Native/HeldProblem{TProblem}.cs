@@ -9,11 +9,11 @@ internal sealed class HeldProblem<TProblem>(Operation<TProblem> operation, TProb
 {
     public override IProblem Problem => problem;
 
-    public override Kernel Select(CpuDevice device) => Choose(device);
+    public override Kernel Select(Device device) => Choose(device);
 
-    public override long GetWorkspaceBytes(CpuDevice device) => ((CpuKernel<TProblem>)Choose(device)).GetWorkspaceBytes(problem, device.Threads);
+    public override long GetWorkspaceBytes(Device device) => device.GetWorkspaceBytes(Choose(device), problem);
 
-    public override void Run(CpuDevice device, ReadOnlySpan<byte> operands, int operandBytes)
+    public override void Run(Device device, ReadOnlySpan<byte> operands, int operandBytes)
     {
         int count = operands.Length / Math.Max(operandBytes, 1);
         if (count > problem.OperandCount)
@@ -24,7 +24,7 @@ internal sealed class HeldProblem<TProblem>(Operation<TProblem> operation, TProb
         device.Run(operation, problem, ((ReadOnlySpan<TensorView>)views)[..count], kernel);
     }
 
-    private Kernel<TProblem> Choose(CpuDevice device) => kernel is null ? operation.Select(device.Kind, problem)
+    private Kernel<TProblem> Choose(Device device) => kernel is null ? operation.Select(device.Kind, problem)
         : (kernel.Devices & device.Kind) != 0 ? kernel
         : throw new NotSupportedException($"{kernel.Name} does not run on device '{device.Name}'.");
 

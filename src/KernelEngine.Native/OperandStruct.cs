@@ -25,7 +25,7 @@ internal unsafe struct OperandStruct
     /// </summary>
     /// <param name="device">Where it is used.</param>
     /// <param name="name">What messages call it.</param>
-    public readonly TensorView View(CpuDevice device, string name)
+    public readonly TensorView View(Device device, string name)
     {
         if (Data == null && Rank == 0)
             return default;

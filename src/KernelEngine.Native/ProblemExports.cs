@@ -153,7 +153,7 @@ internal static unsafe class ProblemExports
         try
         {
             using HandleTable<HeldProblem>.Lease problemLease = Handles.Problems.Use(problem);
-            using HandleTable<CpuDevice>.Lease deviceLease = Handles.Devices.Use(device);
+            using HandleTable<Device>.Lease deviceLease = Handles.Devices.Use(device);
             _ = ref Arguments.Struct(info, nameof(info));
             info->WorkspaceBytes = problemLease.Value.GetWorkspaceBytes(deviceLease.Value);
             Arguments.Write(problemLease.Value.Select(deviceLease.Value).Name, info->Name, 64);
@@ -189,7 +189,7 @@ internal static unsafe class ProblemExports
             return Failure.ReportFork();
         try
         {
-            using HandleTable<CpuDevice>.Lease deviceLease = Handles.Devices.Use(device);
+            using HandleTable<Device>.Lease deviceLease = Handles.Devices.Use(device);
             using HandleTable<HeldProblem>.Lease problemLease = Handles.Problems.Use(problem);
             if (count is < 0 or > MaxOperands)
                 throw new ArgumentOutOfRangeException(null, $"count must be 0 to {MaxOperands} but is {count}.");

@@ -213,7 +213,7 @@ internal static unsafe class RunnerExports
             };
             loadOptions = new LoadOptions { TokenizerPath = Arguments.OptionalText(given.TokenizerPath, "tokenizer_path") };
         }
-        HandleTable<CpuDevice>.Lease lease = Handles.Devices.Use(device);
+        HandleTable<Device>.Lease lease = Handles.Devices.Use(device);
         LoadedModel? model = null;
         try
         {

@@ -13,30 +13,19 @@ internal static class CallStudy
 {
     private const string Managed = ".NET", Native = "C library", Again = ".NET again";
 
-    public static string Run(Device device, int rounds)
-    {
-        int threads = ((CpuDevice)device).Threads;
-        string file = Path.Combine(Machine.CheckoutRoot() ?? "", "src", "KernelEngine.Native", "bin", "lib", "libkernel_engine.so");
-        using var engine = new NativeEngine(file, threads);
-        return string.Create(CultureInfo.InvariantCulture, $"""
-            ## A call from .NET and through the C library
-
-            The same memory, {threads} threads each, {rounds} rounds in turns; ratios are medians of those of the rounds. The second row of .NET shows
-            the noise of the machine. The last problem is all overhead.
+    public static string Introduction(StudyOptions options) => string.Create(CultureInfo.InvariantCulture, $"""
+        The same memory, {options.Rounds} rounds in turns, {options.Threads} threads; ratios are medians of those of the rounds. The second row of
+        .NET shows the noise of the machine. The last problem is all overhead.
 
 
-            """)
-            + Measure(engine, device, rounds, Attention.ForwardOperation, "h=8 q=2048 k=2048 d=64")
-            + Measure(engine, device, rounds, Attention.DecodeOperation, "h=32 kv=8 q=1 k=32768 d=128")
-            + Measure(engine, device, rounds, CrossEntropy.ForwardOperation, "n=256 v=32000 d=512")
-            + Measure(engine, device, rounds, CrossEntropy.TrainingOperation, "n=256 v=32000 d=512")
-            + Measure(engine, device, rounds, Layers.RmsNormOperation, "m=1 n=8", calls: 100_000);
-    }
+        """);
 
-    private static unsafe string Measure<TProblem>(
-        NativeEngine engine, Device device, int rounds, Operation<TProblem> operation, string text, int calls = 1)
+    public static unsafe string Run<TProblem>(
+        Device device, StudyOptions options, Operation<TProblem> operation, string text, int calls = 1)
         where TProblem : struct, IProblem<TProblem>
     {
+        string file = Path.Combine(Machine.CheckoutRoot() ?? "", "src", "KernelEngine.Native", "bin", "lib", "libkernel_engine.so");
+        using var engine = new NativeEngine(file, options.Threads);
         var problem = ProblemText.Parse<TProblem>(text);
         var views = new TensorView[problem.OperandCount];
         var operands = new NativeOperand[problem.OperandCount];
@@ -64,16 +53,16 @@ internal static class CallStudy
             {
                 for (int i = 0; i < calls; i++)
                     engine.Run(native, operands);
-            }).Add(Again, managed).Measure(rounds);
+            }).Add(Again, managed).Measure(options.Rounds);
             var table = new StringBuilder();
-            table.Append(CultureInfo.InvariantCulture, $"### {operation.Name} {text}\n\n");
+            table.Append(CultureInfo.InvariantCulture, $"## {operation.Name} {text}\n\n");
             table.Append(CultureInfo.InvariantCulture, $"| | median of a call, ms | time against {Managed} |\n| --- | ---: | ---: |\n");
             foreach (string name in (string[])[Managed, Native, Again])
             {
                 table.Append(CultureInfo.InvariantCulture,
                     $"| {name} | {turns.Median(name) / calls * 1e3:0.00000} | {1 / turns.Speed(name, Managed):0.000} |\n");
             }
-            return table.Append('\n').ToString();
+            return table.ToString();
         }
         finally
         {

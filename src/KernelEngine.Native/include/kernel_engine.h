@@ -81,8 +81,8 @@ typedef struct ke_device ke_device;
 
 typedef struct ke_device_info {
     uint32_t struct_size;
-    int32_t threads;      /* that share the work of one call; of a device that is not open, how many there would be */
-    int32_t vector_bits;  /* 512, 256 or 128: width of the vectors that kernels use; 0 for scalar code */
+    int32_t threads;      /* that share the work of one call; of a device that is not open, how many there would be; 0 for a GPU */
+    int32_t vector_bits;  /* 512, 256 or 128: width of the vectors that kernels use; 0 for scalar code and for GPUs */
     int32_t is_reference; /* 1 for the device that defines results: double accumulation, slow */
     char name[32];        /* what ke_device_open takes: "cpu", "reference" */
     char description[128];
@@ -95,6 +95,20 @@ ke_status ke_device_describe(int32_t index, ke_device_info *info);
 /* Opens a device with 1 to 1024 threads, or 0 for one a processor. The caller's thread is one of them. */
 ke_status ke_device_open(const char *name, int32_t threads, ke_device **device);
 ke_status ke_device_get_info(ke_device *device, ke_device_info *info);
+
+/* GPUs, for programs that load .NET and take these functions from it (tests/Embedding/host.c): devices "cuda", "opencl", and "simulator",
+ * which runs GPU code on the processor, slowly, in the process's memory. Work on a GPU is queued in order: ke_run and ke_cache_run return
+ * before it is done, integers inside operands are trusted, and ke_device_synchronize waits. Of device "cuda", operands are addresses of its
+ * memory, on 16 bytes where they can be. Memory and streams must belong to its context: make that current (cuCtxPushCurrent) to allocate.
+ * Device "opencl" runs models; its memory has no addresses, so that operands give KE_NOT_SUPPORTED. */
+ke_status ke_device_synchronize(ke_device *device);
+
+/* The CUcontext of device "cuda". */
+ke_status ke_device_get_context(ke_device *device, void **context);
+
+/* Queues work on the caller's CUstream from now on, after waiting for what was queued before; NULL for the device's own. The stream must
+ * live until another takes its place or the device is closed. */
+ke_status ke_device_use_stream(ke_device *device, void *stream);
 
 /* Stops the threads and gives scratch memory back. KE_BUSY while a call, an open runner or an open cache uses it. NULL is ignored. */
 ke_status ke_device_close(ke_device *device);

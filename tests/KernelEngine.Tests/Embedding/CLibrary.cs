@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 
 namespace KernelEngine.Tests.Embedding;
 
@@ -34,6 +35,11 @@ internal static class CLibrary
         }
     }
 
+    /// <summary>The functions of the header for programs that load .NET themselves.</summary>
+    public static string HostedAssembly => Path.Combine(
+        TestData.CheckoutRoot ?? "", "src", "KernelEngine.Native", "bin", "Release", "net10.0", RuntimeInformation.RuntimeIdentifier,
+        "kernel_engine.dll");
+
     /// <summary>The full path of a command, ignoring the running test where there is none.</summary>
     public static string Find(string command)
     {
@@ -49,7 +55,7 @@ internal static class CLibrary
     {
         string output = Path.Combine(Directory.CreateTempSubdirectory("kernel-engine-").FullName, name);
         Run(Find("cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", $"-I{Folder}", Path.Combine(Programs, name + ".c"), "-o", output,
-            $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread");
+            "-Wl,--as-needed", $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread");
         return output;
     }
 

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 
 namespace KernelEngine.Tests.Embedding;
@@ -23,6 +24,15 @@ public sealed partial class EmbeddingTests
     [TestCase("cache")]
     public void CProgramHasNoMemoryError(string name) =>
         CLibrary.Run(CLibrary.Find("valgrind"), "--quiet", "--error-exitcode=9", CLibrary.Compile(name));
+
+    [TestCase("cpu")]
+    [TestCase("simulator")]
+    public void CProgramLoadsDotNet(string device)
+    {
+        string runtime = RuntimeEnvironment.GetRuntimeDirectory(); // ROOT/shared/Microsoft.NETCore.App/VERSION/
+        string fxr = Path.Combine(runtime, "..", "..", "..", "host", "fxr", new DirectoryInfo(runtime).Name, "libhostfxr.so");
+        CLibrary.Run(CLibrary.Compile("host"), fxr, CLibrary.HostedAssembly, device);
+    }
 
     [Test]
     public void PythonGetsTheReferenceNumbers() => CLibrary.Run(

@@ -17,12 +17,12 @@ internal static unsafe class HostExports
     public static nint Find(byte* name)
     {
         string text = Encoding.UTF8.GetString(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(name));
-        MethodInfo? method = Find(typeof(LibraryExports), text) ?? Find(typeof(DeviceExports), text) ?? Find(typeof(ProblemExports), text)
-            ?? Find(typeof(TensorExports), text) ?? Find(typeof(CacheExports), text) ?? Find(typeof(RunnerExports), text);
+        MethodInfo? method = FindIn(typeof(LibraryExports), text) ?? FindIn(typeof(DeviceExports), text) ?? FindIn(typeof(ProblemExports), text)
+            ?? FindIn(typeof(TensorExports), text) ?? FindIn(typeof(CacheExports), text) ?? FindIn(typeof(RunnerExports), text);
         return method?.MethodHandle.GetFunctionPointer() ?? 0;
     }
 
-    private static MethodInfo? Find([DynamicallyAccessedMembers(Methods)] Type type, string name) => Array.Find(
+    private static MethodInfo? FindIn([DynamicallyAccessedMembers(Methods)] Type type, string name) => Array.Find(
         type.GetMethods(BindingFlags.Public | BindingFlags.Static),
         method => method.GetCustomAttribute<UnmanagedCallersOnlyAttribute>()?.EntryPoint == name);
 }

@@ -74,12 +74,6 @@ public sealed unsafe class ForeignMemoryTests
         Assert.That(() => Tensor.Wrap(TestDevices.Get("opencl"), (void*)0x1000, DataType.Float32, TensorLayout.Contiguous([4])),
             Throws.TypeOf<NotSupportedException>().With.Message.Contains("has no addresses"));
 
-    // As a program would that has a context of its own: what it allocates and queues there, the engine's kernels read in order.
     [Test]
-    public void CudaMemoryAndStreamsOfOthersAreTaken()
-    {
-        var cuda = (GpuDevice)TestDevices.Get("cuda");
-        Assert.That(cuda.Context, Is.Not.Zero);
-        cuda.UseStream(0);
-    }
+    public void CudaNamesItsContext() => Assert.That(((GpuDevice)TestDevices.Get("cuda")).Context, Is.Not.Zero);
 }

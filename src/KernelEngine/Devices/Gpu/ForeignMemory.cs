@@ -8,8 +8,7 @@ namespace KernelEngine;
 /// <summary>Memory of somebody else's: of a CUDA device, or of the process under the simulator.</summary>
 internal sealed class ForeignMemory : MemoryBuffer
 {
-    public ForeignMemory(Accelerator accelerator, nint address, long bytes) : base(accelerator, bytes, elementSize: 1) =>
-        NativePtr = address;
+    public ForeignMemory(Accelerator accelerator, nint address, long bytes) : base(accelerator, bytes, 1) => NativePtr = address;
 
     protected override void MemSet(AcceleratorStream stream, byte value, in ArrayView<byte> targetView) =>
         throw new NotSupportedException("Memory of others is written by copies and kernels alone.");

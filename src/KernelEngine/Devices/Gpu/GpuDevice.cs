@@ -59,8 +59,8 @@ public sealed class GpuDevice : Device
             using var binding = cuda.BindScoped();
             _stream.Synchronize();
             if (_stream != cuda.DefaultStream)
-                _stream.Dispose(); // what ILGPU holds of it: the stream stays its owner's
-            _stream = stream == 0 ? cuda.DefaultStream : cuda.CreateStream(stream, responsible: false);
+                _stream.Dispose(); // ILGPU's object alone: the stream stays its owner's
+            _stream = stream == 0 ? cuda.DefaultStream : cuda.CreateStream(stream, false);
             ((CudaExecutor)_executor!).Stream = (CudaStream)_stream;
         }
     }

@@ -19,8 +19,7 @@ static void *(*find)(const char *name);
 #define FUNCTION(name) ((__typeof__(&name))find(#name))
 
 static void check(int status) {
-    if (status == 0)
-        return;
+    if (!status) return;
     fprintf(stderr, "status %d: %s\n", status, find ? FUNCTION(ke_last_error_message)() : "the runtime does not start");
     exit(1);
 }
@@ -39,8 +38,6 @@ int main(int argc, char **argv) {
     static _Alignas(64) float query[TOKENS * HEADS * HEAD_DIM], key[sizeof query / 4], value[sizeof query / 4], output[sizeof query / 4];
     for (int i = 0; i < TOKENS * HEADS * HEAD_DIM; i++)
         value[i] = (float)(i / (HEADS * HEAD_DIM));
-    ke_attention sizes = { .struct_size = sizeof sizes, .num_heads = HEADS, .query_length = TOKENS, .kv_length = TOKENS,
-                           .head_dim = HEAD_DIM, .is_causal = 1 };
     ke_operand operands[4];
     float *memory[4] = { query, key, value, output };
     for (int i = 0; i < 4; i++)
@@ -49,15 +46,14 @@ int main(int argc, char **argv) {
     ke_problem *problem;
     ke_kernel_info kernel = { .struct_size = sizeof kernel };
     check(FUNCTION(ke_device_open)(argv[3], 0, &device));
-    check(FUNCTION(ke_problem_open_attention)("attention-forward", &sizes, NULL, &problem));
+    check(FUNCTION(ke_problem_open)("attention-forward", "h=2 q=6 k=6 d=16 causal", NULL, &problem));
     check(FUNCTION(ke_problem_get_kernel)(problem, device, &kernel));
     check(FUNCTION(ke_run)(device, problem, operands, 4));
     check(FUNCTION(ke_device_synchronize)(device));
     for (int i = 0; i < TOKENS * HEADS * HEAD_DIM; i++)
         if (fabsf(output[i] - value[i] / 2) > 1e-5f)
             return fprintf(stderr, "output[%d] is %g\n", i, output[i]), 1;
-    check(FUNCTION(ke_problem_close)(problem));
-    check(FUNCTION(ke_device_close)(device));
+    check(FUNCTION(ke_problem_close)(problem) || FUNCTION(ke_device_close)(device));
     printf("%s on device %s, from a program in C that loaded .NET\n", kernel.name, argv[3]);
     return 0;
 }

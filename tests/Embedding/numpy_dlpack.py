@@ -18,9 +18,7 @@ python.PyCapsule_GetPointer.restype, python.PyCapsule_GetPointer.argtypes = c.c_
 python.PyCapsule_SetName.argtypes = c.py_object, c.c_char_p
 
 
-class Tensor:
-    """A tensor of the library. NumPy takes one with numpy.from_dlpack."""
-
+class Tensor:  # of the library; numpy.from_dlpack takes one
     def __init__(self, engine, array=None, shape=None):
         self.engine, self.handle = engine, c.c_void_p()
         if array is None:  # of the library's own memory

@@ -70,9 +70,12 @@ public sealed unsafe class ForeignMemoryTests
 
     [Test]
     [Category("OpenCL")]
-    public void OpenClMemoryHasNoAddresses() =>
-        Assert.That(() => Tensor.Wrap(TestDevices.Get("opencl"), (void*)0x1000, DataType.Float32, TensorLayout.Contiguous([4])),
+    public void OpenClMemoryHasNoAddresses()
+    {
+        Device device = TestDevices.Get("opencl");
+        Assert.That(() => Tensor.Wrap(device, (void*)0x1000, DataType.Float32, TensorLayout.Contiguous([4])),
             Throws.TypeOf<NotSupportedException>().With.Message.Contains("has no addresses"));
+    }
 
     [Test]
     public void CudaNamesItsContext() => Assert.That(((GpuDevice)TestDevices.Get("cuda")).Context, Is.Not.Zero);

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 
 namespace KernelEngine.Tests.Embedding;
 
@@ -37,8 +36,7 @@ internal static class CLibrary
 
     /// <summary>The functions of the header for programs that load .NET themselves.</summary>
     public static string HostedAssembly => Path.Combine(
-        TestData.CheckoutRoot ?? "", "src", "KernelEngine.Native", "bin", "Release", "net10.0", RuntimeInformation.RuntimeIdentifier,
-        "kernel_engine.dll");
+        TestData.CheckoutRoot ?? "", "src", "KernelEngine.Native", "bin", "Release", "net10.0", "kernel_engine.dll");
 
     /// <summary>The full path of a command, ignoring the running test where there is none.</summary>
     public static string Find(string command)

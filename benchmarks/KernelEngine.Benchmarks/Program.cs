@@ -2,6 +2,7 @@ using System.Globalization;
 using BenchmarkDotNet.Running;
 using KernelEngine.Benchmarks.Cache;
 using KernelEngine.Benchmarks.Compare;
+using KernelEngine.Benchmarks.Embedding;
 using KernelEngine.Benchmarks.Memory;
 using KernelEngine.Benchmarks.Plot;
 using KernelEngine.Benchmarks.Sparse;
@@ -12,6 +13,8 @@ if (args is ["plot", .. string[] plotted])
     return PlotCommand.Run(plotted);
 if (args is ["cache", .. string[] cached])
     return CacheCommand.Run(cached);
+if (args is ["embedding", .. string[] embedded])
+    return EmbeddingCommand.Run(embedded);
 if (args is ["sparse", .. string[] studied])
     return SparseCommand.Run(studied);
 if (args is ["recall", .. string[] recalled])

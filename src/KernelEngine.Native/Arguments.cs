@@ -8,7 +8,7 @@ namespace KernelEngine.Native;
 /// <summary>Reads arguments that come from C and writes results back; each refuses what cannot be right.</summary>
 internal static unsafe class Arguments
 {
-    private const int MaxTextBytes = 1 << 16;
+    private const int MaxTextBytes = 1 << 16, MaxStructBytes = 4096;
 
     /// <summary>A text that must be there: UTF-8 that ends with a zero.</summary>
     public static string Text(byte* text, string name) =>
@@ -33,6 +33,13 @@ internal static unsafe class Arguments
             throw new ArgumentException($"{name} must be aligned to {alignment} bytes but is 0x{(nuint)pointer:x}.");
     }
 
+    /// <summary>Where a handle will be written: NULL until then.</summary>
+    public static void ClearHandle(nint* handle, string name)
+    {
+        RequirePointer(handle, sizeof(nint), name);
+        *handle = 0;
+    }
+
     /// <summary>A struct of the caller's, whose first field is its size; fields that a later header added are left alone.</summary>
     public static ref T Struct<T>(T* pointer, string name) where T : unmanaged
     {
@@ -41,6 +48,21 @@ internal static unsafe class Arguments
         if (size < (uint)sizeof(T))
             throw new ArgumentException($"{name}.struct_size must be at least {sizeof(T)} but is {size}.");
         return ref *pointer;
+    }
+
+    /// <summary>Bytes from one struct of an array of the caller's to the next: all of them have the size that the first one says.</summary>
+    public static int ArraySize<T>(T* pointer, int count, string name) where T : unmanaged
+    {
+        _ = ref Struct(pointer, name);
+        uint size = *(uint*)pointer;
+        if (size > MaxStructBytes || size % 8 != 0)
+            throw new ArgumentException($"{name}[0].struct_size must be a multiple of 8 and at most {MaxStructBytes} but is {size}.");
+        for (int i = 1; i < count; i++)
+        {
+            if (*(uint*)((byte*)pointer + i * size) is var other && other != size)
+                throw new ArgumentException($"{name}[{i}].struct_size must be {size}, as that of {name}[0], but is {other}.");
+        }
+        return (int)size;
     }
 
     /// <summary>Elements of the caller's.</summary>

@@ -19,7 +19,12 @@ internal static unsafe class DeviceExports
             if ((uint)index >= (uint)DeviceList.Names.Count)
                 throw new ArgumentOutOfRangeException(null, $"There are {DeviceList.Names.Count} devices but index is {index}.");
             using Device device = DeviceList.Open(DeviceList.Names[index], 1);
-            Fill(ref Arguments.Struct(info, nameof(info)), device, device.Kind == DeviceKinds.Cpu ? Environment.ProcessorCount : 1);
+            Fill(ref Arguments.Struct(info, nameof(info)), device, device.Kind switch
+            {
+                DeviceKinds.Cpu => Environment.ProcessorCount,
+                DeviceKinds.Reference => 1,
+                _ => 0,
+            });
             return Status.Ok;
         }
         catch (Exception e)
@@ -35,12 +40,11 @@ internal static unsafe class DeviceExports
             return Failure.ReportFork();
         try
         {
-            Arguments.RequirePointer(device, sizeof(nint), nameof(device));
-            *device = 0;
+            Arguments.ClearHandle(device, nameof(device));
             if (threads is < 0 or > 1024)
                 throw new ArgumentOutOfRangeException(null, $"threads must be 1 to 1024, or 0 for one a processor, but is {threads}.");
             Device opened = DeviceList.Open(Arguments.Text(name, nameof(name)), threads);
-            *device = Handles.Devices.Add((CpuDevice)opened);
+            *device = Handles.Devices.Add(opened);
             Log.Write(LogLevel.Information, $"opened device '{opened.Name}': {opened.Description}");
             return Status.Ok;
         }
@@ -57,8 +61,60 @@ internal static unsafe class DeviceExports
             return Failure.ReportFork();
         try
         {
-            using HandleTable<CpuDevice>.Lease lease = Handles.Devices.Use(device);
-            Fill(ref Arguments.Struct(info, nameof(info)), lease.Value, lease.Value.Threads);
+            using HandleTable<Device>.Lease lease = Handles.Devices.Use(device);
+            Fill(ref Arguments.Struct(info, nameof(info)), lease.Value, (lease.Value as CpuDevice)?.Threads ?? 0);
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_device_synchronize")]
+    public static Status Synchronize(nint device)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            using HandleTable<Device>.Lease lease = Handles.Devices.Use(device);
+            lease.Value.Synchronize();
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_device_get_context")]
+    public static Status GetContext(nint device, nint* context)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            Arguments.ClearHandle(context, nameof(context));
+            using HandleTable<Device>.Lease lease = Handles.Devices.Use(device);
+            *context = RequireGpu(lease.Value).Context;
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_device_use_stream")]
+    public static Status UseStream(nint device, nint stream)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            using HandleTable<Device>.Lease lease = Handles.Devices.Use(device);
+            RequireGpu(lease.Value).UseStream(stream);
             return Status.Ok;
         }
         catch (Exception e)
@@ -84,10 +140,13 @@ internal static unsafe class DeviceExports
         }
     }
 
+    private static GpuDevice RequireGpu(Device device) => GpuDevices.AreIncluded && device is GpuDevice gpu ? gpu
+        : throw new NotSupportedException($"Device '{device.Name}' has no CUDA context and no CUDA streams.");
+
     private static void Fill(ref DeviceStruct info, Device device, int threads)
     {
         info.Threads = threads;
-        info.VectorBits = device.Kind == DeviceKinds.Reference ? 0
+        info.VectorBits = device.Kind != DeviceKinds.Cpu ? 0
             : Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
         info.IsReference = device.Kind == DeviceKinds.Reference ? 1 : 0;
         fixed (byte* name = info.Name, description = info.Description)

@@ -59,13 +59,13 @@ internal static unsafe class Failure
         _ => Status.InternalError,
     };
 
-    // .NET appends the name of its own parameter; the sentence names what the caller knows.
+    // .NET appends the name of its own parameter, and a value in a line of its own; the sentence names what the caller knows.
     private static string Plain(Exception exception)
     {
         string message = exception.Message;
-        return exception is ArgumentException { ParamName: { } name } && message.EndsWith($" (Parameter '{name}')", StringComparison.Ordinal)
-            ? message[..^(name.Length + 15)]
-            : message;
+        if (exception is ArgumentException { ParamName: { } name })
+            message = message.Replace($" (Parameter '{name}')", "", StringComparison.Ordinal);
+        return message.ReplaceLineEndings(" ");
     }
 
     // Literals lie in the library's read-only data, followed by a zero.

@@ -5,6 +5,8 @@ namespace KernelEngine.Native;
 /// <summary>Operations and problems: what can be computed, and of which sizes.</summary>
 internal static unsafe class ProblemExports
 {
+    private const int MaxOperands = 32;
+
     [UnmanagedCallersOnly(EntryPoint = "ke_operation_count")]
     public static int CountOperations() => ForkGuard.IsInChild ? 0 : OperationList.All.Count;
 
@@ -35,11 +37,59 @@ internal static unsafe class ProblemExports
             return Failure.ReportFork();
         try
         {
-            Arguments.RequirePointer(problem, sizeof(nint), nameof(problem));
-            *problem = 0;
-            Operation found = OperationList.Find(Arguments.Text(operation, nameof(operation)));
-            var opener = new ProblemOpener(Arguments.Text(text, nameof(text)), Arguments.OptionalText(kernel, nameof(kernel)));
-            *problem = Handles.Problems.Add(found.Accept(opener));
+            Arguments.ClearHandle(problem, nameof(problem));
+            Open(Arguments.Text(operation, nameof(operation)), Arguments.Text(text, nameof(text)), kernel, problem);
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_problem_open_attention")]
+    public static Status OpenAttention(byte* operation, AttentionStruct* sizes, byte* kernel, nint* problem)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            Arguments.ClearHandle(problem, nameof(problem));
+            Open(Arguments.Text(operation, nameof(operation)), Arguments.Struct(sizes, nameof(sizes)).ToText(), kernel, problem);
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_problem_open_cross_entropy")]
+    public static Status OpenCrossEntropy(byte* operation, CrossEntropyStruct* sizes, byte* kernel, nint* problem)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            Arguments.ClearHandle(problem, nameof(problem));
+            Open(Arguments.Text(operation, nameof(operation)), Arguments.Struct(sizes, nameof(sizes)).ToText(), kernel, problem);
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "ke_problem_open_linear")]
+    public static Status OpenLinear(LinearStruct* sizes, byte* kernel, nint* problem)
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            Arguments.ClearHandle(problem, nameof(problem));
+            Open(Linear.ForwardOperation.Name, Arguments.Struct(sizes, nameof(sizes)).ToText(), kernel, problem);
             return Status.Ok;
         }
         catch (Exception e)
@@ -103,7 +153,7 @@ internal static unsafe class ProblemExports
         try
         {
             using HandleTable<HeldProblem>.Lease problemLease = Handles.Problems.Use(problem);
-            using HandleTable<CpuDevice>.Lease deviceLease = Handles.Devices.Use(device);
+            using HandleTable<Device>.Lease deviceLease = Handles.Devices.Use(device);
             _ = ref Arguments.Struct(info, nameof(info));
             info->WorkspaceBytes = problemLease.Value.GetWorkspaceBytes(deviceLease.Value);
             Arguments.Write(problemLease.Value.Select(deviceLease.Value).Name, info->Name, 64);
@@ -139,11 +189,11 @@ internal static unsafe class ProblemExports
             return Failure.ReportFork();
         try
         {
-            using HandleTable<CpuDevice>.Lease deviceLease = Handles.Devices.Use(device);
+            using HandleTable<Device>.Lease deviceLease = Handles.Devices.Use(device);
             using HandleTable<HeldProblem>.Lease problemLease = Handles.Problems.Use(problem);
             if (count is < 0 or > MaxOperands)
                 throw new ArgumentOutOfRangeException(null, $"count must be 0 to {MaxOperands} but is {count}.");
-            int stride = count > 0 ? StructBytes(operands, count) : 0;
+            int stride = count > 0 ? Arguments.ArraySize(operands, count, nameof(operands)) : 0;
             problemLease.Value.Run(deviceLease.Value, new ReadOnlySpan<byte>(operands, count * stride), stride);
             return Status.Ok;
         }
@@ -153,19 +203,9 @@ internal static unsafe class ProblemExports
         }
     }
 
-    private const int MaxOperands = 32, MaxStructBytes = 4096;
-
-    // All structs of the array have the size that the first one says.
-    private static int StructBytes(OperandStruct* operands, int count)
+    private static void Open(string operation, string text, byte* kernel, nint* problem)
     {
-        uint size = Arguments.Struct(operands, nameof(operands)).StructSize;
-        if (size > MaxStructBytes || size % 8 != 0)
-            throw new ArgumentException($"operands[0].struct_size must be a multiple of 8 and at most {MaxStructBytes} but is {size}.");
-        for (int i = 1; i < count; i++)
-        {
-            if (*(uint*)((byte*)operands + i * size) is var other && other != size)
-                throw new ArgumentException($"operands[{i}].struct_size must be {size}, as that of operands[0], but is {other}.");
-        }
-        return (int)size;
+        var opener = new ProblemOpener(text, Arguments.OptionalText(kernel, nameof(kernel)));
+        *problem = Handles.Problems.Add(OperationList.Find(operation).Accept(opener));
     }
 }

@@ -14,8 +14,7 @@ internal static unsafe class RunnerExports
             return Failure.ReportFork();
         try
         {
-            Arguments.RequirePointer(runner, sizeof(nint), nameof(runner));
-            *runner = 0;
+            Arguments.ClearHandle(runner, nameof(runner));
             *runner = Handles.Runners.Add(Load(device, Arguments.Text(path, nameof(path)), options));
             return Status.Ok;
         }
@@ -214,7 +213,7 @@ internal static unsafe class RunnerExports
             };
             loadOptions = new LoadOptions { TokenizerPath = Arguments.OptionalText(given.TokenizerPath, "tokenizer_path") };
         }
-        HandleTable<CpuDevice>.Lease lease = Handles.Devices.Use(device);
+        HandleTable<Device>.Lease lease = Handles.Devices.Use(device);
         LoadedModel? model = null;
         try
         {

@@ -15,8 +15,7 @@ internal static unsafe class TensorExports
             return Failure.ReportFork();
         try
         {
-            Arguments.RequirePointer(tensor, sizeof(nint), nameof(tensor));
-            *tensor = 0;
+            Arguments.ClearHandle(tensor, nameof(tensor));
             DataType dataType = Arguments.Type(type, nameof(tensor));
             *tensor = Handles.Tensors.Add(Tensor.Allocate(s_host.Value, dataType, Arguments.Elements(lengths, rank, nameof(lengths))));
             return Status.Ok;
@@ -34,8 +33,7 @@ internal static unsafe class TensorExports
             return Failure.ReportFork();
         try
         {
-            Arguments.RequirePointer(tensor, sizeof(nint), nameof(tensor));
-            *tensor = 0;
+            Arguments.ClearHandle(tensor, nameof(tensor));
             Arguments.RequirePointer(managed, 8, nameof(managed));
             *tensor = Handles.Tensors.Add(Tensor.FromDlpack(s_host.Value, managed));
             return Status.Ok;

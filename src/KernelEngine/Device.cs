@@ -75,6 +75,20 @@ public abstract class Device : IDisposable
 
     internal abstract TensorStorage AllocateStorage(long bytes);
 
+    /// <summary>Memory of somebody else's at an address of the device.</summary>
+    internal abstract unsafe TensorStorage Borrow(void* address, long bytes);
+
+    /// <summary>
+    /// All memory that kernels reach as one storage that begins at address 0: views of it are operands by address, which costs no
+    /// object a call. Whoever makes such a view vouches for its memory.
+    /// </summary>
+    /// <exception cref="NotSupportedException">The device's memory has no addresses.</exception>
+    internal abstract TensorStorage AddressSpace { get; }
+
+    /// <summary>Bytes of scratch memory that a kernel takes from the device's pool.</summary>
+    internal abstract long GetWorkspaceBytes<TProblem>(Kernel<TProblem> kernel, in TProblem problem)
+        where TProblem : struct, IProblem<TProblem>;
+
     private protected abstract void Launch<TProblem>(Kernel<TProblem> kernel, in TProblem problem, ReadOnlySpan<TensorView> operands)
         where TProblem : struct, IProblem<TProblem>;
 

@@ -59,15 +59,20 @@ public sealed partial class Tensor : IDisposable
         return new Tensor(HostDevice(device).Borrow(memory.Pin(), layout.Count * type.SizeInBytes()), type, layout);
     }
 
-    /// <summary>Borrows memory by address. The caller vouches that <paramref name="layout"/>'s span is valid until <see cref="Dispose"/>.</summary>
-    /// <exception cref="ArgumentException">The address is null or not aligned to the element.</exception>
+    /// <summary>
+    /// Borrows memory by address: of the process, or, on device cuda, of the device's context (<see cref="GpuDevice.Context"/>). The caller
+    /// vouches that <paramref name="layout"/>'s span is valid until <see cref="Dispose"/>.
+    /// </summary>
+    /// <exception cref="ArgumentException">The address is null or not aligned: to the element, or to 16 bytes on a GPU.</exception>
+    /// <exception cref="NotSupportedException">The device's memory has no addresses.</exception>
     public static unsafe Tensor Wrap(Device device, void* address, DataType type, TensorLayout layout)
     {
         if (address == null && layout.Span > 0)
             throw new ArgumentNullException(nameof(address));
         if ((nuint)address % (nuint)type.SizeInBytes() != 0)
             throw new ArgumentException($"The address must be aligned to the element size of {type.SizeInBytes()} bytes.", nameof(address));
-        return new Tensor(HostDevice(device).Borrow(address, checked(layout.Span * type.SizeInBytes())), type, layout);
+        ArgumentNullException.ThrowIfNull(device);
+        return new Tensor(device.Borrow(address, checked(layout.Span * type.SizeInBytes())), type, layout);
     }
 
     /// <summary>What operations take.</summary>

@@ -13,9 +13,9 @@ static const char *const problems[][2] = {
     { "attention-backward", "h=2 q=3 k=4 d=8" }, { "attention-merge", "h=2 q=3 d=8" },
     { "attention-append", "b=2 h=2 kv=2 n=2 k=6 d=8 rd=8 lengths" }, { "attention-weights", "h=2 q=3 k=4 d=8" },
     { "cross-entropy-forward", "n=5 v=11 d=6 bias" }, { "cross-entropy-backward", "n=5 v=11 d=6" },
-    { "cross-entropy-training", "n=5 v=11 d=6" },
+    { "cross-entropy-training", "n=5 v=11 d=6" }, { "attention-forward", "h=4 kv=2 q=3 k=3 d=8" },
 };
-enum { PROBLEMS = sizeof problems / sizeof problems[0] };
+enum { PROBLEMS = sizeof problems / sizeof problems[0], CACHE_PROBLEM = PROBLEMS - 1 }; /* the last one's operands are a cache's too */
 
 typedef struct work {
     ke_problem *problem;
@@ -136,10 +136,31 @@ static void check(work *w, ke_status status, const ke_operand *operands, uint8_t
     }
 }
 
+/* A step of a cache, with a mistake of its own at times. */
+static ke_status run_cache(ke_cache *cache, const ke_operand *operands, int mistakes) {
+    ke_cache_step step = { sizeof step, 0, 1 << draw(3), 0, &operands[0], &operands[1], &operands[2], &operands[3], NULL, NULL };
+    switch (mistakes ? draw(12) : 12) {
+    case 0: step.struct_size = (uint32_t)number(sizeof step); break;
+    case 1: step.layer = (int32_t)number(0); break;
+    case 2: step.phase = (int32_t)number(0); break;
+    case 3: step.cos = step.sin = &operands[draw(4)]; break;
+    case 4: step.value = NULL; break;
+    case 5: cache = (ke_cache *)((intptr_t)draw(UINT64_C(1) << 53) << draw(10)); break;
+    case 6: (void)ke_cache_truncate(cache, (int32_t)number(0)); break;
+    }
+    return ke_cache_run(cache, &step);
+}
+
 int main(void) {
     ke_device *devices[2];
+    ke_cache *caches[2];
+    ke_cache_layer layer = { sizeof layer, 4, 2, 8, 0, 0 };
+    ke_cache_options options = { .struct_size = sizeof options, .page_size = 4, .budget = 12, .policy = "snapkv" };
     ke_device_open("cpu", 1, &devices[0]);
     ke_device_open("reference", 1, &devices[1]);
+    for (int i = 0; i < 2; i++)
+        if (ke_cache_open(devices[i], &layer, 1, &options, &caches[i]))
+            return fprintf(stderr, "%s\n", ke_last_error_message()), 1;
     open_all();
     static uint8_t before[MAX_OPERANDS][MAX_BYTES];
     for (int call = 0; call < CALLS; call++) {
@@ -155,7 +176,8 @@ int main(void) {
         intptr_t made_up = (intptr_t)draw(UINT64_C(1) << 53) << draw(10);
         ke_device *device = mistakes && draw(64) == 0 ? (ke_device *)made_up : devices[call & 1];
         ke_problem *problem = mistakes && draw(64) == 0 ? (ke_problem *)(made_up | 2) : w->problem;
-        ke_status status = ke_run(device, problem, operands, count);
+        ke_status status = call % PROBLEMS == CACHE_PROBLEM && draw(4) ? run_cache(caches[call & 1], operands, mistakes)
+            : ke_run(device, problem, operands, count);
         if (!mistakes && status)
             fail("a proper call was refused", w, status);
         check(w, status, operands, before);

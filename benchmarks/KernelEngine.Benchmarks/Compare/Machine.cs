@@ -47,13 +47,17 @@ internal static partial class Machine
     /// <summary>The project's folder of results for this processor.</summary>
     public static string ResultsFolder()
     {
+        string root = CheckoutRoot() is { } folder ? Path.Combine(folder, "benchmarks", "KernelEngine.Benchmarks") : Environment.CurrentDirectory;
+        return Path.Combine(root, "results", ToSlug(ProcessorName));
+    }
+
+    /// <summary>The folder that holds the solution, or null when the program runs away from it.</summary>
+    public static string? CheckoutRoot()
+    {
         string? folder = AppContext.BaseDirectory;
         while (folder is not null && !File.Exists(Path.Combine(folder, "KernelEngine.sln")))
             folder = Path.GetDirectoryName(folder);
-        string root = folder is null
-            ? Environment.CurrentDirectory
-            : Path.Combine(folder, "benchmarks", "KernelEngine.Benchmarks");
-        return Path.Combine(root, "results", ToSlug(ProcessorName));
+        return folder;
     }
 
     private static string InstructionSets() =>

@@ -16,13 +16,14 @@
  *             leaves the library.
  * Ownership.  The library borrows the caller's memory for the length of a call and keeps no address of it. Handles belong to the
  *             caller, who closes each once. A handle is a number, not an address: one that was closed is recognised and refused.
- * Threads.    Any number of threads may call at once, on the same devices and problems too. A runner belongs to one call at a
- *             time: a second one gets KE_BUSY. So does closing what is in use. Results depend on the number of threads of the
+ * Threads.    Any number of threads may call at once, on the same devices and problems too. A runner or a cache belongs to one call
+ *             at a time: a second one gets KE_BUSY. So does closing what is in use. Results depend on the number of threads of the
  *             device in their last bits, and on nothing else: the same call gives the same bits each time.
  * Memory.     Once a device has computed a problem, computing it again allocates nothing.
  * Processes.  After fork() the child gets KE_FORKED: the library's threads exist in the parent only. The library stays loaded
  *             until the process ends; dlclose() does not unload it. It handles SIGSEGV and SIGFPE inside its own code only and passes
- *             others on to the handler before; floating-point modes are left alone.
+ *             others on to the handler before; SIGRTMIN goes from one of its threads to another, so the host leaves that one alone.
+ *             All other signals, and floating-point modes, stay as the host set them.
  * Sizes.      Numbers of elements and of bytes are int64_t. Shapes are row by row, the last dimension being the one whose
  *             elements are neighbours; strides count elements, not bytes.
  * Growth.     Structs begin with their own size, which the caller sets (struct_size = sizeof(the struct)). A later library reads
@@ -80,8 +81,8 @@ typedef struct ke_device ke_device;
 
 typedef struct ke_device_info {
     uint32_t struct_size;
-    int32_t threads;      /* that share the work of one call; of a device that is not open, how many there would be */
-    int32_t vector_bits;  /* 512, 256 or 128: width of the vectors that kernels use; 0 for scalar code */
+    int32_t threads;      /* that share the work of one call; of a device that is not open, how many there would be; 0 for a GPU */
+    int32_t vector_bits;  /* 512, 256 or 128: width of the vectors that kernels use; 0 for scalar code and for GPUs */
     int32_t is_reference; /* 1 for the device that defines results: double accumulation, slow */
     char name[32];        /* what ke_device_open takes: "cpu", "reference" */
     char description[128];
@@ -95,7 +96,21 @@ ke_status ke_device_describe(int32_t index, ke_device_info *info);
 ke_status ke_device_open(const char *name, int32_t threads, ke_device **device);
 ke_status ke_device_get_info(ke_device *device, ke_device_info *info);
 
-/* Stops the threads and gives scratch memory back. KE_BUSY while a call or an open runner uses it. NULL is ignored. */
+/* GPUs, for programs that load .NET and take these functions from it (tests/Embedding/host.c): devices "cuda", "opencl", and "simulator",
+ * which runs GPU code on the processor, slowly, in the process's memory. Work on a GPU is queued in order: ke_run and ke_cache_run return
+ * before it is done, integers inside operands are trusted, and ke_device_synchronize waits. Of device "cuda", operands are addresses of its
+ * memory, on 16 bytes where they can be. Memory and streams must belong to its context: make that current (cuCtxPushCurrent) to allocate.
+ * Device "opencl" runs models; its memory has no addresses, so that operands give KE_NOT_SUPPORTED. */
+ke_status ke_device_synchronize(ke_device *device);
+
+/* The CUcontext of device "cuda". */
+ke_status ke_device_get_context(ke_device *device, void **context);
+
+/* Queues work on the caller's CUstream from now on, after waiting for what was queued before; NULL for the device's own. The stream must
+ * live until another takes its place or the device is closed. */
+ke_status ke_device_use_stream(ke_device *device, void *stream);
+
+/* Stops the threads and gives scratch memory back. KE_BUSY while a call, an open runner or an open cache uses it. NULL is ignored. */
 ke_status ke_device_close(ke_device *device);
 
 /* ---- Operations and problems -------------------------------------------------------------------------------------------- */
@@ -158,6 +173,62 @@ typedef struct ke_kernel_info {
  *     linear:                               m=512 n=2048 k=768 w=bf16
  * kernel: one by its name, or NULL for the best that computes the problem. */
 ke_status ke_problem_open(const char *operation, const char *text, const char *kernel, ke_problem **problem);
+
+/* The same from numbers. Fields that are 0 are left out; more holds further words of the text form, or is NULL. */
+typedef struct ke_attention {
+    uint32_t struct_size;
+    ke_type type;           /* storage of query and output */
+    ke_type kv_type;        /* storage of keys and values */
+    int32_t is_causal;      /* 1: row i sees no key after its own position, i + kv_length - query_length */
+    int32_t batch_size;     /* 0 for 1 */
+    int32_t num_heads;      /* query heads */
+    int32_t num_kv_heads;   /* divides num_heads; 0 for as many */
+    int32_t query_length;   /* rows of a sequence */
+    int32_t kv_length;      /* keys of a sequence */
+    int32_t head_dim;       /* elements of a query or key row, 1 to 256 */
+    int32_t value_head_dim; /* elements of a value or output row; 0 for head_dim */
+    int32_t window_left;    /* keys before its own position that a row sees; 0 for all */
+    float softmax_scale;    /* 0 for 1 / sqrt(head_dim) */
+    float logit_soft_cap;   /* 0 for none */
+    const char *more;
+} ke_attention;
+
+/* operation: "attention-forward", "attention-decode", or another whose text form begins with that of attention. */
+ke_status ke_problem_open_attention(const char *operation, const ke_attention *sizes, const char *kernel, ke_problem **problem);
+
+enum { KE_MEAN = 0, KE_SUM = 1, KE_NONE = 2, KE_DIVISOR = 3 };
+
+typedef struct ke_cross_entropy {
+    uint32_t struct_size;
+    ke_type type;          /* storage of hidden rows and classifier */
+    int32_t rows;          /* hidden rows and labels */
+    int32_t classes;       /* the vocabulary */
+    int32_t hidden_size;   /* elements of a hidden row and of a row of the classifier */
+    int32_t reduction;     /* KE_MEAN, KE_SUM, KE_NONE: one loss a row; KE_DIVISOR: the sum over a number that an operand holds */
+    int32_t has_bias;      /* 1: classes have a bias, f32 */
+    float label_smoothing; /* 0 to below 1 */
+    float z_loss;          /* times the square of the log-sum-exp is added to the loss */
+    float logit_soft_cap;  /* 0 for none */
+    float temperature;     /* logits are divided by it; 0 for 1 */
+    int32_t reserved;
+    const char *more;
+} ke_cross_entropy;
+
+/* operation: "cross-entropy-forward", "cross-entropy-backward" or "cross-entropy-training". */
+ke_status ke_problem_open_cross_entropy(const char *operation, const ke_cross_entropy *sizes, const char *kernel, ke_problem **problem);
+
+typedef struct ke_linear {
+    uint32_t struct_size;
+    ke_type weight_type; /* input and output are f32 */
+    int32_t rows;
+    int32_t output_size;
+    int32_t input_size;
+    int32_t reserved;
+} ke_linear;
+
+/* output [rows, output_size] = input [rows, input_size] times the transpose of weight [output_size, input_size]. */
+ke_status ke_problem_open_linear(const ke_linear *sizes, const char *kernel, ke_problem **problem);
+
 ke_status ke_problem_get_info(const ke_problem *problem, ke_problem_info *info);
 ke_status ke_problem_describe_operand(const ke_problem *problem, int32_t index, ke_operand_info *info);
 
@@ -216,6 +287,90 @@ ke_status ke_tensor_get_operand(ke_tensor *tensor, ke_operand *operand);
 
 /* Gives the memory back. NULL is ignored. */
 ke_status ke_tensor_close(ke_tensor *tensor);
+
+/* ---- The KV cache ------------------------------------------------------------------------------------------------------- */
+
+/* The keys and values of one sequence. Every key/value head of every layer has pages of its own, so that heads may keep different
+ * tokens, and what one forgets is memory given back. A policy says what to keep. One call at a time. */
+typedef struct ke_cache ke_cache;
+
+typedef struct ke_cache_layer {
+    uint32_t struct_size;
+    int32_t num_heads;      /* query heads, a multiple of num_kv_heads */
+    int32_t num_kv_heads;
+    int32_t head_dim;       /* elements of a key row, 1 to 256 */
+    int32_t value_head_dim; /* elements of a value row, 1 to 256; 0 for head_dim */
+    int32_t reserved;
+} ke_cache_layer;
+
+typedef struct ke_cache_options {
+    uint32_t struct_size;
+    ke_type type;              /* storage of keys and values: KE_F32, KE_F16, KE_BF16, or KE_I8 with a scale a row */
+    int32_t page_size;         /* tokens of a page, 1 to 1024; 0 for 32 */
+    int32_t budget;            /* tokens that a head keeps, on average where heads compete; 0 for 256 */
+    int32_t sink_count;        /* first tokens that are kept, where the policy keeps some; 0 for 4, -1 for none */
+    int32_t interval;          /* decoding steps from one eviction to the next; 0 for 1 */
+    int32_t max_length;        /* tokens of prompt and answer at the most, for "moa"; 0 for 4096 */
+    float softmax_scale;       /* 0 for 1 / sqrt(head_dim) */
+    float logit_soft_cap;      /* 0 for none */
+    int32_t reserved;
+    const char *policy;        /* as in the README: "full", "streaming", "duo", "h2o", "snapkv", "ada:snapkv"; NULL for "full" */
+    const uint8_t *full_heads; /* "duo", "razor": 1 for each key/value head that keeps everything, layer after layer; else NULL */
+    const float *spans;        /* "moa": tokens that each key/value head spans, layer after layer; else NULL */
+} ke_cache_options;
+
+typedef struct ke_cache_info {
+    uint32_t struct_size;
+    int32_t layer_count;
+    int32_t tokens;         /* of the sequence, dropped ones included, as the first layer has seen it */
+    int32_t max_slots;      /* tokens in the head that holds most */
+    int64_t used_bytes;     /* keys and values that are held */
+    int64_t reserved_bytes; /* keys and values of all pages, free ones included */
+    int64_t metadata_bytes; /* positions, page tables */
+    int64_t policy_bytes;   /* what the policy remembers */
+} ke_cache_info;
+
+/* An empty cache on a device, which must stay open as long. options may be NULL. */
+ke_status ke_cache_open(ke_device *device, const ke_cache_layer *layers, int32_t count, const ke_cache_options *options, ke_cache **cache);
+ke_status ke_cache_get_info(ke_cache *cache, ke_cache_info *info);
+
+/* The positions of the tokens that a head holds, in no order where it is a window. count gets their number; when it exceeds
+ * capacity nothing is written to positions and the status is KE_INVALID_ARGUMENT. */
+ke_status ke_cache_read_positions(ke_cache *cache, int32_t layer, int32_t kv_head, int32_t *positions, int64_t capacity, int64_t *count);
+
+enum {
+    KE_PROMPT_END = 1,   /* the last tokens of a prompt, or all of it: most policies choose what to keep behind them */
+    KE_PROMPT_CHUNK = 2, /* tokens of a prompt that goes on */
+    KE_DECODE = 4        /* tokens that were generated */
+};
+
+/* The next tokens of the sequence in one layer. Operands hold floats of one type and must not overlap but for those that are read. */
+typedef struct ke_cache_step {
+    uint32_t struct_size;
+    int32_t layer;
+    int32_t phase;            /* KE_PROMPT_END, KE_PROMPT_CHUNK or KE_DECODE */
+    int32_t is_interleaved;   /* 1: rotary pairs are neighbours (2i, 2i + 1); 0: (i, i + rotary_dim / 2) */
+    const ke_operand *query;  /* [1, new_tokens, num_heads, head_dim]; turned in place where cos is given */
+    const ke_operand *key;    /* [1, new_tokens, num_kv_heads, head_dim], not turned */
+    const ke_operand *value;  /* [1, new_tokens, num_kv_heads, value_head_dim] */
+    const ke_operand *output; /* [1, new_tokens, num_heads, value_head_dim], written */
+    const ke_operand *cos;    /* f32 [positions, rotary_dim / 2]; NULL for no rotary embedding */
+    const ke_operand *sin;    /* f32 [positions, rotary_dim / 2] */
+} ke_cache_step;
+
+/* Appends the tokens to the layer's heads, computes their attention over what the heads hold and themselves, and then lets the policy
+ * drop tokens: what it drops is never missing from the same step, but for a full window, which makes room for a generated token first.
+ * Each layer is stepped once for the same tokens. A step that fails appended nothing. */
+ke_status ke_cache_run(ke_cache *cache, const ke_cache_step *step);
+
+/* Forgets the tokens from a position on; 0 forgets the sequence. KE_INVALID_STATE when a window has dropped what it would hold then. */
+ke_status ke_cache_truncate(ke_cache *cache, int32_t position);
+
+/* A copy that goes its own way: tokens, and what the policy knows of them. */
+ke_status ke_cache_fork(ke_cache *cache, ke_cache **copy);
+
+/* Gives the memory back. NULL is ignored. */
+ke_status ke_cache_close(ke_cache *cache);
 
 /* ---- Running a language model ------------------------------------------------------------------------------------------- */
 

@@ -44,6 +44,12 @@ public sealed class KvSession : IDisposable
             policy.Begin(layer);
     }
 
+    private KvSession(KvSession source)
+    {
+        (Cache, Policy, _decoded) = (source.Cache.Fork(), source.Policy, [.. source._decoded]);
+        _steps = [.. source._steps.Select((step, i) => step.Fork(Cache.Layers[i]))];
+    }
+
     /// <summary>The cache.</summary>
     public KvCache Cache { get; }
 
@@ -83,12 +89,15 @@ public sealed class KvSession : IDisposable
     /// <param name="phase">One of the phases: which kind of step this is.</param>
     /// <param name="rotary">The layer's rotary embedding.</param>
     /// <param name="options">Scale and soft cap of attention.</param>
-    /// <exception cref="ArgumentException">Shapes, types or devices do not fit, or the rotary tables end before a position.</exception>
+    /// <exception cref="ArgumentException">
+    /// Shapes, types or devices do not fit, or the rotary tables end before a position. Nothing was written or appended then.
+    /// </exception>
     public void Run(
         int layer, TensorView query, TensorView newKey, TensorView newValue, TensorView output, int position, KvPhases phase,
         in KvRotary rotary = default, AttentionOptions? options = null)
     {
         KvStep step = _steps[layer];
+        RequireFit(step, query, newKey, newValue, output, position, rotary);
         (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Causal);
         (step.NewQuery, step.NewKey, step.NewValue) = (query, newKey, newValue);
         step.NumTokens = position;
@@ -108,6 +117,9 @@ public sealed class KvSession : IDisposable
         if (phase == KvPhases.PrefillEnd)
             step.Layer.Release();
     }
+
+    /// <summary>A copy that goes its own way: the tokens, and what the policy learnt of them.</summary>
+    public KvSession Fork() => new(this);
 
     /// <summary>Forgets the tokens from <paramref name="position"/> on.</summary>
     /// <exception cref="InvalidOperationException">A ring has already dropped what would be its window then.</exception>
@@ -135,6 +147,27 @@ public sealed class KvSession : IDisposable
         foreach (KvStep step in _steps)
             step.Dispose();
         Cache.Dispose();
+    }
+
+    // What appending or attention would refuse, before the policy has learnt or a token is in the cells: a step that fails did nothing.
+    private void RequireFit(
+        KvStep step, in TensorView query, in TensorView newKey, in TensorView newValue, in TensorView output, int position, in KvRotary rotary)
+    {
+        Shapes.RequireRank(newKey, 4, nameof(newKey));
+        ArgumentOutOfRangeException.ThrowIfNegative(position);
+        int count = Shapes.Size(newKey, 1, nameof(newKey));
+        KvLayerShape shape = step.Layer.Shape;
+        var problem = new AttentionProblem(
+            1, step.NumHeads, shape.NumKvHeads, count, count, shape.HeadDim, shape.ValueHeadDim, true, null, query.Type, newKey.Type);
+        OperandChecks.Check(Cache.Device, problem, [query, newKey, newValue, output]);
+        if (!rotary.IsPresent)
+            return;
+        Shapes.RequireRank(rotary.Cos, 2, nameof(rotary.Cos));
+        if (position > rotary.Cos[0] - count)
+        {
+            throw new ArgumentException(
+                $"The rotary tables have {rotary.Cos[0]} positions but the step ends at position {position + (long)count}.", nameof(rotary));
+        }
     }
 
     private bool IsDue(int layer, KvPhases phase)

@@ -47,7 +47,7 @@ public sealed class KvStep : IDisposable
     public TensorView NewValue { get; internal set; }
 
     /// <summary>What the policy itself keeps of this layer between steps; forgotten with the tokens.</summary>
-    public object? State { get; set; }
+    public IKvPolicyState? State { get; set; }
 
     /// <summary>f32 [numKvHeads, capacity]: room for the scores of the slots, higher is better.</summary>
     public TensorView Scores => Table(ref _scores, Layer.Cells.Count);
@@ -152,6 +152,15 @@ public sealed class KvStep : IDisposable
         _budgets.Dispose();
         foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[_scores, _weights, _kept, _keptCounts, _output, _lse])
             tensor?.Dispose();
+    }
+
+    // What was learnt of the tokens so far, for a layer that holds a copy of them.
+    internal KvStep Fork(KvLayer layer)
+    {
+        var fork = new KvStep(layer, Policy, NumHeads) { NumTokens = NumTokens, State = State?.Copy(), _unsummed = _unsummed };
+        if (_window is { Count: > 0 })
+            fork._window!.Append(_window.Last(_window.Count));
+        return fork;
     }
 
     internal void Clear()

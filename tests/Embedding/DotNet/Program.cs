@@ -6,7 +6,7 @@ namespace KernelEngine.Embedding;
 /// <summary>Runs the sample named: torch or onnx. Exit code 77: libtorch does not load on this machine.</summary>
 internal static class Program
 {
-    private const int CannotLoad = 77;
+    private const int LacksSomething = 77;
 
     private static int Main(string[] arguments)
     {
@@ -16,10 +16,10 @@ internal static class Program
             if (arguments is ["torch"])
                 _ = NativeLibrary.Load("LibTorchSharp", typeof(torch).Assembly, null);
         }
-        catch (DllNotFoundException e)
+        catch (DllNotFoundException)
         {
-            Console.Error.WriteLine(e.Message);
-            return CannotLoad;
+            Console.Error.WriteLine("Needs a machine on which libtorch loads.");
+            return LacksSomething;
         }
         return arguments is ["torch"] ? TorchSharpSample.Run() : OrtValueSample.Run();
     }

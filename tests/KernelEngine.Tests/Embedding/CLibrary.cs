@@ -5,7 +5,7 @@ namespace KernelEngine.Tests.Embedding;
 /// <summary>The C library and the programs of tests/Embedding that use it; what is not there ignores the running test.</summary>
 internal static class CLibrary
 {
-    private const int CannotLoad = 77;
+    private const int LacksSomething = 77;
 
     /// <summary>The folder of the programs.</summary>
     public static string Programs => Path.Combine(TestData.CheckoutRoot ?? "", "tests", "Embedding");
@@ -34,6 +34,10 @@ internal static class CLibrary
         }
     }
 
+    /// <summary>The functions of the header for programs that load .NET themselves.</summary>
+    public static string HostedAssembly => Path.Combine(
+        TestData.CheckoutRoot ?? "", "src", "KernelEngine.Native", "bin", "Release", "net10.0", "kernel_engine.dll");
+
     /// <summary>The full path of a command, ignoring the running test where there is none.</summary>
     public static string Find(string command)
     {
@@ -49,15 +53,15 @@ internal static class CLibrary
     {
         string output = Path.Combine(Directory.CreateTempSubdirectory("kernel-engine-").FullName, name);
         Run(Find("cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", $"-I{Folder}", Path.Combine(Programs, name + ".c"), "-o", output,
-            $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread");
+            "-Wl,--as-needed", $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread");
         return output;
     }
 
     /// <summary>
-    /// Runs a command, shows what it prints, and asserts that it succeeds within a minute. Ignores the running test when the command
-    /// cannot load a library.
+    /// Runs a command, shows what it prints and returns it, and asserts that it succeeds within a minute. Ignores the running test when
+    /// the command lacks something that it needs: exit code 77, and what it is on the error stream.
     /// </summary>
-    public static void Run(string command, params string[] arguments)
+    public static string Run(string command, params string[] arguments)
     {
         var start = new ProcessStartInfo(command, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         using Process process = Process.Start(start)!;
@@ -67,8 +71,9 @@ internal static class CLibrary
             process.Kill(entireProcessTree: true);
         TestContext.Out.Write(output.Result + error.Result);
         Assert.That(ended, Is.True, $"{Path.GetFileName(command)} does not end");
-        if (process.ExitCode == CannotLoad)
-            Assert.Ignore("Needs a machine on which libtorch loads.");
+        if (process.ExitCode == LacksSomething)
+            Assert.Ignore(error.Result.Trim());
         Assert.That(process.ExitCode, Is.Zero, $"{Path.GetFileName(command)}: {error.Result}{output.Result}");
+        return output.Result;
     }
 }

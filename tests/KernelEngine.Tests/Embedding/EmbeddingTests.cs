@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 
 namespace KernelEngine.Tests.Embedding;
@@ -11,6 +12,8 @@ public sealed partial class EmbeddingTests
     [TestCase("arguments")]
     [TestCase("fuzz")]
     [TestCase("dlpack")]
+    [TestCase("problems")]
+    [TestCase("cache")]
     public void CProgramSucceeds(string name) => CLibrary.Run(CLibrary.Compile(name));
 
     [Test]
@@ -18,13 +21,27 @@ public sealed partial class EmbeddingTests
 
     [TestCase("attention")]
     [TestCase("dlpack")]
+    [TestCase("cache")]
     public void CProgramHasNoMemoryError(string name) =>
         CLibrary.Run(CLibrary.Find("valgrind"), "--quiet", "--error-exitcode=9", CLibrary.Compile(name));
+
+    [TestCase("cpu")]
+    [TestCase("simulator")]
+    public void CProgramLoadsDotNet(string device)
+    {
+        string runtime = RuntimeEnvironment.GetRuntimeDirectory(); // ROOT/shared/Microsoft.NETCore.App/VERSION/
+        string fxr = Path.Combine(runtime, "..", "..", "..", "host", "fxr", new DirectoryInfo(runtime).Name, "libhostfxr.so");
+        CLibrary.Run(CLibrary.Compile("host"), fxr, CLibrary.HostedAssembly, device);
+    }
 
     [Test]
     public void PythonGetsTheReferenceNumbers() => CLibrary.Run(
         CLibrary.Find("python3"), Path.Combine(CLibrary.Programs, "reference.py"), Path.Combine(CLibrary.Folder, "libkernel_engine.so"),
         Path.GetDirectoryName(TestData.PathOf("tinystories-656K/reference_attention.safetensors"))!);
+
+    [Test]
+    public void NumPyTensorsAreBorrowedAndLent() => CLibrary.Run(
+        CLibrary.Find("python3"), Path.Combine(CLibrary.Programs, "numpy_dlpack.py"), Path.Combine(CLibrary.Folder, "libkernel_engine.so"));
 
     [TestCase("tinystories-656K/model.f32.safetensors")]
     [TestCase("tinyllamas-stories260K/stories260K.bin")]

@@ -71,6 +71,26 @@ public sealed class KvSessionTests
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
     }
 
+    [Test]
+    public void AStepThatFailsDidNothing()
+    {
+        Device device = TestDevices.Get("cpu");
+        using var session = new KvSession(device, [new(NumKvHeads, HeadDim, HeadDim)], [4], Create("expected", 24, 2));
+        using var tokens = new Run("cpu", new FullCache(), 1); // for its rotary tables
+        using Tensor query = Random(device, 1, 1, 3, 4, HeadDim), key = Random(device, 2, 1, 3, NumKvHeads, HeadDim);
+        using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, 3, 4, HeadDim);
+        using Tensor narrow = Tensor.Allocate(device, DataType.Float32, 1, 3, 3, HeadDim);
+        float[] before = query.ToArray<float>();
+        Assert.That(() => session.Run(0, query, key, key, narrow, 0, KvPhases.PrefillEnd, tokens.Rotary), Throws.ArgumentException);
+        Assert.That(
+            () => session.Run(0, query, key, key, output, 2 * Length - 2, KvPhases.PrefillEnd, tokens.Rotary),
+            Throws.ArgumentException.With.Message.Contains("positions"));
+        Assert.That(query.ToArray<float>(), Is.EqualTo(before));
+        Assert.That(session.Cache.Bytes.PayloadUsed, Is.Zero);
+        session.Run(0, query, key, key, output, 2 * Length - 3, KvPhases.PrefillEnd, tokens.Rotary);
+        Assert.That(session.Cache.Layers[0].Cells[0].Positions.ToArray(), Is.EqualTo(new[] { 2 * Length - 3, 2 * Length - 2, 2 * Length - 1 }));
+    }
+
     [TestCase("opencl", Category = "OpenCL")]
     public void PoliciesRunOnGpus(string deviceName)
     {
@@ -207,6 +227,8 @@ public sealed class KvSessionTests
 
         public KvSession Session { get; }
 
+        public KvRotary Rotary => new(_cos, _sin);
+
         public int PoisonFrom { get; init; } = int.MaxValue;
 
         public float[] Chunk(KvPhases phase = KvPhases.PrefillChunk, int count = ChunkSize)
@@ -216,7 +238,7 @@ public sealed class KvSessionTests
             {
                 using Tensor query = Rows(1, layer, count, _numHeads), key = Rows(2, layer, count, NumKvHeads), value = Rows(3, layer, count, NumKvHeads);
                 using Tensor output = Tensor.Allocate(_device, DataType.Float32, 1, count, _numHeads, HeadDim);
-                Session.Run(layer, query, key, value, output, _position, phase, new KvRotary(_cos, _sin));
+                Session.Run(layer, query, key, value, output, _position, phase, Rotary);
                 outputs.AddRange(output.ToArray<float>());
             }
             _position += count;

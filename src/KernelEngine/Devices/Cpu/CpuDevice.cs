@@ -22,11 +22,7 @@ public sealed unsafe class CpuDevice : Device
 
     internal WorkerPool Workers => _workers;
 
-    /// <summary>
-    /// All memory of the process as one storage that begins at address 0: views of it are operands by address, which costs no
-    /// object a call. Whoever makes such a view vouches for its memory.
-    /// </summary>
-    internal TensorStorage AddressSpace { get; }
+    internal override TensorStorage AddressSpace { get; }
 
     /// <inheritdoc/>
     public override void Synchronize() => ObjectDisposedException.ThrowIf(IsDisposed, this);
@@ -39,7 +35,10 @@ public sealed unsafe class CpuDevice : Device
 
     internal TensorStorage Borrow(MemoryHandle handle, long bytes) => new HostStorage(this, handle.Pointer, bytes, handle);
 
-    internal TensorStorage Borrow(void* address, long bytes) => new HostStorage(this, address, bytes, default);
+    internal override TensorStorage Borrow(void* address, long bytes) => new HostStorage(this, address, bytes, default);
+
+    internal override long GetWorkspaceBytes<TProblem>(Kernel<TProblem> kernel, in TProblem problem) =>
+        ((CpuKernel<TProblem>)kernel).GetWorkspaceBytes(problem, Threads);
 
     private protected override void Launch<TProblem>(Kernel<TProblem> kernel, in TProblem problem, ReadOnlySpan<TensorView> operands)
     {

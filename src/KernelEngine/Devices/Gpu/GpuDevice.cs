@@ -20,12 +20,14 @@ public sealed class GpuDevice : Device
     private readonly Dictionary<GpuEntry, Delegate> _loaded = [];
     private readonly ICudaExecutor? _executor;
     private readonly GpuWorkspacePool _workspaces;
+    private AcceleratorStream _stream;
+    private TensorStorage? _addressSpace;
     private string? _compilerFailure;
 
     internal GpuDevice(string name, DeviceKinds kind, Context context, Accelerator accelerator, ICudaExecutor? executor = null)
         : base(name, kind, Describe(accelerator))
     {
-        (_context, _accelerator) = (context, accelerator);
+        (_context, _accelerator, _stream) = (context, accelerator, accelerator.DefaultStream);
         _executor = executor ?? (accelerator is CudaAccelerator cuda ? new CudaExecutor(cuda) : null);
         _workspaces = new GpuWorkspacePool(this);
     }
@@ -36,6 +38,33 @@ public sealed class GpuDevice : Device
     /// <summary>Bytes of device memory now allocated for tensors and workspaces.</summary>
     public long AllocatedBytes { get; private set; }
 
+    /// <summary>
+    /// The CUcontext that the device works in. Memory and streams of other owners must belong to it: make it current before allocating.
+    /// </summary>
+    /// <exception cref="NotSupportedException">It is not device cuda.</exception>
+    public nint Context => RequireCuda().NativePtr;
+
+    /// <summary>
+    /// Queues work on somebody else's stream from now on, in order with what its owner queues there, after waiting for what was queued
+    /// before. The stream must live until another one takes its place or the device is disposed.
+    /// </summary>
+    /// <param name="stream">A CUstream of <see cref="Context"/>; 0 for the device's own.</param>
+    /// <exception cref="NotSupportedException">It is not device cuda.</exception>
+    public void UseStream(nint stream)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        CudaAccelerator cuda = RequireCuda();
+        lock (_gate)
+        {
+            using var binding = cuda.BindScoped();
+            _stream.Synchronize();
+            if (_stream != cuda.DefaultStream)
+                _stream.Dispose(); // ILGPU's object alone: the stream stays its owner's
+            _stream = stream == 0 ? cuda.DefaultStream : cuda.CreateStream(stream, false);
+            ((CudaExecutor)_executor!).Stream = (CudaStream)_stream;
+        }
+    }
+
     /// <inheritdoc/>
     public override void Synchronize()
     {
@@ -43,7 +72,7 @@ public sealed class GpuDevice : Device
         lock (_gate)
         {
             using var binding = _accelerator.BindScoped();
-            _accelerator.DefaultStream.Synchronize();
+            _stream.Synchronize();
         }
     }
 
@@ -54,10 +83,31 @@ public sealed class GpuDevice : Device
         {
             MemoryBuffer1D<byte, Stride1D.Dense> buffer = Allocate(GpuStorage.SizeFor(bytes));
             using var binding = _accelerator.BindScoped();
-            buffer.MemSetToZero(_accelerator.DefaultStream);
+            buffer.MemSetToZero(_stream);
             return new GpuStorage(this, buffer, bytes);
         }
     }
+
+    internal override TensorStorage AddressSpace
+    {
+        get
+        {
+            lock (_gate)
+                return _addressSpace ??= Foreign(0, long.MaxValue);
+        }
+    }
+
+    internal override unsafe TensorStorage Borrow(void* address, long bytes)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        if ((nint)address % GpuStorage.MinBytes != 0)
+            throw new ArgumentException($"The address must be aligned to {GpuStorage.MinBytes} bytes.", nameof(address));
+        _executor?.Allocated((nint)address, bytes);
+        return Foreign((nint)address, bytes);
+    }
+
+    internal override long GetWorkspaceBytes<TProblem>(Kernel<TProblem> kernel, in TProblem problem) =>
+        ((GpuKernel<TProblem>)kernel).GetWorkspaceBytes(problem, this);
 
     /// <summary>Calls the driver while this device is the calling thread's.</summary>
     internal void InContext(Action call)
@@ -76,7 +126,7 @@ public sealed class GpuDevice : Device
         lock (_gate)
         {
             using var binding = _accelerator.BindScoped();
-            target.CopyFromCPU(_accelerator.DefaultStream, source);
+            target.CopyFromCPU(_stream, source);
         }
     }
 
@@ -87,7 +137,7 @@ public sealed class GpuDevice : Device
         lock (_gate)
         {
             using var binding = _accelerator.BindScoped();
-            source.CopyToCPU(_accelerator.DefaultStream, target);
+            source.CopyToCPU(_stream, target);
         }
     }
 
@@ -98,7 +148,7 @@ public sealed class GpuDevice : Device
         lock (_gate)
         {
             using var binding = _accelerator.BindScoped();
-            source.CopyTo(_accelerator.DefaultStream, target);
+            source.CopyTo(_stream, target);
         }
     }
 
@@ -123,7 +173,7 @@ public sealed class GpuDevice : Device
             AllocatedBytes -= buffer.LengthInBytes;
             using var binding = _accelerator.BindScoped();
             // Work that uses the buffer may still be queued, and not every driver holds the memory until then.
-            _accelerator.DefaultStream.Synchronize();
+            _stream.Synchronize();
             buffer.Dispose();
         }
     }
@@ -141,7 +191,7 @@ public sealed class GpuDevice : Device
                 _loaded.Add(entry, launcher = Load(entry));
             using var binding = _accelerator.BindScoped();
             Unsafe.As<Action<AcceleratorStream, KernelConfig, TParameters>>(launcher)(
-                _accelerator.DefaultStream, new KernelConfig((int)groups, entry.Threads), parameters);
+                _stream, new KernelConfig((int)groups, entry.Threads), parameters);
         }
     }
 
@@ -224,6 +274,13 @@ public sealed class GpuDevice : Device
     }
 
     private ICudaExecutor Executor => _executor ?? throw new NotSupportedException($"Device '{Name}' does not run NVIDIA's instructions.");
+
+    private GpuStorage Foreign(nint address, long bytes) => Kind == DeviceKinds.OpenCL
+        ? throw new NotSupportedException($"Memory of device '{Name}' has no addresses: it takes tensors of its own alone.")
+        : new GpuStorage(this, new ForeignMemory(_accelerator, address, bytes));
+
+    private CudaAccelerator RequireCuda() => _accelerator as CudaAccelerator
+        ?? throw new NotSupportedException($"Device '{Name}' has no CUDA context and no CUDA streams.");
 
     private static string Describe(Accelerator accelerator) =>
         $"{accelerator.Name.Trim()}, {accelerator.NumMultiprocessors} compute unit{(accelerator.NumMultiprocessors == 1 ? "" : "s")}";

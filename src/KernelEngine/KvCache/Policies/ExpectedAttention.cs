@@ -89,11 +89,19 @@ public sealed class ExpectedAttention(KvBudget budget, int sinkCount = 4, int fu
     }
 
     // Sums of the queries of each head and of their products.
-    private sealed class QuerySums(int numHeads, int headDim)
+    private sealed class QuerySums(int numHeads, int headDim) : IKvPolicyState
     {
         private readonly double[] _sums = new double[numHeads * headDim], _products = new double[numHeads * headDim * headDim];
 
         public long Count { get; private set; }
+
+        public IKvPolicyState Copy()
+        {
+            var copy = new QuerySums(numHeads, headDim) { Count = Count };
+            _sums.CopyTo(copy._sums, 0);
+            _products.CopyTo(copy._products, 0);
+            return copy;
+        }
 
         public void Add(float[] queries, int rows)
         {

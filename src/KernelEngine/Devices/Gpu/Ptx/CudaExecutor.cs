@@ -4,10 +4,13 @@ using KernelEngine.Kernels.Gpu.Primitives.Ptx;
 
 namespace KernelEngine;
 
-/// <summary>Runs PTX through the driver, in the accelerator's context and on its default stream.</summary>
+/// <summary>Runs PTX through the driver, in the accelerator's context, on its default stream unless told another.</summary>
 internal sealed class CudaExecutor(CudaAccelerator accelerator) : ICudaExecutor
 {
     private readonly Dictionary<CudaEntry, CudaModule> _modules = [];
+
+    /// <summary>Where launches are queued.</summary>
+    public CudaStream Stream { get; set; } = (CudaStream)accelerator.DefaultStream;
 
     public void Allocated(long address, long bytes)
     {
@@ -18,7 +21,7 @@ internal sealed class CudaExecutor(CudaAccelerator accelerator) : ICudaExecutor
         if (!_modules.TryGetValue(entry, out CudaModule? module))
             _modules.Add(entry, module = Load(entry));
         using var binding = Bind();
-        module.Launch(groups, parameters, (CudaStream)accelerator.DefaultStream);
+        module.Launch(groups, parameters, Stream);
     }
 
     public TensorMap EncodeTensorMap(

@@ -261,7 +261,7 @@ public sealed class InductionPolicyTests
         {
             if (step.Phase != KvPhases.PrefillEnd || step.Layer.Index != 1)
                 return;
-            TensorView weights = step.SumWeights(1, out _);
+            TensorView weights = step.SumWeights(out _);
             KvCells.Score(weights, step.Layer.Lengths.Join(0), step.Scores, new KvScoreOptions { Aggregate = aggregate });
             Scores = step.ReadScores()[..Length];
         }

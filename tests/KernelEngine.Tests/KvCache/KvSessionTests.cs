@@ -41,6 +41,33 @@ public sealed class KvSessionTests
         Assert.That(run.Session.Cache.Bytes.PayloadUsed, Is.Zero);
     }
 
+    // Codes below what a policy keeps: with 8 bits the attention is nearly that of the full cache where nothing is dropped, and budgets hold
+    // where something is; all but the newest slots are codes, unless a window or a merged slot keeps them in full.
+    [TestCaseSource(nameof(PolicyNames))]
+    public void SlotsBecomeCodesUnderEveryPolicy(string name)
+    {
+        var options = new KvCacheOptions { CodeBits = 8, FullCount = 4 };
+        using var full = new Run("cpu", new FullCache(), 2);
+        using var whole = new Run("cpu", Create(name, budget: 1000, 2), 2, options);
+        Assert.That(whole.Finish(), Is.EqualTo(full.Finish()).Within(0.01));
+        using var run = new Run("cpu", Create(name, budget: 24, 2, Everywhere), 2, options);
+        Assert.That(run.Finish(), Has.All.Matches<float>(float.IsFinite));
+        foreach (KvLayer layer in whole.Session.Cache.Layers.Concat(run.Session.Cache.Layers))
+        {
+            Assert.That(layer.FindInconsistency(), Is.Null);
+            foreach (KvCell cell in layer.Cells)
+            {
+                int pages = cell.IsRing ? 0 : Math.Max(0, cell.Length - 4) / layer.PageSize;
+                pages -= Enumerable.Range(0, pages).Count(page => cell.Biases.Slice(page * layer.PageSize, layer.PageSize).ContainsAnyExcept(0f));
+                Assert.That(cell.CodedLength, Is.EqualTo(pages * layer.PageSize));
+            }
+            if (layer == run.Session.Cache.Layers[0] && name != "full")
+                Assert.That(layer.Cells.Sum(cell => cell.Length), Is.LessThanOrEqualTo(Bound(name) * NumKvHeads), "slots of the layer");
+        }
+        run.Session.Clear();
+        Assert.That(run.Session.Cache.Bytes.PayloadUsed, Is.Zero);
+    }
+
     // What comes later differs: nothing that was computed or kept before may.
     [TestCaseSource(nameof(PolicyNames))]
     public void NoPolicySeesTheFuture(string name)
@@ -60,7 +87,7 @@ public sealed class KvSessionTests
     {
         Device device = TestDevices.Get("cpu");
         var shape = new KvLayerShape(NumKvHeads, HeadDim, HeadDim);
-        using var session = new KvSession(device, [shape], [4], new StreamingLlm(20), pageSize: 8);
+        using var session = new KvSession(device, [shape], [4], new StreamingLlm(20), new KvCacheOptions { PageSize = 8 });
         using Tensor query = Random(device, 1, 1, 1, 4, HeadDim), key = Random(device, 2, 1, 1, NumKvHeads, HeadDim);
         using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, 1, 4, HeadDim);
         int position = 0;
@@ -194,7 +221,7 @@ public sealed class KvSessionTests
         private readonly Tensor _cos, _sin;
         private int _position;
 
-        public Run(string deviceName, KvPolicy policy, int groupSize)
+        public Run(string deviceName, KvPolicy policy, int groupSize, KvCacheOptions? options = null)
         {
             _device = TestDevices.Get(deviceName);
             _numHeads = NumKvHeads * groupSize;
@@ -202,7 +229,7 @@ public sealed class KvSessionTests
             _cos = Tensor.From<float>(_device, tables.Cos, 2 * Length, RotaryDim / 2);
             _sin = Tensor.From<float>(_device, tables.Sin, 2 * Length, RotaryDim / 2);
             var shape = new KvLayerShape(NumKvHeads, HeadDim, HeadDim);
-            Session = new KvSession(_device, [shape, shape], [_numHeads, _numHeads], policy, pageSize: 8);
+            Session = new KvSession(_device, [shape, shape], [_numHeads, _numHeads], policy, (options ?? KvCacheOptions.Default) with { PageSize = 8 });
         }
 
         public KvSession Session { get; }

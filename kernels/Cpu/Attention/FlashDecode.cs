@@ -60,7 +60,11 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
     internal static void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, in RawView mass, void* workspace, WorkerPool workers)
     {
         if (problem.BatchSize == 0 || problem.QueryLength == 0 || problem.NumHeads == 0)
+        {
+            for (int i = 0; mass.IsPresent && i < problem.BatchSize * problem.NumHeads; i++)
+                new Span<float>(mass.Address(i / problem.NumHeads, i % problem.NumHeads), problem.KvLength).Clear();
             return;
+        }
         var call = new AttentionCall(problem, operands);
         var body = new Body { Call = &call, Plan = new Plan(problem, ThreadsFor(problem, workers.Count)), Workspace = (byte*)workspace };
         if (mass.IsPresent)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using KernelEngine.Models;
+using KernelEngine.Models.Heads;
 
 namespace KernelEngine.Cli.Commands;
 
@@ -90,6 +91,8 @@ internal static class RunCommand
             CacheRequest keeps = cache.Read(parsed);
             if ((runner.KvType == DataType.Int8 || runner.KvBits > 0) && keeps.Policy is null)
                 keeps = keeps with { Policy = "full" };
+            using RetainingNetworks? networks = keeps.NetworksPath is { } file ? RetainingNetworks.Load(target, file) : null;
+            keeps = keeps with { Networks = networks?.Layers };
             var sees = new AttentionRequest { Kind = parsed.GetValue(attention)!, RulesPath = keeps.SpansPath, Top = parsed.GetValue(top)! };
             ulong seedValue = unchecked((ulong)parsed.GetValue(seed));
             if (parsed.GetValue(model) is not { } path)

@@ -34,7 +34,7 @@ public static class KvPolicyList
     ];
 
     /// <summary>Budgets that may stand before the name of a scoring policy: <c>ada:snapkv</c>.</summary>
-    public static IReadOnlyList<string> Budgets { get; } = ["ada", "pyramid"];
+    public static IReadOnlyList<string> Budgets { get; } = ["ada", "ada-floor", "pyramid"];
 
     /// <summary>Makes a policy: a name of the list, after budgets that wrap it.</summary>
     /// <param name="text">As in <c>snapkv</c>, <c>ada:snapkv</c>, <c>ada:pyramid:h2o</c>.</param>
@@ -51,6 +51,7 @@ public static class KvPolicyList
             budget = word switch
             {
                 "ada" => new AdaptiveBudget(budget),
+                "ada-floor" => new FlooredBudget(budget),
                 "pyramid" => new PyramidBudget(settings.Budget, settings.NumLayers),
                 _ => throw new ArgumentException($"There is no budget '{word}'. Known: {string.Join(", ", Budgets)}.", nameof(text)),
             };

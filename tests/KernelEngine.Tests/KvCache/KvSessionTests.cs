@@ -7,7 +7,7 @@ public sealed class KvSessionTests
 
     private const KvPhases Everywhere = KvPhases.PrefillChunk | KvPhases.PrefillEnd | KvPhases.Decode;
 
-    public static IEnumerable<string> PolicyNames => [.. KvPolicyList.All.Select(policy => policy.Name), "ada:snapkv", "pyramid:snapkv", "ada:pyramid:h2o", "ada:ems"];
+    public static IEnumerable<string> PolicyNames => [.. KvPolicyList.All.Select(policy => policy.Name), "ada:snapkv", "pyramid:snapkv", "ada:pyramid:h2o", "ada:ems", "ada-floor:snapkv"];
 
     public static IEnumerable<TestCaseData> PoliciesAndGroups =>
         from name in PolicyNames
@@ -173,6 +173,19 @@ public sealed class KvSessionTests
         using var run = new Run("cpu", policy, 1);
         run.Chunk(KvPhases.PrefillEnd, count: 4);
         Assert.That(run.Kept()[..2], Is.EqualTo(new int[][] { [0], [1, 2, 3] }));
+    }
+
+    // Of the eight best slots the first head has one and the second seven; with a quarter as floor of four slots each that is 1.75 and 6.25.
+    [Test]
+    public void HeadsHaveAFloorAndAPartOfWhatTheyWin()
+    {
+        var policy = new FixedScores(new FlooredBudget(new UniformBudget(4), floor: 0.25), [[9, 1, 1, 1, 1, 1, 1, 1], [5, 5, 5, 5, 5, 5, 5, 5]])
+        {
+            Phases = KvPhases.PrefillEnd,
+        };
+        using var run = new Run("cpu", policy, 1);
+        run.Chunk(KvPhases.PrefillEnd, count: 8);
+        Assert.That(run.Kept()[..2], Is.EqualTo(new int[][] { [0, 7], [2, 3, 4, 5, 6, 7] }));
     }
 
     private static int Bound(string name) => name switch

@@ -63,7 +63,7 @@ public sealed class EvictThenMerge(KvBudget budget, double threshold = 0.6, int 
     private bool IsProtected(KvCell cell, int slot) => slot < SinkCount || slot >= cell.Length - RecentCount;
 
     // max(global · mean(local) / mean(global), local), [numKvHeads, capacity].
-    private float[] CombineScores(KvStep step)
+    private static float[] CombineScores(KvStep step)
     {
         KvLayer layer = step.Layer;
         TensorView weights = step.SumWeights(out _);

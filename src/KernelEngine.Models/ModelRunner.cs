@@ -35,7 +35,7 @@ public sealed class ModelRunner : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.ChunkSize, 1, nameof(options));
         ArgumentOutOfRangeException.ThrowIfLessThan(options.InitialCapacity, 1, nameof(options));
         if (options.KvBits > 0 && options.Policy is null)
-            throw new ArgumentException($"Codes of {options.KvBits} bits lie in pages, which a cache without a policy has none of.", nameof(options));
+            throw new ArgumentException($"Codes of {options.KvBits} bits lie in pages, which only a cache under a policy has.", nameof(options));
         if (!options.KvType.IsFloat() && options.Policy is null)
             throw new ArgumentException($"Without a policy the cache holds f32, f16 or bf16, not {options.KvType.ToText()}.", nameof(options));
         ArgumentOutOfRangeException.ThrowIfNegative(options.KeepCount, nameof(options));
@@ -64,7 +64,13 @@ public sealed class ModelRunner : IDisposable
             _session = new KvSession(
                 _device, [.. description.Layers.Select(layer => new KvLayerShape(layer.NumKvHeads, layer.HeadDim, layer.ValueHeadDim))],
                 [.. description.Layers.Select(layer => layer.NumHeads)], policy,
-                new KvCacheOptions { Type = options.KvType, PageSize = options.PageSize, CodeBits = options.KvBits, FullCount = options.KvFullCount });
+                new KvCacheOptions
+                {
+                    Type = options.KvType,
+                    PageSize = options.PageSize,
+                    CodeBits = options.KvBits,
+                    FullCount = options.KvFullCount,
+                });
         }
         else
         {

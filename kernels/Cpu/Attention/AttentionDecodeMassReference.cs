@@ -7,7 +7,8 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// Attention, and then the weights of its rows (<see cref="AttentionDecodeMassProblem"/>), by their definitions. Workspace: the larger
 /// of the two.
 /// </summary>
-public sealed unsafe class AttentionDecodeMassReference<T>(string name, DeviceKinds device) : CpuKernel<AttentionDecodeMassProblem>(name, device)
+public sealed unsafe class AttentionDecodeMassReference<T>(string name, DeviceKinds device)
+    : CpuKernel<AttentionDecodeMassProblem>(name, device)
     where T : unmanaged, IFloatingPointIeee754<T>
 {
     private readonly AttentionReference<T> _attention = new(name, device);
@@ -25,5 +26,6 @@ public sealed unsafe class AttentionDecodeMassReference<T>(string name, DeviceKi
         _weights.Run(WeightsOf(problem), [.. operands[..AttentionProblem.Count], default, columnMass], workspace, workers);
     }
 
-    private static AttentionWeightsProblem WeightsOf(in AttentionDecodeMassProblem problem) => new(problem.Forward, 0, problem.Forward.QueryLength);
+    private static AttentionWeightsProblem WeightsOf(in AttentionDecodeMassProblem problem) =>
+        new(problem.Forward, 0, problem.Forward.QueryLength);
 }

@@ -48,8 +48,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         Run(problem, operands, default, workspace, workers);
 
     /// <summary>Workspace of a pass that sums up weights: the scores of all rows lie behind what decoding takes.</summary>
-    internal static long GetMassWorkspaceBytes(in AttentionProblem problem, int threads) => checked(new Plan(problem, ThreadsFor(problem, threads)).Bytes
-        + (long)problem.NumSequences * problem.NumHeads * problem.QueryLength * ScoreRowStride(problem) * sizeof(float));
+    internal static long GetMassWorkspaceBytes(in AttentionProblem problem, int threads) =>
+        checked(new Plan(problem, ThreadsFor(problem, threads)).Bytes + ScoreCount(problem) * sizeof(float));
 
     /// <summary>Decodes, and sums up over the rows what weight each key got.</summary>
     /// <param name="problem">The problem; not ragged where weights are summed.</param>
@@ -57,7 +57,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
     /// <param name="mass">f32 [batchSize, numHeads, kvLength], written; lse must be there then. The default for none.</param>
     /// <param name="workspace">Room for the plan, and for scores.</param>
     /// <param name="workers">Threads.</param>
-    internal static void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, in RawView mass, void* workspace, WorkerPool workers)
+    internal static void Run(
+        in AttentionProblem problem, ReadOnlySpan<RawView> operands, in RawView mass, void* workspace, WorkerPool workers)
     {
         if (problem.BatchSize == 0 || problem.QueryLength == 0 || problem.NumHeads == 0)
         {
@@ -70,9 +71,8 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         if (mass.IsPresent)
         {
             body.AllScores = (float*)(body.Workspace + body.Plan.Bytes);
-            long scores = (long)problem.NumSequences * problem.NumHeads * problem.QueryLength * ScoreRowStride(problem);
             if (SkipsKeys(problem))
-                new Span<float>(body.AllScores, checked((int)scores)).Fill(float.NegativeInfinity);
+                new Span<float>(body.AllScores, checked((int)ScoreCount(problem))).Fill(float.NegativeInfinity);
         }
         int shares = body.CutEvenly(ThreadsFor(problem, workers.Count));
         if (shares == 1)
@@ -96,6 +96,9 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         else
             workers.Run(ref sum);
     }
+
+    private static long ScoreCount(in AttentionProblem problem) =>
+        checked((long)problem.NumSequences * problem.NumHeads * problem.QueryLength * ScoreRowStride(problem));
 
     private static long ScoreRowStride(in AttentionProblem problem) => (problem.KvLength + 31L) / 16 * 16;
 
@@ -1078,8 +1081,9 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             (long first, long last) = Partition.Range(problem.NumSequences * problem.NumHeads * blocks, worker, workers);
             for (long task = first; task < last; task++)
             {
-                int key0 = (int)(task % blocks) * BlockN, head = (int)(task / blocks % problem.NumHeads), sequence = (int)(task / blocks / problem.NumHeads);
-                Body.SumWeights(sequence, head, key0, Math.Min(BlockN, problem.KvLength - key0), (float*)Mass.Address(sequence, head) + key0);
+                (long row, int key0) = (task / blocks, (int)(task % blocks) * BlockN);
+                int sequence = (int)(row / problem.NumHeads), head = (int)(row % problem.NumHeads), count = Math.Min(BlockN, problem.KvLength - key0);
+                Body.SumWeights(sequence, head, key0, count, (float*)Mass.Address(sequence, head) + key0);
             }
         }
     }

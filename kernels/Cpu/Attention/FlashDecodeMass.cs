@@ -7,7 +7,8 @@ namespace KernelEngine.Kernels.Cpu.Attention;
 /// are summed by key (<see cref="AttentionDecodeMassProblem"/>), a key's in the order of the rows. Keys are not read again: a score costs
 /// 8 bytes of memory in the caches and a power beside its key's and value's elements. Workspace: that of decoding, and the scores.
 /// </summary>
-public sealed unsafe class FlashDecodeMass<TSimd, TVector>() : CpuKernel<AttentionDecodeMassProblem>($"attention-decode-mass/cpu-{TSimd.Name}")
+public sealed unsafe class FlashDecodeMass<TSimd, TVector>()
+    : CpuKernel<AttentionDecodeMassProblem>($"attention-decode-mass/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {

@@ -73,8 +73,8 @@ internal static class RunCommand
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache snapkv --kv-bits 4
               kernel-engine run --length 4096 --attention spt --top 1/8
             """)
-        { model, tokenizer, prompt, tokens, weights, kvType, kvBits, kvFull, temperature, topK, topP, minP, seed, expect, length, depth, attention, top, feedForward, active,
-            device, threads };
+        { model, tokenizer, prompt, tokens, weights, kvType, kvBits, kvFull, temperature, topK, topP, minP, seed, expect, length, depth, attention,
+            top, feedForward, active, device, threads };
         cache.AddTo(command);
         command.SetAction(parsed =>
         {

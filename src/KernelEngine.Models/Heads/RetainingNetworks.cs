@@ -41,7 +41,9 @@ public sealed class RetainingNetworks : IDisposable
         return networks;
 
         StoredTensor Find(string name) =>
-            reader.Tensors.TryGetValue(name, out StoredTensor? tensor) ? tensor : throw new ModelFormatException(path, $"has no tensor '{name}'");
+            reader.Tensors.TryGetValue(name, out StoredTensor? tensor)
+                ? tensor
+                : throw new ModelFormatException(path, $"has no tensor '{name}'");
     }
 
     /// <summary>Gives networks and weights back. Safe to call twice.</summary>
@@ -58,8 +60,8 @@ public sealed class RetainingNetworks : IDisposable
         if (first.Shape.Length != 2 || second.Shape.Length != 2 || first.Shape[0] != second.Shape[1])
         {
             throw new ModelFormatException(
-                $"{first.Source.Name}: '{second.Name}' must have shape [numKvHeads, width] and '{first.Name}' [width, inputs] but they have "
-                + $"{second.FormatShape()} and {first.FormatShape()}.");
+                $"{first.Source.Name}: '{second.Name}' must have shape [numKvHeads, width] and '{first.Name}' [width, inputs] "
+                + $"but they have {second.FormatShape()} and {first.FormatShape()}.");
         }
         foreach (StoredTensor matrix in (ReadOnlySpan<StoredTensor>)[first, second])
             _weights.Add(Tensor.From<float>(device, matrix.ReadSingles(), matrix.Shape));

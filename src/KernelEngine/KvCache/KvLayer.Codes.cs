@@ -181,8 +181,6 @@ public sealed partial class KvLayer
     // Attention over the slots stored in full, to which belong the new ones, and over the codes, which every row sees.
     private void AttendToCodes(TensorView query, TensorView output, TensorView lse, AttentionOptions options)
     {
-        if (!lse.IsPresent)
-            lse = _ownLse.Take(DataType.Float32, 1, query[2], query[1]);
         TensorView otherLse = _otherLse.Take(DataType.Float32, 1, query[2], query[1]);
         TensorView other = _otherOutput.Take(query.Type, 1, output[1], output[2], output[3]);
         Span<int> lengths = _codeLengths.Begin(1, Shape.NumKvHeads);

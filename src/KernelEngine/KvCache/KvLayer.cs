@@ -86,7 +86,8 @@ public sealed partial class KvLayer : IDisposable
 
     /// <summary>Where the bytes of this layer are, but for what a policy keeps.</summary>
     public KvBytes Bytes => new(
-        (_cells.Sum(cell => (long)cell.FullLength) * _pool.PageBytes + _cells.Sum(cell => (long)cell.CodedLength) * (_codes?.PageBytes ?? 0)) / PageSize,
+        (_cells.Sum(cell => (long)cell.FullLength) * _pool.PageBytes
+            + _cells.Sum(cell => (long)cell.CodedLength) * (_codes?.PageBytes ?? 0)) / PageSize,
         _pool.ReservedBytes + (_codes?.ReservedBytes ?? 0),
         _cells.Sum(cell => cell.MetadataBytes) + IntTables.Sum(table => table.Bytes) + _biases.Bytes, 0);
 
@@ -155,7 +156,7 @@ public sealed partial class KvLayer : IDisposable
     /// <param name="lse">f32 [1, numHeads, newLength], written: natural log of the softmax denominator; the default for none</param>
     /// <param name="options">Scale and soft cap; masks are the cache's own.</param>
     /// <param name="columnMass">
-    /// f32 [1, numHeads, capacity], written: the weight that each slot got from all rows; the default for none. Needs lse.
+    /// f32 [1, numHeads, capacity], written: the weight that each slot got from all rows; the default for none.
     /// </param>
     /// <exception cref="ArgumentException">Shapes, types or devices do not fit.</exception>
     public void Attend(
@@ -163,7 +164,10 @@ public sealed partial class KvLayer : IDisposable
     {
         Shapes.RequireRank(query, 4, nameof(query));
         options = options is { IsCausal: true } ? options : options is null ? AttentionOptions.Causal : options with { IsCausal = true };
-        if (HasCodes && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0 && !columnMass.IsPresent)
+        bool isApart = HasCodes && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0 && !columnMass.IsPresent;
+        if (!lse.IsPresent && (isApart || columnMass.IsPresent))
+            lse = _ownLse.Take(DataType.Float32, 1, query[2], query[1]);
+        if (isApart)
         {
             AttendToCodes(query, output, lse, options);
             return;
@@ -185,13 +189,29 @@ public sealed partial class KvLayer : IDisposable
         }
     }
 
-    /// <summary>The slots as attention reads them: the pages where they lie, or a copy that is turned to the present indices or decoded.</summary>
+    // Attention of one token that reads so many values a query head, where that leaves some out and nothing changes the scores.
+    internal bool TryAttendSelectively(TensorView query, TensorView output, int valueCount, AttentionOptions options)
+    {
+        if (query[1] != 1 || query.Type != DataType.Float32 || MaxLength <= valueCount || _hasBiases || options.LogitSoftCap > 0)
+            return false;
+        KvRows rows = Read();
+        Attention.DecodeSelective(
+            query.Join(0).Join(0), rows.Key, rows.Value, rows.PageTable, rows.Lengths,
+            output.Join(0).Join(0), valueCount, softmaxScale: options.SoftmaxScale,
+            keyScale: rows.Inputs.KeyScale, valueScale: rows.Inputs.ValueScale);
+        return true;
+    }
+
+    /// <summary>The slots as attention reads them: the pages where they lie, or a copy turned to the present indices, or decoded.</summary>
     public KvRows Read()
     {
         if (HasCodes)
             return ReadCodes();
         AttentionInputs inputs = FullInputs;
-        return new KvRows(IsTurnedOnRead ? Turn(Key, _scratch.Keys.Take(Key.Type, Key[0], Key[1], 1, Key[3]), inputs.PageTable) : Key, Value, inputs);
+        TensorView key = Key;
+        if (IsTurnedOnRead)
+            key = Turn(key, _scratch.Keys.Take(key.Type, key[0], key[1], 1, key[3]), inputs.PageTable);
+        return new KvRows(key, Value, inputs);
     }
 
     /// <summary>Puts the tokens that a ring took beyond its size in their places.</summary>
@@ -257,7 +277,10 @@ public sealed partial class KvLayer : IDisposable
     {
         int capacity = Capacity;
         if (targets.Length != _cells.Length * capacity || weights.Length != targets.Length)
-            throw new ArgumentException($"targets and weights must have {_cells.Length * capacity} elements but have {targets.Length} and {weights.Length}.");
+        {
+            throw new ArgumentException(
+                $"targets and weights must have {_cells.Length * capacity} elements but have {targets.Length} and {weights.Length}.");
+        }
         RestoreTargets(targets);
         (int[] full, float[] fullWeights) = (new int[targets.Length], new float[targets.Length]);
         Array.Fill(full, -1);
@@ -388,7 +411,8 @@ public sealed partial class KvLayer : IDisposable
             KvCell cell = _cells[h];
             if (cell.Pages.Count != PagesFor(cell.Length))
                 return $"Cell {h} of layer {Index} has {cell.Length} slots in {cell.Pages.Count} pages.";
-            if (cell.CodedLength != cell.Pages.Count(page => page < 0) * PageSize || (cell.Pages is [.., < 0] && cell.Length % PageSize != 0))
+            bool isCut = cell.Pages is [.., < 0] && cell.Length % PageSize != 0;
+            if (isCut || cell.CodedLength != cell.Pages.Count(page => page < 0) * PageSize)
                 return $"Cell {h} of layer {Index} has {cell.CodedLength} slots in pages of codes that do not hold so many.";
             for (int slot = 1; slot < cell.Length && !cell.IsRing; slot++)
             {
@@ -462,7 +486,8 @@ public sealed partial class KvLayer : IDisposable
         if (kept is null || HasCodes)
         {
             (int[] fullSlots, int[] fullCounts) = RestoreMoved(slots, counts);
-            using Tensor keptSlots = Tensor.From<int>(Device, fullSlots, _cells.Length, Capacity), numKept = Tensor.From<int>(Device, fullCounts, _cells.Length);
+            using Tensor keptSlots = Tensor.From<int>(Device, fullSlots, _cells.Length, Capacity);
+            using Tensor numKept = Tensor.From<int>(Device, fullCounts, _cells.Length);
             Move(keptSlots, numKept, fullSlots, fullCounts);
         }
         else

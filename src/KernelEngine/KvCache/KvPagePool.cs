@@ -20,7 +20,9 @@ internal sealed class KvPagePool : IDisposable
         Allocate(0);
     }
 
-    /// <summary>Keys [pages, pageSize, 1, headDim], values [pages, pageSize, 1, valueHeadDim], and for i8 the scales of both [pages, 1, pageSize].</summary>
+    /// <summary>
+    /// Keys [pages, pageSize, 1, headDim], values [pages, pageSize, 1, valueHeadDim], and for i8 the scales of both [pages, 1, pageSize].
+    /// </summary>
     public static KvPagePool OfRows(Device device, KvLayerShape shape, DataType type, int pageSize)
     {
         Part key = new(type, [pageSize, 1, shape.HeadDim]), value = new(type, [pageSize, 1, shape.ValueHeadDim]);
@@ -32,7 +34,8 @@ internal sealed class KvPagePool : IDisposable
     public static KvPagePool OfCodes(Device device, KvLayerShape shape, int bits, int pageSize)
     {
         var page = new CodePages(1, pageSize, shape.HeadDim, shape.ValueHeadDim, bits);
-        return new KvPagePool(device, pageSize, [.. Enumerable.Range(0, CodePages.Count).Select(i => ToPart(page.GetOperand(i, OperandRole.Input)))]);
+        return new KvPagePool(
+            device, pageSize, [.. Enumerable.Range(0, CodePages.Count).Select(i => ToPart(page.GetOperand(i, OperandRole.Input)))]);
 
         static Part ToPart(Operand operand) =>
             new(operand.Type, [.. Enumerable.Range(1, operand.Shape.Rank - 1).Select(dimension => operand.Shape[dimension])]);
@@ -85,7 +88,7 @@ internal sealed class KvPagePool : IDisposable
     /// Moves the pages in use together, in the order of the lists, renumbers them there, and gives the memory of the others back.
     /// </summary>
     /// <param name="pageLists">What holds the pages.</param>
-    /// <param name="areCodes">Whether pages are in the lists as ~page, among those of another pool; else what is negative is another's.</param>
+    /// <param name="areCodes">Whether pages are in the lists as ~page, among those of another pool; else negative ones are another's.</param>
     public void Trim(IEnumerable<List<int>> pageLists, bool areCodes)
     {
         if (_free.Count == 0)

@@ -30,6 +30,8 @@ public static class KvPolicyList
             {
                 SinkCount = s.SinkCount,
             }),
+        new("selective-values", "everything, of which a query reads the values of the largest weights",
+            (s, _) => new SelectiveValues(s.Budget)),
         new("random", "slots at random", (s, budget) => new RandomSlots(budget, s.Seed, s.SinkCount)),
     ];
 

@@ -11,13 +11,16 @@ internal sealed class KvQueryWindow(Device device, int size) : IDisposable
     /// <summary>Queries held.</summary>
     public int Count { get; private set; }
 
-    public long Bytes => 2 * (_queries is null ? 0 : _queries.Layout.Count * _queries.Type.SizeInBytes() + _lses!.Layout.Count * sizeof(float));
+    public long Bytes => 2 * (_queries is null ? 0
+        : _queries.Layout.Count * _queries.Type.SizeInBytes() + _lses!.Layout.Count * sizeof(float));
 
-    /// <summary>The last <paramref name="count"/>: queries [1, count, numHeads, headDim] and log-sum-exps f32 [1, numHeads, count].</summary>
+    /// <summary>The last ones: queries [1, count, numHeads, headDim] and log-sum-exps f32 [1, numHeads, count].</summary>
     public (TensorView Queries, TensorView Lses) Last(int count) =>
         (_queries!.View.Slice(1, Count - count, count), _lses!.View.Slice(2, Count - count, count));
 
-    /// <summary>Adds the last rows of <paramref name="query"/>, [1, rows, numHeads, headDim], and of <paramref name="lse"/>, [1, numHeads, rows].</summary>
+    /// <summary>Adds the last rows.</summary>
+    /// <param name="query">[1, rows, numHeads, headDim]</param>
+    /// <param name="lse">f32 [1, numHeads, rows]</param>
     public void Append(TensorView query, TensorView lse)
     {
         int rows = (int)Math.Min(query[1], size);

@@ -177,6 +177,8 @@ public sealed class KvStep : IDisposable
     // Attention of the new tokens, with what the policy wants to know of it. An eviction comes after so many steps, this one included.
     internal void Attend(TensorView output, int stepsLeft)
     {
+        if (Policy.ValueCount > 0 && Phase == KvPhases.Decode && Layer.TryAttendSelectively(NewQuery, output, Policy.ValueCount, Options))
+            return;
         NewLse = Policy.SumsWeights || _window is not null ? _lse.Take(DataType.Float32, 1, NumHeads, NewQuery[1]) : default;
         if (!Policy.SumsWeights && !(IsWindowSummed && Phase == KvPhases.Decode && stepsLeft <= Policy.QueryWindow))
         {

@@ -110,7 +110,9 @@ public sealed class InductionPolicyTests
         using var needles = new NeedleEvaluation(device, Length);
         Assert.That(needles.RunOne(policy, new NeedleTask(Length, 0.1, 2)).IsExact, Is.True);
         SafetensorsWriter.Write(path, tensors[..^1]);
-        Assert.That(() => RetainingNetworks.Load(device, path), Throws.TypeOf<ModelFormatException>().With.Message.Contains("layers.1.self_attn.fc2.weight"));
+        Assert.That(
+            () => RetainingNetworks.Load(device, path),
+            Throws.TypeOf<ModelFormatException>().With.Message.Contains("layers.1.self_attn.fc2.weight"));
 
         void Add(string name, float[] values, params ReadOnlySpan<long> shape) =>
             tensors.Add(new TensorToWrite(name, StoredTensor.FromValues(name, values, shape), DataType.Float32));

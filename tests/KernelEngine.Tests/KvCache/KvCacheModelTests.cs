@@ -25,13 +25,15 @@ public sealed class KvCacheModelTests
 
     [TestCase(5, 4, 0, Category = "OpenCL")]
     [TestCase(6, 4, 4, Category = "OpenCL")]
-    public void RandomOperationsOnAGpu(int seed, int pageSize, int codeBits) => Run("opencl", seed, pageSize, codeBits, 200, checkEvery: 10);
+    public void RandomOperationsOnAGpu(int seed, int pageSize, int codeBits) =>
+        Run("opencl", seed, pageSize, codeBits, 200, checkEvery: 10);
 
     private static void Run(string deviceName, int seed, int pageSize, int codeBits, int operations, int checkEvery)
     {
         Device device = TestDevices.Get(deviceName);
         var random = new Random(seed);
-        var pair = new Pair(new Cache(device, Layers, new KvCacheOptions { PageSize = pageSize, CodeBits = codeBits, FullCount = 3 }), NewModel());
+        var options = new KvCacheOptions { PageSize = pageSize, CodeBits = codeBits, FullCount = 3 };
+        var pair = new Pair(new Cache(device, Layers, options), NewModel());
         SetRing(pair, random);
         int mostCoded = 0;
         for (int i = 0; i < operations; i++)
@@ -209,7 +211,7 @@ public sealed class KvCacheModelTests
                 Slot[] expected = [.. pair.Model[l][h].Slots.OrderBy(slot => slot.Position)];
                 int[] order = [.. Enumerable.Range(0, cell.Length).OrderBy(slot => cell.Positions[slot])];
                 Assert.That(cell.Length, Is.EqualTo(expected.Length), when);
-                used += cell.CodedLength == 0 ? 0 : cell.CodedLength / layer.PageSize * CodedPageBytes(layer.PageSize, pair.Cache.Options.CodeBits);
+                used += cell.CodedLength / layer.PageSize * CodedPageBytes(layer.PageSize, pair.Cache.Options.CodeBits);
                 used += (cell.Length - cell.CodedLength) * sizeof(float) * (HeadDim + ValueHeadDim);
                 for (int i = 0; i < expected.Length; i++)
                 {

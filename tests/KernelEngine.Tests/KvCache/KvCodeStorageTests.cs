@@ -20,7 +20,8 @@ public sealed class KvCodeStorageTests
     {
         Device device = TestDevices.Get(deviceName);
         int numHeads = NumKvHeads * groupSize;
-        using var cache = new Cache(device, [new(NumKvHeads, HeadDim, ValueHeadDim)], new KvCacheOptions { CodeBits = bits, PageSize = 16, FullCount = 20 });
+        var options = new KvCacheOptions { CodeBits = bits, PageSize = 16, FullCount = 20 };
+        using var cache = new Cache(device, [new(NumKvHeads, HeadDim, ValueHeadDim)], options);
         KvLayer layer = cache.Layers[0];
         using Tensor key = Random(device, 1, 1, 300, NumKvHeads, HeadDim), value = Random(device, 2, 1, 300, NumKvHeads, ValueHeadDim);
         using Tensor query = Random(device, 3, 1, 2, numHeads, HeadDim);
@@ -29,9 +30,10 @@ public sealed class KvCodeStorageTests
         layer.Quantize();
         layer.Keep([[.. Enumerable.Range(0, 100), .. Enumerable.Range(150, 150)], null]);
         layer.Append(query, query.Slice(2, 0, NumKvHeads), query.Slice(2, 0, NumKvHeads).Slice(3, 0, ValueHeadDim), 300);
-        Assert.That(layer.Cells.Select(cell => cell.CodedLength), Is.EqualTo(new[] { 96, 256 }), "what moved is stored in full until the end of a step");
-        using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, 2, numHeads, ValueHeadDim), lse = Tensor.Allocate(device, DataType.Float32, 1, numHeads, 2);
-        using Tensor decoded = Tensor.Allocate(device, DataType.Float32, 1, 2, numHeads, ValueHeadDim), decodedLse = Tensor.Allocate(device, DataType.Float32, 1, numHeads, 2);
+        Assert.That(layer.Cells.Select(cell => cell.CodedLength), Is.EqualTo(new[] { 96, 256 }), "what moved is in full until a step ends");
+        using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, 2, numHeads, ValueHeadDim);
+        using Tensor decoded = Tensor.Allocate(device, DataType.Float32, 1, 2, numHeads, ValueHeadDim);
+        using Tensor lse = Tensor.Allocate(device, DataType.Float32, 1, numHeads, 2), decodedLse = Tensor.Allocate(device, DataType.Float32, 1, numHeads, 2);
         layer.Attend(query, output, lse);
         KvRows rows = layer.Read();
         KernelEngine.Attention.Forward(query, rows.Key, rows.Value, decoded, AttentionOptions.Causal, decodedLse, rows.Inputs);
@@ -57,7 +59,8 @@ public sealed class KvCodeStorageTests
         cache.Layers[0].Quantize();
         Assert.That(cache.Layers[0].Cells.Select(cell => cell.CodedLength), Has.All.EqualTo(Length));
         KvRows coded = cache.Layers[0].Read();
-        using Tensor codedKey = Gather(coded.Key, coded.PageTable, cache.Layers[0]), codedValue = Gather(coded.Value, coded.PageTable, cache.Layers[0]);
+        using Tensor codedKey = Gather(coded.Key, coded.PageTable, cache.Layers[0]);
+        using Tensor codedValue = Gather(coded.Value, coded.PageTable, cache.Layers[0]);
         RequireEqual(codedKey, key);
         RequireEqual(codedValue, value);
         Assert.That(cache.Bytes.PayloadUsed, Is.LessThan(full.Bytes.PayloadUsed / 9), "3 bits a number, scales and minima included, of 32");
@@ -97,12 +100,13 @@ public sealed class KvCodeStorageTests
     public void WhatCannotBeCodesIsRefused()
     {
         Device device = TestDevices.Get("cpu");
-        Assert.That(() => new Cache(device, [new(1, 8, 8)], new KvCacheOptions { CodeBits = 3 }), Throws.ArgumentException.With.Message.Contains("2, 4 or 8"));
-        Assert.That(
-            () => new Cache(device, [new(1, 8, 8)], new KvCacheOptions { CodeBits = 4, Type = DataType.Int8 }),
-            Throws.ArgumentException.With.Message.Contains("f32"));
-        Assert.That(() => new Cache(device, [new(1, 3, 8)], new KvCacheOptions { CodeBits = 4 }), Throws.ArgumentException.With.Message.Contains("whole bytes"));
-        Assert.That(() => new Cache(device, [new(1, 8, 8)], new KvCacheOptions { CodeBits = 4, FullCount = -1 }), Throws.ArgumentException);
+        Require(new(1, 8, 8), new KvCacheOptions { CodeBits = 3 }, "2, 4 or 8");
+        Require(new(1, 8, 8), new KvCacheOptions { CodeBits = 4, Type = DataType.Int8 }, "f32");
+        Require(new(1, 3, 8), new KvCacheOptions { CodeBits = 4 }, "whole bytes");
+        Require(new(1, 8, 8), new KvCacheOptions { CodeBits = 4, FullCount = -1 }, "negative");
+
+        void Require(KvLayerShape shape, KvCacheOptions options, string message) =>
+            Assert.That(() => new Cache(device, [shape], options), Throws.ArgumentException.With.Message.Contains(message));
     }
 
     // [1, length, numKvHeads, dim] from pages.

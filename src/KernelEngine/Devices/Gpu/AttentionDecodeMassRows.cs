@@ -12,10 +12,12 @@ internal sealed class AttentionDecodeMassRows() : GpuKernel<AttentionDecodeMassP
     public override IReadOnlyList<GpuEntry> Entries => [.. _attention.Entries, .. _weights.Entries];
 
     /// <inheritdoc/>
-    public override long GetWorkspaceBytes(in AttentionDecodeMassProblem problem, GpuDevice device) => _attention.GetWorkspaceBytes(problem.Forward, device);
+    public override long GetWorkspaceBytes(in AttentionDecodeMassProblem problem, GpuDevice device) =>
+        _attention.GetWorkspaceBytes(problem.Forward, device);
 
     /// <inheritdoc/>
-    public override void Launch(in AttentionDecodeMassProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
+    public override void Launch(
+        in AttentionDecodeMassProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         _attention.Launch(problem.Forward, operands, workspace, device);
         var weights = new AttentionWeightsProblem(problem.Forward, 0, problem.Forward.QueryLength);

@@ -2,14 +2,16 @@ namespace KernelEngine;
 
 /// <summary>
 /// AdaKV as its paper has it (Feng et al. 2024, arXiv:2407.11550): of the best m slots a cell of a layer, a cell with c of them may keep
-/// (1 − floor) · c + ⌊floor · m⌋ beside what is protected, rounded so that the layer keeps as many as with equal budgets; each then keeps
-/// its own best. <see cref="AdaptiveBudget"/> is the form of later code.
+/// (1 − floor) · c + ⌊floor · m⌋ beside what is protected, rounded so that the layer keeps as many as with equal budgets; each then
+/// keeps its own best. <see cref="AdaptiveBudget"/> is the form of later code.
 /// </summary>
 /// <param name="inner">The fair share of each cell, what is protected included.</param>
 /// <param name="floor">Share of the fair share that every cell has for itself, 0 to 1: a half in the published code.</param>
 public sealed class FlooredBudget(KvBudget inner, double floor = 0.5) : KvBudget
 {
-    private readonly double _floor = floor is >= 0 and <= 1 ? floor : throw new ArgumentOutOfRangeException(nameof(floor), floor, "The floor must be 0 to 1.");
+    private readonly double _floor = floor is >= 0 and <= 1
+        ? floor
+        : throw new ArgumentOutOfRangeException(nameof(floor), floor, "The floor must be 0 to 1.");
 
     /// <inheritdoc/>
     public override int? MaxSlots => null;

@@ -36,6 +36,7 @@ public sealed class Tova(KvBudget budget) : ScoringPolicy(budget)
                 sums[place] += own[h * capacity + slot];
             }
         }
-        step.SetScores((h, slot) => slot == layer.Cells[h].Length - 1 ? float.PositiveInfinity : sums[places[h * capacity + slot]] / step.NumHeads);
+        step.SetScores((h, slot) =>
+            slot == layer.Cells[h].Length - 1 ? float.PositiveInfinity : sums[places[h * capacity + slot]] / step.NumHeads);
     }
 }

@@ -6,7 +6,7 @@ namespace KernelEngine;
 /// </summary>
 internal sealed class KvQueryWindow(Device device, int size) : IDisposable
 {
-    private Tensor? _queries, _lses, _spareQueries, _spareLses, _unused, _start;
+    private Tensor? _queries, _lses, _spareQueries, _spareLses, _unused, _unusedSingles, _start;
 
     /// <summary>Queries held.</summary>
     public int Count { get; private set; }
@@ -32,7 +32,8 @@ internal sealed class KvQueryWindow(Device device, int size) : IDisposable
             _spareQueries = Tensor.Allocate(device, query.Type, 1, 2L * size, query[2], query[3]);
             _lses = Tensor.Allocate(device, DataType.Float32, 1, query[2], 2L * size);
             _spareLses = Tensor.Allocate(device, DataType.Float32, 1, query[2], 2L * size);
-            _unused = Tensor.Allocate(device, DataType.Float32, 1, 2L * size, query[2], 1);
+            _unused = Tensor.Allocate(device, query.Type, 1, 2L * size, query[2], 1);
+            _unusedSingles = Tensor.Allocate(device, DataType.Float32, 1, 2L * size, query[2], 1);
             _start = Tensor.Allocate(device, DataType.Int32, 1);
         }
         if (Count + rows > 2 * size)
@@ -54,11 +55,12 @@ internal sealed class KvQueryWindow(Device device, int size) : IDisposable
     public void Dispose()
     {
         device.Synchronize();
-        foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[_queries, _lses, _spareQueries, _spareLses, _unused, _start])
+        foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[_queries, _lses, _spareQueries, _spareLses, _unused, _unusedSingles, _start])
             tensor?.Dispose();
     }
 
-    // Appending to a cache is the operation that moves rows: the log-sum-exps are values of one element.
+    // Appending to a cache is the operation that moves rows: the log-sum-exps are values of one element, or, beside queries of
+    // another type, keys.
     private void Copy(TensorView queries, TensorView targetQueries, TensorView lses, TensorView targetLses, int first)
     {
         _start!.CopyFrom<int>([first]);
@@ -68,8 +70,8 @@ internal sealed class KvQueryWindow(Device device, int size) : IDisposable
             Attention.Append(queries, rows, targetQueries, target, _start);
             return;
         }
-        Attention.Append(queries, queries.Slice(3, 0, 1), targetQueries, targetQueries.Slice(3, 0, 1), _start);
-        Attention.Append(rows, rows, target, _unused!, _start);
+        Attention.Append(queries, queries.Slice(3, 0, 1), targetQueries, _unused!, _start);
+        Attention.Append(rows, rows, target, _unusedSingles!, _start);
     }
 
     // [1, numHeads, rows] as [1, rows, numHeads, 1].

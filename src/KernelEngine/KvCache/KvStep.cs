@@ -5,6 +5,8 @@ namespace KernelEngine;
 /// </summary>
 public sealed class KvStep : IDisposable
 {
+    private const int MostGathered = 256; // tokens that there is room for before weights are taken up
+
     private readonly KvQueryWindow? _window;
     private readonly DeviceTable<int> _budgets;
     private readonly DeviceTable<float> _sums; // [numHeads, room]: weights of decoding steps, gathered for the next eviction
@@ -187,7 +189,8 @@ public sealed class KvStep : IDisposable
         }
         if (_summed == 0)
         {
-            _room = Layer.Capacity + (Policy.Interval / Layer.PageSize + 1) * Layer.PageSize;
+            int growth = Policy.SumsWeights ? Math.Min(Policy.Interval, MostGathered) : Policy.QueryWindow;
+            _room = Layer.Capacity + (growth / Layer.PageSize + 1) * Layer.PageSize;
             _sums.Begin(NumHeads, _room);
             _sums.End();
         }

@@ -16,6 +16,11 @@ internal sealed class CacheOptions
     private readonly Option<string?> _heads = new("--heads") { Description = "A table of head scores (see `heads`), for duo and razor." };
     private readonly Option<double> _full = new("--full-share") { DefaultValueFactory = _ => 0.5, Description = "Share of the heads that keep everything." };
     private readonly Option<string?> _spans = new("--spans", "--rules") { Description = "Published rules of spans in JSON, for moa." };
+    private readonly Option<string?> _networks = new("--networks")
+    {
+        Description = "Trained networks in safetensors (Locret's fc1 and fc2), for locret.",
+    };
+
     private readonly Option<int> _interval = new("--interval") { DefaultValueFactory = _ => 1, Description = "New tokens from one eviction to the next." };
 
     public CacheOptions()
@@ -28,7 +33,7 @@ internal sealed class CacheOptions
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval, _heads, _full, _spans])
+        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks])
             command.Add(option);
     }
 
@@ -41,5 +46,6 @@ internal sealed class CacheOptions
         HeadsPath = parsed.GetValue(_heads),
         FullShare = parsed.GetValue(_full),
         SpansPath = parsed.GetValue(_spans),
+        NetworksPath = parsed.GetValue(_networks),
     };
 }

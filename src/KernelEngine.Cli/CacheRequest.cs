@@ -36,6 +36,12 @@ internal sealed record CacheRequest
     /// <summary>Rules of spans, for policies with a span a head; null for none.</summary>
     public string? SpansPath { get; init; }
 
+    /// <summary>A file of trained networks, for policies that ask them; null for none.</summary>
+    public string? NetworksPath { get; init; }
+
+    /// <summary>The networks of that file, which outlive the run.</summary>
+    public IReadOnlyList<RetainingNetwork>? Networks { get; init; }
+
     /// <summary>Makes the policy for a model; null for none.</summary>
     /// <exception cref="ArgumentException">There is no such policy, or it needs what was not given, or a file is of another model.</exception>
     /// <exception cref="IOException">A file cannot be opened.</exception>
@@ -57,6 +63,7 @@ internal sealed record CacheRequest
         Length = Tokens(description),
         IsFullHead = HeadsPath is null ? null : FullHeads(HeadsPath, description).IsFull,
         Span = SpansPath is null ? null : Spans(SpansPath, description),
+        Networks = Networks,
     };
 
     private int Tokens(ModelDescription description) => Length > 0 ? Length : description.MaxPosition;

@@ -34,6 +34,8 @@ public sealed class ModelRunner : IDisposable
         options ??= RunnerOptions.Default;
         ArgumentOutOfRangeException.ThrowIfLessThan(options.ChunkSize, 1, nameof(options));
         ArgumentOutOfRangeException.ThrowIfLessThan(options.InitialCapacity, 1, nameof(options));
+        if (options.KvBits > 0 && options.Policy is null)
+            throw new ArgumentException($"Codes of {options.KvBits} bits lie in pages, which only a cache under a policy has.", nameof(options));
         if (!options.KvType.IsFloat() && options.Policy is null)
             throw new ArgumentException($"Without a policy the cache holds f32, f16 or bf16, not {options.KvType.ToText()}.", nameof(options));
         ArgumentOutOfRangeException.ThrowIfNegative(options.KeepCount, nameof(options));
@@ -61,7 +63,14 @@ public sealed class ModelRunner : IDisposable
         {
             _session = new KvSession(
                 _device, [.. description.Layers.Select(layer => new KvLayerShape(layer.NumKvHeads, layer.HeadDim, layer.ValueHeadDim))],
-                [.. description.Layers.Select(layer => layer.NumHeads)], policy, options.KvType, options.PageSize);
+                [.. description.Layers.Select(layer => layer.NumHeads)], policy,
+                new KvCacheOptions
+                {
+                    Type = options.KvType,
+                    PageSize = options.PageSize,
+                    CodeBits = options.KvBits,
+                    FullCount = options.KvFullCount,
+                });
         }
         else
         {

@@ -23,6 +23,15 @@ public sealed record RunnerOptions
     /// <summary>What the cache keeps, head by head; null for everything, side by side.</summary>
     public KvPolicy? Policy { get; init; }
 
+    /// <summary>
+    /// Bits that a cache under a policy stores keys and values with, but for the newest (<see cref="KvCacheOptions.CodeBits"/>): 2, 4 or
+    /// 8; 0 for <see cref="KvType"/> alone.
+    /// </summary>
+    public int KvBits { get; init; }
+
+    /// <summary>Newest slots that stay in <see cref="KvType"/> where <see cref="KvBits"/> are given.</summary>
+    public int KvFullCount { get; init; } = KvCacheOptions.Default.FullCount;
+
     /// <summary>Slots of a page of a cache under a policy.</summary>
     public int PageSize { get; init; } = 32;
 

@@ -34,6 +34,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
     // at 63 % of what a plain loop reads, as arithmetic leaves its few outstanding misses idle; 8, 16, 32 and 64 rows ahead
     // made that 83, 92, 82 and 75 %.
     private const int Ahead = 16;
+    private const float Log2E = 1.44269504f;
     private const int StepRows = 32; // rows of values that stay in the first-level cache while columns are done one after another
 
     /// <inheritdoc/>
@@ -43,25 +44,68 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
     public override long GetWorkspaceBytes(in AttentionProblem problem, int threads) => new Plan(problem, ThreadsFor(problem, threads)).Bytes;
 
     /// <inheritdoc/>
-    public override void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
+    public override void Run(in AttentionProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers) =>
+        Run(problem, operands, default, workspace, workers);
+
+    /// <summary>Workspace of a pass that sums up weights: the scores of all rows lie behind what decoding takes.</summary>
+    internal static long GetMassWorkspaceBytes(in AttentionProblem problem, int threads) =>
+        checked(new Plan(problem, ThreadsFor(problem, threads)).Bytes + ScoreCount(problem) * sizeof(float));
+
+    /// <summary>Decodes, and sums up over the rows what weight each key got.</summary>
+    /// <param name="problem">The problem; not ragged where weights are summed.</param>
+    /// <param name="operands">Its operands.</param>
+    /// <param name="mass">f32 [batchSize, numHeads, kvLength], written; lse must be there then. The default for none.</param>
+    /// <param name="workspace">Room for the plan, and for scores.</param>
+    /// <param name="workers">Threads.</param>
+    internal static void Run(
+        in AttentionProblem problem, ReadOnlySpan<RawView> operands, in RawView mass, void* workspace, WorkerPool workers)
     {
         if (problem.BatchSize == 0 || problem.QueryLength == 0 || problem.NumHeads == 0)
+        {
+            for (int i = 0; mass.IsPresent && i < problem.BatchSize * problem.NumHeads; i++)
+                new Span<float>(mass.Address(i / problem.NumHeads, i % problem.NumHeads), problem.KvLength).Clear();
             return;
+        }
         var call = new AttentionCall(problem, operands);
         var body = new Body { Call = &call, Plan = new Plan(problem, ThreadsFor(problem, workers.Count)), Workspace = (byte*)workspace };
+        if (mass.IsPresent)
+        {
+            body.AllScores = (float*)(body.Workspace + body.Plan.Bytes);
+            if (SkipsKeys(problem))
+                new Span<float>(body.AllScores, checked((int)ScoreCount(problem))).Fill(float.NegativeInfinity);
+        }
         int shares = body.CutEvenly(ThreadsFor(problem, workers.Count));
         if (shares == 1)
         {
             body.Execute(0, 1);
-            return;
         }
-        workers.Run(ref body);
-        if (body.HasSplits(shares))
+        else
         {
-            var merge = new Merge { Body = body };
-            workers.Run(ref merge);
+            workers.Run(ref body);
+            if (body.HasSplits(shares))
+            {
+                var merge = new Merge { Body = body };
+                workers.Run(ref merge);
+            }
         }
+        if (!mass.IsPresent)
+            return;
+        var sum = new Sum { Body = body, Mass = mass };
+        if (shares == 1)
+            sum.Execute(0, 1);
+        else
+            workers.Run(ref sum);
     }
+
+    private static long ScoreCount(in AttentionProblem problem) =>
+        checked((long)problem.NumSequences * problem.NumHeads * problem.QueryLength * ScoreRowStride(problem));
+
+    private static long ScoreRowStride(in AttentionProblem problem) => (problem.KvLength + 31L) / 16 * 16;
+
+    // Whether some row may not come to see, and give a score to, each key of its head.
+    private static bool SkipsKeys(in AttentionProblem problem) =>
+        problem.QueryLength > 1 || problem.HasWindow || problem.WindowRight >= 0 || problem.MaskShape != 0 || problem.MaskBlock > 0
+        || problem.Alignment != CausalAlignment.BottomRight;
 
     private static int ThreadsFor(in AttentionProblem problem, int threads) => problem.Bytes < MinBytesToShare ? 1 : threads;
 
@@ -151,6 +195,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         public AttentionCall* Call;
         public Plan Plan;
         public byte* Workspace;
+        public float* AllScores; // [sequences, heads, rows, ScoreRowStride] where weights are summed, else null
 
         private readonly Cut* Cuts => (Cut*)Workspace;
 
@@ -492,6 +537,11 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                     scratch.Transforms[row % Problem.GroupSize].Apply(QueryOf(unit, row), key0, keys.High, scores);
                 if (keys.GapLow < keys.GapHigh)
                     new Span<float>(scores + keys.GapLow, keys.GapHigh - keys.GapLow).Fill(float.NegativeInfinity);
+                if (AllScores != null)
+                {
+                    float* all = ScoreRow(unit.Sequence.Index, HeadOf(unit, row), QueryOf(unit, row)) + key0 + keys.Low;
+                    new Span<float>(scores + keys.Low, keys.High - keys.Low).CopyTo(new Span<float>(all, keys.High - keys.Low));
+                }
                 if (mayHide || keys.GapLow < keys.GapHigh)
                     FindHidden(scores, ref keys);
                 if (keys.Low >= keys.High)
@@ -500,6 +550,43 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
                     scores + keys.Low, keys.High - keys.Low, ref maxima[row], ref totals[row], state + (long)row * Plan.ValueWidth, Plan.ValueWidth);
                 if (hasScales)
                     Multiply(scores, scratch.ValueScales, keys.High);
+            }
+        }
+
+        private readonly float* ScoreRow(int sequence, int head, int query) =>
+            AllScores + (((long)sequence * Problem.NumHeads + head) * Problem.QueryLength + query) * ScoreRowStride(Problem);
+
+        // The weights of some keys of a head, summed over the rows: 2^(s − lse) of the scores that were kept.
+        public readonly void SumWeights(int index, int head, int key0, int count, float* sums)
+        {
+            AttentionSequence sequence = Call->GetSequence(index, head / Problem.GroupSize);
+            int keys = Math.Clamp(sequence.KvLength - key0, 0, count);
+            new Span<float>(sums, count).Clear();
+            for (int query = 0; query < Problem.QueryLength; query++)
+            {
+                float lse = *(float*)Call->Lse.Address(sequence.Batch, head, query);
+                if (lse != float.NegativeInfinity)
+                    AddWeights(ScoreRow(index, head, query) + key0, keys, lse * Log2E, sums);
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static void AddWeights(float* scores, int count, float lse, float* sums)
+        {
+            TVector shift = TSimd.Broadcast(lse), lowest = TSimd.Broadcast(float.MinValue);
+            float* last = stackalloc float[TSimd.Width];
+            for (int i = 0; i < count; i += TSimd.Width)
+            {
+                TVector score = TSimd.Load(scores + i);
+                TVector p = TSimd.SelectLess(score, lowest, TSimd.Zero, TSimd.Exp2(TSimd.Subtract(score, shift)));
+                if (i + TSimd.Width <= count)
+                {
+                    TSimd.Store(TSimd.Add(TSimd.Load(sums + i), p), sums + i);
+                    continue;
+                }
+                TSimd.Store(p, last);
+                for (int j = i; j < count; j++)
+                    sums[j] += last[j - i];
             }
         }
 
@@ -980,5 +1067,24 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
         public Body Body;
 
         public void Execute(int worker, int workers) => Body.MergeStates(worker, workers);
+    }
+
+    private struct Sum : IParallelBody
+    {
+        public Body Body;
+        public RawView Mass; // [batchSize, numHeads, kvLength]
+
+        public readonly void Execute(int worker, int workers)
+        {
+            AttentionProblem problem = Body.Call->Problem;
+            long blocks = (problem.KvLength + BlockN - 1L) / BlockN;
+            (long first, long last) = Partition.Range(problem.NumSequences * problem.NumHeads * blocks, worker, workers);
+            for (long task = first; task < last; task++)
+            {
+                (long row, int key0) = (task / blocks, (int)(task % blocks) * BlockN);
+                int sequence = (int)(row / problem.NumHeads), head = (int)(row % problem.NumHeads), count = Math.Min(BlockN, problem.KvLength - key0);
+                Body.SumWeights(sequence, head, key0, count, (float*)Mass.Address(sequence, head) + key0);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using KernelEngine.Models;
+using KernelEngine.Models.Heads;
 
 namespace KernelEngine.Cli.Commands;
 
@@ -18,6 +19,15 @@ internal static class RunCommand
         weights.AcceptOnlyFromAmong("stored", "f32", "f16", "bf16");
         Option<string> kvType = new("--kv-type") { DefaultValueFactory = _ => "f32", Description = "Type of the cached keys and values." };
         kvType.AcceptOnlyFromAmong("f32", "f16", "bf16", "i8");
+        Option<int> kvBits = new("--kv-bits")
+        {
+            Description = "Bits of cached keys and values but for the newest: 2, 4 or 8 (KIVI), with any --cache; 0 for none.",
+        };
+        Option<int> kvFull = new("--kv-full")
+        {
+            DefaultValueFactory = _ => KvCacheOptions.Default.FullCount,
+            Description = "Newest tokens of each head that --kv-bits leaves in full precision.",
+        };
         var cache = new CacheOptions();
         Option<string> attention = new("--attention")
         {
@@ -60,21 +70,29 @@ internal static class RunCommand
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --tokens 100 --temperature 0.8
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache streaming-reindexed --budget 128 --tokens 5000
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache ada:snapkv --budget 64 --interval 16
+              kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache snapkv --kv-bits 4
               kernel-engine run --length 4096 --attention spt --top 1/8
             """)
-        { model, tokenizer, prompt, tokens, weights, kvType, temperature, topK, topP, minP, seed, expect, length, depth, attention, top, feedForward, active,
-            device, threads };
+        { model, tokenizer, prompt, tokens, weights, kvType, kvBits, kvFull, temperature, topK, topP, minP, seed, expect, length, depth, attention,
+            top, feedForward, active, device, threads };
         cache.AddTo(command);
         command.SetAction(parsed =>
         {
             using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
             DataType? matrixType = DataTypes.TryParse(parsed.GetValue(weights)!, out DataType type) ? type : null;
             var options = new WeightOptions { MatrixType = matrixType };
-            var runner = new RunnerOptions { KvType = DataTypes.TryParse(parsed.GetValue(kvType)!, out DataType cached) ? cached : DataType.Float32 };
-            // Codes of 8 bits lie in pages: everything is kept there when nothing else is asked for.
+            var runner = new RunnerOptions
+            {
+                KvType = DataTypes.TryParse(parsed.GetValue(kvType)!, out DataType cached) ? cached : DataType.Float32,
+                KvBits = parsed.GetValue(kvBits),
+                KvFullCount = parsed.GetValue(kvFull),
+            };
+            // Codes lie in pages: everything is kept there when nothing else is asked for.
             CacheRequest keeps = cache.Read(parsed);
-            if (runner.KvType == DataType.Int8 && keeps.Policy is null)
+            if ((runner.KvType == DataType.Int8 || runner.KvBits > 0) && keeps.Policy is null)
                 keeps = keeps with { Policy = "full" };
+            using RetainingNetworks? networks = keeps.NetworksPath is { } file ? RetainingNetworks.Load(target, file) : null;
+            keeps = keeps with { Networks = networks?.Layers };
             var sees = new AttentionRequest { Kind = parsed.GetValue(attention)!, RulesPath = keeps.SpansPath, Top = parsed.GetValue(top)! };
             ulong seedValue = unchecked((ulong)parsed.GetValue(seed));
             if (parsed.GetValue(model) is not { } path)

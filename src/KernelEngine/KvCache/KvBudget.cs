@@ -34,4 +34,17 @@ public abstract class KvBudget
             budgets[h] = step.AppliesTo(h) ? MeanSlots(step.Layer, step.Layer.Cells[h].Length) : int.MaxValue;
         return step.Select(budgets);
     }
+
+    // How many slots more a layer holds than cells that share budgets may; what a cell outside of the policy holds is no one else's.
+    private protected static long ExcessOf(KvStep step, Func<KvLayer, int, int> share)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        long excess = 0;
+        for (int h = 0; h < step.Layer.Cells.Count; h++)
+        {
+            int length = step.Layer.Cells[h].Length;
+            excess += step.AppliesTo(h) ? length - share(step.Layer, length) : 0;
+        }
+        return excess;
+    }
 }

@@ -25,7 +25,7 @@ public sealed class KvCache : IDisposable
             throw new ArgumentException("A cache needs at least one layer.", nameof(layers));
         for (int i = 0; i < layers.Count; i++)
         {
-            if (layers[i].FindError() is { } layerError)
+            if (options.FindError(layers[i]) is { } layerError)
                 throw new ArgumentException($"Layer {i}: {layerError}", nameof(layers));
         }
         (Device, Options, _scratch) = (device, options, new KvScratch(device));

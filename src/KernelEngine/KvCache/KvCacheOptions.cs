@@ -1,3 +1,5 @@
+using KernelEngine.Kernels.Cpu.KvCache;
+
 namespace KernelEngine;
 
 /// <summary>How a cache stores its slots.</summary>
@@ -15,10 +17,27 @@ public sealed record KvCacheOptions
     /// <summary>Where keys stand after an eviction.</summary>
     public KvPositions Positions { get; init; }
 
+    /// <summary>
+    /// Bits that keys and values are stored with once <see cref="FullCount"/> newer ones are there (KIVI, arXiv:2402.02750): 2, 4 or 8, a
+    /// scale and a minimum for each channel of a page of keys and for 32 channels of a value; 0 for <see cref="Type"/> alone. Whole pages
+    /// are turned into codes. Rings, and pages with a slot that stands for several tokens, stay in full.
+    /// </summary>
+    public int CodeBits { get; init; }
+
+    /// <summary>Newest slots of a cell that stay in full precision where <see cref="CodeBits"/> are given; up to a page more do.</summary>
+    public int FullCount { get; init; } = 32;
+
     /// <summary>Null when the options are possible, else a sentence that says which is not.</summary>
     public string? FindError() =>
         !Type.IsFloat() && Type != DataType.Int8 ? $"A cache holds f32, f16, bf16 or i8, not {Type.ToText()}."
         : PageSize is < 1 or > 1024 ? $"A page holds 1 to 1024 slots, not {PageSize}."
         : Type == DataType.Int8 && Positions != KvPositions.Original ? "Keys of 8 bits cannot be turned: keep original positions."
+        : CodeBits is not (0 or 2 or 4 or 8) ? $"Codes have 2, 4 or 8 bits, not {CodeBits}."
+        : CodeBits > 0 && !Type.IsFloat() ? $"Slots become codes from f32, f16 or bf16, not from {Type.ToText()}."
+        : FullCount < 0 ? "The number of slots in full precision must not be negative."
         : null;
+
+    /// <summary>Null when a layer can be stored so, else a sentence that says why not.</summary>
+    public string? FindError(in KvLayerShape shape) => shape.FindError()
+        ?? (CodeBits > 0 ? new CodePages(0, PageSize, shape.HeadDim, shape.ValueHeadDim, CodeBits).FindError() : null);
 }

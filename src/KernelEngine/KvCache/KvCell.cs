@@ -42,7 +42,14 @@ public sealed class KvCell
     /// <summary>Whether tokens were dropped.</summary>
     public bool HasDropped { get; internal set; }
 
+    /// <summary>Slots that are stored as codes: those of whole pages.</summary>
+    public int CodedLength { get; internal set; }
+
+    // The pages in the order of the slots: page in the pool of rows, or ~page in that of codes.
     internal List<int> Pages { get; } = [];
+
+    // Slots that are stored in full.
+    internal int FullLength => Length - CodedLength;
 
     // The next of the ring's places, counted from the sinks.
     internal int RingNext { get; set; }
@@ -57,7 +64,8 @@ public sealed class KvCell
     // Whether the new tokens take the place of old ones, without more memory.
     internal bool IsReplacedBy(int count) => count == 1 && IsFullRing;
 
-    internal int NextSlot(int count) => IsReplacedBy(count) ? SinkCount + RingNext : Length;
+    // Where the first of the new tokens goes, among the slots stored in full.
+    internal int NextSlot(int count) => IsReplacedBy(count) ? SinkCount + RingNext : FullLength;
 
     internal long MetadataBytes => (long)_positions.Length * (sizeof(int) + 2 * sizeof(float)) + Pages.Capacity * sizeof(int);
 
@@ -142,7 +150,7 @@ public sealed class KvCell
     internal void CopyMetadata(KvCell source)
     {
         (_positions, _biases, _statistics) = ([.. source._positions], [.. source._biases], [.. source._statistics]);
-        (Length, SinkCount, RecentCount, RingNext, HasDropped) =
-            (source.Length, source.SinkCount, source.RecentCount, source.RingNext, source.HasDropped);
+        (Length, CodedLength, SinkCount, RecentCount, RingNext, HasDropped) =
+            (source.Length, source.CodedLength, source.SinkCount, source.RecentCount, source.RingNext, source.HasDropped);
     }
 }

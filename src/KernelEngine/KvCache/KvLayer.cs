@@ -1,12 +1,10 @@
-using System.Runtime.InteropServices;
-
 namespace KernelEngine;
 
 /// <summary>
 /// The cells of one layer: one for each key/value head, of any length each. Attention reads their pages where they lie. What a
 /// slot means is on the host (<see cref="KvCell"/>), keys and values are on the device.
 /// </summary>
-public sealed class KvLayer : IDisposable
+public sealed partial class KvLayer : IDisposable
 {
     private const int MaxDecodeRows = 4; // beyond that many query rows the kernels for long prompts are the better ones
 
@@ -14,7 +12,7 @@ public sealed class KvLayer : IDisposable
     private readonly KvCell[] _cells;
     private readonly KvPagePool _pool;
     private readonly KvScratch _scratch;
-    private readonly DeviceTable<int> _lengths, _slots, _positions, _pages, _steps;
+    private readonly DeviceTable<int> _lengths, _fullLengths, _slots, _positions, _pages, _steps;
     private readonly DeviceTable<float> _biases;
     private KvRotary _rotary;
     private bool _hasBiases, _arePagesSent;
@@ -24,8 +22,12 @@ public sealed class KvLayer : IDisposable
     {
         (Device, Index, Shape, _options, _scratch) = (device, index, shape, options, scratch);
         _cells = [.. Enumerable.Range(0, shape.NumKvHeads).Select(_ => new KvCell())];
-        _pool = new KvPagePool(device, shape, options.Type, options.PageSize);
-        (_lengths, _slots, _positions, _pages, _steps, _biases) = (new(device), new(device), new(device), new(device), new(device), new(device));
+        _pool = KvPagePool.OfRows(device, shape, options.Type, options.PageSize);
+        _codes = options.CodeBits > 0 ? KvPagePool.OfCodes(device, shape, options.CodeBits, options.PageSize) : null;
+        (_lengths, _fullLengths, _slots, _positions) = (new(device), new(device), new(device), new(device));
+        (_pages, _readPages, _codePages, _codeLengths) = (new(device), new(device), new(device), new(device));
+        (_sourcePages, _targetPages, _steps, _biases) = (new(device), new(device), new(device), new(device));
+        (_otherOutput, _otherLse, _ownLse) = (new(device), new(device), new(device));
     }
 
     /// <summary>Where keys and values lie.</summary>
@@ -70,18 +72,6 @@ public sealed class KvLayer : IDisposable
         }
     }
 
-    /// <summary>The key pages, [pages, pageSize, 1, headDim].</summary>
-    public TensorView Key => _pool.Key;
-
-    /// <summary>The value pages, [pages, pageSize, 1, valueHeadDim].</summary>
-    public TensorView Value => _pool.Value;
-
-    /// <summary>The scales of i8 keys, f32 [pages, 1, pageSize]; the default for other types.</summary>
-    public TensorView KeyScale => _pool.KeyScale?.View ?? default;
-
-    /// <summary>The scales of i8 values.</summary>
-    public TensorView ValueScale => _pool.ValueScale?.View ?? default;
-
     /// <summary>i32 [1, numKvHeads]: the slots in use of each cell.</summary>
     public TensorView Lengths
     {
@@ -94,26 +84,12 @@ public sealed class KvLayer : IDisposable
         }
     }
 
-    /// <summary>i32 [1, numKvHeads, pages]: the pages of each cell.</summary>
-    public TensorView PageTable
-    {
-        get
-        {
-            if (_arePagesSent)
-                return _pages.View;
-            int width = Capacity / PageSize;
-            Span<int> table = _pages.Begin(1, Shape.NumKvHeads, width);
-            for (int h = 0; h < _cells.Length; h++)
-                CollectionsMarshal.AsSpan(_cells[h].Pages).CopyTo(table[(h * width)..]);
-            _arePagesSent = true;
-            return _pages.End();
-        }
-    }
-
     /// <summary>Where the bytes of this layer are, but for what a policy keeps.</summary>
     public KvBytes Bytes => new(
-        _cells.Sum(cell => (long)cell.Length) * _pool.SlotBytes, _pool.ReservedBytes,
-        _cells.Sum(cell => cell.MetadataBytes) + _lengths.Bytes + _slots.Bytes + _positions.Bytes + _pages.Bytes + _steps.Bytes + _biases.Bytes, 0);
+        (_cells.Sum(cell => (long)cell.FullLength) * _pool.PageBytes
+            + _cells.Sum(cell => (long)cell.CodedLength) * (_codes?.PageBytes ?? 0)) / PageSize,
+        _pool.ReservedBytes + (_codes?.ReservedBytes ?? 0),
+        _cells.Sum(cell => cell.MetadataBytes) + IntTables.Sum(table => table.Bytes) + _biases.Bytes, 0);
 
     /// <summary>
     /// Makes a cell keep its first <paramref name="sinkCount"/> tokens and the last <paramref name="recentCount"/> alone
@@ -127,6 +103,7 @@ public sealed class KvLayer : IDisposable
             throw new InvalidOperationException($"A cell of {_cells[cell].Length} tokens cannot become a ring of {sinkCount} + {recentCount}.");
         if (_options.Positions == KvPositions.Reindexed)
             throw new NotSupportedException("A ring loses a token with each new one: keep original positions, or re-index on reading.");
+        Restore(_cells[cell], firstPage: 0);
         _cells[cell].SetRing(sinkCount, recentCount);
     }
 
@@ -178,43 +155,63 @@ public sealed class KvLayer : IDisposable
     /// <param name="output">[1, newLength, numHeads, valueHeadDim], written</param>
     /// <param name="lse">f32 [1, numHeads, newLength], written: natural log of the softmax denominator; the default for none</param>
     /// <param name="options">Scale and soft cap; masks are the cache's own.</param>
+    /// <param name="columnMass">
+    /// f32 [1, numHeads, capacity], written: the weight that each slot got from all rows; the default for none.
+    /// </param>
     /// <exception cref="ArgumentException">Shapes, types or devices do not fit.</exception>
-    public void Attend(TensorView query, TensorView output, TensorView lse = default, AttentionOptions? options = null)
+    public void Attend(
+        TensorView query, TensorView output, TensorView lse = default, AttentionOptions? options = null, TensorView columnMass = default)
     {
         Shapes.RequireRank(query, 4, nameof(query));
         options = options is { IsCausal: true } ? options : options is null ? AttentionOptions.Causal : options with { IsCausal = true };
-        TensorView key = ReadKeys();
-        if (query[1] <= MaxDecodeRows)
-            Attention.Decode(query, key, Value, output, options, lse, Inputs);
+        bool isApart = HasCodes && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0 && !columnMass.IsPresent;
+        if (!lse.IsPresent && (isApart || columnMass.IsPresent))
+            lse = _ownLse.Take(DataType.Float32, 1, query[2], query[1]);
+        if (isApart)
+        {
+            AttendToCodes(query, output, lse, options);
+            return;
+        }
+        KvRows rows = Read();
+        if (query[1] > MaxDecodeRows)
+        {
+            Attention.Forward(query, rows.Key, rows.Value, output, options, lse, rows.Inputs);
+            if (columnMass.IsPresent)
+                Attention.Weights(query, rows.Key, lse, default, columnMass, options, rows.Inputs);
+        }
+        else if (columnMass.IsPresent)
+        {
+            Attention.DecodeMass(query, rows.Key, rows.Value, output, lse, columnMass, options, rows.Inputs);
+        }
         else
-            Attention.Forward(query, key, Value, output, options, lse, Inputs);
+        {
+            Attention.Decode(query, rows.Key, rows.Value, output, options, lse, rows.Inputs);
+        }
     }
 
-    /// <summary>The cells as attention takes them beside the keys and values.</summary>
-    public AttentionInputs Inputs => new()
+    // Attention of one token that reads so many values a query head, where that leaves some out and nothing changes the scores.
+    internal bool TryAttendSelectively(TensorView query, TensorView output, int valueCount, AttentionOptions options)
     {
-        KvLengths = Lengths,
-        PageTable = PageTable,
-        KeyScale = KeyScale,
-        ValueScale = ValueScale,
-        SlotBias = _hasBiases ? Biases : default,
-    };
+        if (query[1] != 1 || query.Type != DataType.Float32 || MaxLength <= valueCount || _hasBiases || options.LogitSoftCap > 0)
+            return false;
+        KvRows rows = Read();
+        Attention.DecodeSelective(
+            query.Join(0).Join(0), rows.Key, rows.Value, rows.PageTable, rows.Lengths,
+            output.Join(0).Join(0), valueCount, softmaxScale: options.SoftmaxScale,
+            keyScale: rows.Inputs.KeyScale, valueScale: rows.Inputs.ValueScale);
+        return true;
+    }
 
-    /// <summary>The keys as queries meet them: the pages, or a copy turned to the present indices.</summary>
-    public TensorView ReadKeys()
+    /// <summary>The slots as attention reads them: the pages where they lie, or a copy turned to the present indices, or decoded.</summary>
+    public KvRows Read()
     {
-        if (_options.Positions != KvPositions.ReindexedOnRead || !_rotary.IsPresent)
-            return Key;
-        TensorView turned = _scratch.Take(Key);
-        int capacity = Capacity;
-        Span<int> steps = _steps.Begin(Shape.NumKvHeads, capacity);
-        for (int h = 0; h < _cells.Length; h++)
-        {
-            for (int slot = 0; slot < _cells[h].Length; slot++)
-                steps[h * capacity + slot] = _cells[h].RankOf(slot);
-        }
-        KvCells.Rotate(turned, Rows(PageTable), Rows(Lengths), _steps.End(), _rotary.Cos, _rotary.Sin, _rotary.IsInterleaved, source: Key);
-        return turned;
+        if (HasCodes)
+            return ReadCodes();
+        AttentionInputs inputs = FullInputs;
+        TensorView key = Key;
+        if (IsTurnedOnRead)
+            key = Turn(key, _scratch.Keys.Take(key.Type, key[0], key[1], 1, key[3]), inputs.PageTable);
+        return new KvRows(key, Value, inputs);
     }
 
     /// <summary>Puts the tokens that a ring took beyond its size in their places.</summary>
@@ -255,8 +252,7 @@ public sealed class KvLayer : IDisposable
                     throw new ArgumentException($"Slot {row[j]} of cell {h} cannot become slot {j}: it has {_cells[h].Length} slots.", nameof(kept));
             }
         }
-        using Tensor keptSlots = Tensor.From<int>(Device, slots, _cells.Length, capacity), keptCounts = Tensor.From<int>(Device, counts, _cells.Length);
-        Compact(keptSlots, keptCounts, slots, counts);
+        Compact(null, null, slots, counts);
     }
 
     /// <summary>Keeps the slots that were chosen on the device.</summary>
@@ -280,8 +276,26 @@ public sealed class KvLayer : IDisposable
     public void Merge(ReadOnlySpan<int> targets, ReadOnlySpan<float> weights, bool byDirection = false)
     {
         int capacity = Capacity;
-        using Tensor into = Tensor.From(Device, targets, _cells.Length, capacity), shares = Tensor.From(Device, weights, _cells.Length, capacity);
-        KvCells.Merge(Key, Value, Rows(PageTable), Rows(Lengths), into, shares, byDirection);
+        if (targets.Length != _cells.Length * capacity || weights.Length != targets.Length)
+        {
+            throw new ArgumentException(
+                $"targets and weights must have {_cells.Length * capacity} elements but have {targets.Length} and {weights.Length}.");
+        }
+        RestoreTargets(targets);
+        (int[] full, float[] fullWeights) = (new int[targets.Length], new float[targets.Length]);
+        Array.Fill(full, -1);
+        for (int h = 0; h < _cells.Length; h++)
+        {
+            int coded = _cells[h].CodedLength;
+            for (int i = 0; i < _cells[h].FullLength; i++)
+            {
+                int slot = h * capacity + coded + i;
+                (full[h * capacity + i], fullWeights[h * capacity + i]) = (targets[slot] < 0 ? -1 : targets[slot] - coded, weights[slot]);
+            }
+        }
+        using Tensor into = Tensor.From<int>(Device, full, _cells.Length, capacity);
+        using Tensor shares = Tensor.From<float>(Device, fullWeights, _cells.Length, capacity);
+        KvCells.Merge(Key, Value, Rows(PageTable), Rows(FullLengths), into, shares, byDirection);
         for (int h = 0; h < _cells.Length; h++)
         {
             for (int slot = 0; slot < _cells[h].Length; slot++)
@@ -297,6 +311,8 @@ public sealed class KvLayer : IDisposable
     public void SetBias(int cell, int slot, float bias)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)slot, (uint)_cells[cell].Length, nameof(slot));
+        if (bias != 0 && _cells[cell].Pages[slot / PageSize] < 0)
+            Restore(_cells[cell], slot / PageSize);
         _cells[cell].SetBias(slot, bias);
         _hasBiases |= bias != 0;
     }
@@ -311,6 +327,8 @@ public sealed class KvLayer : IDisposable
             while (cell.Length > 0 && cell.Positions[^1] >= position)
                 cell.Length--;
             FreePages(cell);
+            if (cell.Length % PageSize != 0)
+                Restore(cell, cell.Length / PageSize);
         }
     }
 
@@ -330,7 +348,8 @@ public sealed class KvLayer : IDisposable
     {
         _arePagesSent = false;
         _leastPages = 0;
-        _pool.Trim(_cells.Select(cell => cell.Pages));
+        _pool.Trim(_cells.Select(cell => cell.Pages), areCodes: false);
+        _codes?.Trim(_cells.Select(cell => cell.Pages), areCodes: true);
         foreach (KvCell cell in _cells)
             cell.TrimMetadata();
     }
@@ -346,7 +365,8 @@ public sealed class KvLayer : IDisposable
     public void Dispose()
     {
         _pool.Dispose();
-        foreach (IDisposable table in (ReadOnlySpan<IDisposable>)[_lengths, _slots, _positions, _pages, _steps, _biases])
+        _codes?.Dispose();
+        foreach (IDisposable table in (ReadOnlySpan<IDisposable>)[.. IntTables, _biases, _otherOutput, _otherLse, _ownLse])
             table.Dispose();
     }
 
@@ -362,14 +382,16 @@ public sealed class KvLayer : IDisposable
     internal void CopyFrom(KvLayer source)
     {
         Clear();
-        _pool.Reserve(source._cells.Sum(cell => cell.Pages.Count), isExact: true);
+        _pool.Reserve(source._pool.Used, isExact: true);
+        _codes?.Reserve(source._codes!.Used, isExact: true);
         for (int h = 0; h < _cells.Length; h++)
         {
             foreach (int page in source._cells[h].Pages)
             {
-                int own = _pool.Take();
-                _pool.CopyPage(source._pool, page, own);
-                _cells[h].Pages.Add(own);
+                (KvPagePool pool, KvPagePool from) = page >= 0 ? (_pool, source._pool) : (_codes!, source._codes!);
+                int own = pool.Take();
+                pool.CopyPage(from, page >= 0 ? page : ~page, own);
+                _cells[h].Pages.Add(page >= 0 ? own : ~own);
             }
             _cells[h].CopyMetadata(source._cells[h]);
         }
@@ -380,8 +402,8 @@ public sealed class KvLayer : IDisposable
     internal string? FindInconsistency()
     {
         int used = _cells.Sum(cell => cell.Pages.Count);
-        if (used != _pool.Used)
-            return $"The cells of layer {Index} have {used} pages but {_pool.Used} are taken.";
+        if (used != _pool.Used + (_codes?.Used ?? 0))
+            return $"The cells of layer {Index} have {used} pages but {_pool.Used} and {_codes?.Used ?? 0} are taken.";
         if (_cells.SelectMany(cell => cell.Pages).Distinct().Count() != used)
             return $"A page of layer {Index} is in two places.";
         for (int h = 0; h < _cells.Length; h++)
@@ -389,6 +411,9 @@ public sealed class KvLayer : IDisposable
             KvCell cell = _cells[h];
             if (cell.Pages.Count != PagesFor(cell.Length))
                 return $"Cell {h} of layer {Index} has {cell.Length} slots in {cell.Pages.Count} pages.";
+            bool isCut = cell.Pages is [.., < 0] && cell.Length % PageSize != 0;
+            if (isCut || cell.CodedLength != cell.Pages.Count(page => page < 0) * PageSize)
+                return $"Cell {h} of layer {Index} has {cell.CodedLength} slots in pages of codes that do not hold so many.";
             for (int slot = 1; slot < cell.Length && !cell.IsRing; slot++)
             {
                 if (cell.Positions[slot] <= cell.Positions[slot - 1])
@@ -399,18 +424,6 @@ public sealed class KvLayer : IDisposable
     }
 
     private static TensorView Rows(TensorView table) => table.Join(0);
-
-    private TensorView Biases
-    {
-        get
-        {
-            int capacity = Capacity;
-            Span<float> table = _biases.Begin(1, Shape.NumKvHeads, capacity);
-            for (int h = 0; h < _cells.Length; h++)
-                _cells[h].Biases.CopyTo(table[(h * capacity)..]);
-            return _biases.End();
-        }
-    }
 
     private int PagesFor(int slots) => (int)(((long)slots + PageSize - 1) / PageSize);
 
@@ -467,30 +480,50 @@ public sealed class KvLayer : IDisposable
     // [1, tokens, heads, dim] as [numKvHeads, tokens, groupSize, dim].
     private TensorView PerHead(TensorView rows) => rows.Join(0).Split(1, rows[2] / Shape.NumKvHeads).Transpose(0, 1);
 
-    private void Compact(Tensor kept, Tensor keptCounts, int[] slots, int[] counts)
+    // The tensors are those of slots and counts, or null.
+    private void Compact(Tensor? kept, Tensor? keptCounts, int[] slots, int[] counts)
     {
-        bool turns = _options.Positions == KvPositions.Reindexed && _rotary.IsPresent;
+        if (kept is null || HasCodes)
+        {
+            (int[] fullSlots, int[] fullCounts) = RestoreMoved(slots, counts);
+            using Tensor keptSlots = Tensor.From<int>(Device, fullSlots, _cells.Length, Capacity);
+            using Tensor numKept = Tensor.From<int>(Device, fullCounts, _cells.Length);
+            Move(keptSlots, numKept, fullSlots, fullCounts);
+        }
+        else
+        {
+            Move(kept, keptCounts!, slots, counts);
+        }
         int capacity = Capacity;
-        KvCells.Compact(Key, Value, Rows(PageTable), kept, keptCounts, KeyScale, ValueScale);
         for (int h = 0; h < _cells.Length; h++)
             _cells[h].Keep(slots.AsSpan(h * capacity, counts[h]));
-        if (turns)
-        {
-            Span<int> steps = _steps.Begin(Shape.NumKvHeads, capacity);
-            for (int i = 0; i < steps.Length; i++)
-                steps[i] = i % capacity < counts[i / capacity] ? i % capacity - slots[i] : 0;
-            KvCells.Rotate(Key, Rows(PageTable), Rows(Lengths), _steps.End(), _rotary.Cos, _rotary.Sin, _rotary.IsInterleaved);
-        }
         foreach (KvCell cell in _cells)
             FreePages(cell);
         TrimIfSparse();
     }
 
+    // Moves the rows of slots stored in full, and turns keys whose index changes.
+    private void Move(Tensor kept, Tensor keptCounts, int[] slots, int[] counts)
+    {
+        KvCells.Compact(Key, Value, Rows(PageTable), kept, keptCounts, KeyScale, ValueScale);
+        if (_options.Positions != KvPositions.Reindexed || !_rotary.IsPresent)
+            return;
+        int capacity = Capacity;
+        Span<int> steps = _steps.Begin(Shape.NumKvHeads, capacity);
+        for (int i = 0; i < steps.Length; i++)
+            steps[i] = i % capacity < counts[i / capacity] ? i % capacity - slots[i] : 0;
+        KvCells.Rotate(Key, Rows(PageTable), keptCounts, _steps.End(), _rotary.Cos, _rotary.Sin, _rotary.IsInterleaved);
+    }
+
     // Once less than half is in use; a page or two a cell may come and go without a copy.
     private void TrimIfSparse()
     {
-        if (_pool.Reserved > 2L * _pool.Used + 2 * _cells.Length && _pool.Reserved > _leastPages)
+        if (IsSparse(_pool) && _pool.Reserved > _leastPages)
             Trim();
+        else if (_codes is not null && IsSparse(_codes))
+            _codes.Trim(_cells.Select(cell => cell.Pages), areCodes: true);
+
+        bool IsSparse(KvPagePool pool) => pool.Reserved > 2L * pool.Used + 2 * _cells.Length;
     }
 
     private void FreePages(KvCell cell)
@@ -498,7 +531,12 @@ public sealed class KvLayer : IDisposable
         int needed = PagesFor(cell.Length);
         _arePagesSent &= needed == cell.Pages.Count;
         for (int i = cell.Pages.Count - 1; i >= needed; i--)
-            _pool.Return(cell.Pages[i]);
+        {
+            if (cell.Pages[i] >= 0)
+                _pool.Return(cell.Pages[i]);
+            else
+                ReturnCodes(cell, i);
+        }
         cell.Pages.RemoveRange(needed, cell.Pages.Count - needed);
     }
 }

@@ -32,6 +32,9 @@ public abstract class KvPolicy
     /// <summary>Whether the weights that queries give to each slot are summed up in its statistic, from the first query on.</summary>
     public virtual bool SumsWeights => false;
 
+    /// <summary>How many values a query head reads of a cell while tokens are generated, those of the largest weights; 0 for all.</summary>
+    public virtual int ValueCount => 0;
+
     /// <summary>The most slots that a cell holds after an eviction, or null when there is no bound.</summary>
     public virtual int? MaxSlots(int layer, int cell) => null;
 

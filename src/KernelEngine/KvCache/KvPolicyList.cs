@@ -30,11 +30,13 @@ public static class KvPolicyList
             {
                 SinkCount = s.SinkCount,
             }),
+        new("selective-values", "everything, of which a query reads the values of the largest weights",
+            (s, _) => new SelectiveValues(s.Budget)),
         new("random", "slots at random", (s, budget) => new RandomSlots(budget, s.Seed, s.SinkCount)),
     ];
 
     /// <summary>Budgets that may stand before the name of a scoring policy: <c>ada:snapkv</c>.</summary>
-    public static IReadOnlyList<string> Budgets { get; } = ["ada", "pyramid"];
+    public static IReadOnlyList<string> Budgets { get; } = ["ada", "ada-floor", "pyramid"];
 
     /// <summary>Makes a policy: a name of the list, after budgets that wrap it.</summary>
     /// <param name="text">As in <c>snapkv</c>, <c>ada:snapkv</c>, <c>ada:pyramid:h2o</c>.</param>
@@ -51,6 +53,7 @@ public static class KvPolicyList
             budget = word switch
             {
                 "ada" => new AdaptiveBudget(budget),
+                "ada-floor" => new FlooredBudget(budget),
                 "pyramid" => new PyramidBudget(settings.Budget, settings.NumLayers),
                 _ => throw new ArgumentException($"There is no budget '{word}'. Known: {string.Join(", ", Budgets)}.", nameof(text)),
             };

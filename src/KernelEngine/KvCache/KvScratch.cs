@@ -1,29 +1,17 @@
 namespace KernelEngine;
 
-/// <summary>Pages for a turned copy of one layer's keys; the layers of a cache take turns.</summary>
+/// <summary>Pages for a turned or decoded copy of one layer's keys and values; the layers of a cache take turns.</summary>
 internal sealed class KvScratch(Device device) : IDisposable
 {
-    private Tensor? _tensor;
+    public GrowingTensor Keys { get; } = new(device);
 
-    public long Bytes => _tensor is null ? 0 : _tensor.Layout.Count * _tensor.Type.SizeInBytes();
+    public GrowingTensor Values { get; } = new(device);
 
-    /// <summary>Pages of the shape and type of <paramref name="pages"/>, their contents undefined.</summary>
-    public TensorView Take(TensorView pages)
-    {
-        if (_tensor is null || _tensor.Type != pages.Type || _tensor.Layout.Count < pages.Layout.Count)
-        {
-            Dispose();
-            _tensor = Tensor.Allocate(device, pages.Type, pages.Layout.Count);
-        }
-        return new TensorView(_tensor.View.Storage!, 0, pages.Type, pages.Layout);
-    }
+    public long Bytes => Keys.Bytes + Values.Bytes;
 
     public void Dispose()
     {
-        if (_tensor is null)
-            return;
-        device.Synchronize();
-        _tensor.Dispose();
-        _tensor = null;
+        Keys.Dispose();
+        Values.Dispose();
     }
 }

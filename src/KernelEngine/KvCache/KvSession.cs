@@ -14,12 +14,10 @@ public sealed class KvSession : IDisposable
     /// <param name="layers">The sizes of each layer.</param>
     /// <param name="numHeads">Query heads of each layer, a multiple of its key/value heads.</param>
     /// <param name="policy">What to keep.</param>
-    /// <param name="type">Storage of keys and values.</param>
-    /// <param name="pageSize">Slots of a page.</param>
+    /// <param name="options">How slots are stored, at the positions of the policy; null for f32.</param>
     /// <exception cref="ArgumentException">The numbers do not fit one another, or an option is not possible.</exception>
     public KvSession(
-        Device device, IReadOnlyList<KvLayerShape> layers, IReadOnlyList<int> numHeads, KvPolicy policy, DataType type = DataType.Float32,
-        int pageSize = 32)
+        Device device, IReadOnlyList<KvLayerShape> layers, IReadOnlyList<int> numHeads, KvPolicy policy, KvCacheOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(layers);
         ArgumentNullException.ThrowIfNull(numHeads);
@@ -36,7 +34,7 @@ public sealed class KvSession : IDisposable
         }
         if (policy.Interval < 1)
             throw new ArgumentOutOfRangeException(nameof(policy), policy.Interval, "Evictions are at least one step apart.");
-        Cache = new KvCache(device, layers, new KvCacheOptions { Type = type, PageSize = pageSize, Positions = policy.Positions });
+        Cache = new KvCache(device, layers, (options ?? KvCacheOptions.Default) with { Positions = policy.Positions });
         Policy = policy;
         _steps = [.. Cache.Layers.Select((layer, i) => new KvStep(layer, policy, numHeads[i]))];
         _decoded = new int[_steps.Length];
@@ -73,6 +71,8 @@ public sealed class KvSession : IDisposable
             for (int h = 0; h < slots.Length; h++)
             {
                 int? most = (Policy.Phases & KvPhases.PrefillChunk) != 0 && Policy.AppliesTo(layer.Index, h) ? Policy.MaxSlots(layer.Index, h) : null;
+                if (Cache.Options.CodeBits > 0 && !layer.Cells[h].IsRing)
+                    most = Math.Min(most ?? int.MaxValue, Cache.Options.FullCount + layer.PageSize);
                 slots[h] = (int)Math.Min(length, most is { } bound ? (long)bound + chunkSize : length);
             }
             layer.Reserve(slots);
@@ -102,18 +102,22 @@ public sealed class KvSession : IDisposable
         (step.NewQuery, step.NewKey, step.NewValue) = (query, newKey, newValue);
         step.NumTokens = position;
         Policy.Observe(step);
+        step.MakeRoom((int)newKey[1]);
         step.Layer.Append(query, newKey, newValue, position, rotary);
         step.NumTokens = position + (int)newKey[1];
         Policy.Record(step);
-        step.Layer.Attend(query, output, default, step.Options);
+        int stepsLeft = StepsLeft(layer, phase);
+        step.Attend(output, stepsLeft);
         Attended?.Invoke(layer, output);
-        step.RememberQueries();
+        step.Remember();
         step.Layer.Settle();
-        if (IsDue(layer, phase))
+        if (stepsLeft == 1)
         {
             step.AddWeights();
             Policy.Evict(step);
+            step.ForgetSums();
         }
+        step.Layer.Quantize();
         if (phase == KvPhases.PrefillEnd)
             step.Layer.Release();
     }
@@ -170,10 +174,11 @@ public sealed class KvSession : IDisposable
         }
     }
 
-    private bool IsDue(int layer, KvPhases phase)
+    // After how many steps, this one included, the policy drops tokens; more than there can be for never.
+    private int StepsLeft(int layer, KvPhases phase)
     {
-        if (phase == KvPhases.Decode)
-            return (Policy.Phases & KvPhases.Decode) != 0 && ++_decoded[layer] % Policy.Interval == 0;
-        return (Policy.Phases & (phase | KvPhases.PrefillChunk)) != 0;
+        if (phase != KvPhases.Decode)
+            return (Policy.Phases & (phase | KvPhases.PrefillChunk)) != 0 ? 1 : int.MaxValue;
+        return (Policy.Phases & KvPhases.Decode) != 0 ? Policy.Interval - _decoded[layer]++ % Policy.Interval : int.MaxValue;
     }
 }

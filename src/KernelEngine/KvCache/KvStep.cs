@@ -5,18 +5,20 @@ namespace KernelEngine;
 /// </summary>
 public sealed class KvStep : IDisposable
 {
-    private const int MaxStreamedRows = 32; // so few rows do not pay for packing the keys and values
+    private const int MostGathered = 256; // tokens that there is room for before weights are taken up
 
     private readonly KvQueryWindow? _window;
     private readonly DeviceTable<int> _budgets;
-    private Tensor? _scores, _weights, _kept, _keptCounts, _output, _lse;
-    private int _unsummed;
+    private readonly DeviceTable<float> _sums; // [numHeads, room]: weights of decoding steps, gathered for the next eviction
+    private readonly GrowingTensor _scores, _weights, _mass, _lse;
+    private Tensor? _kept, _keptCounts;
+    private int _summed, _room;
 
     internal KvStep(KvLayer layer, KvPolicy policy, int numHeads)
     {
-        (Layer, Policy, NumHeads, _budgets) = (layer, policy, numHeads, new(layer.Device));
-        int window = Math.Max(policy.QueryWindow, policy.SumsWeights ? policy.Interval : 0);
-        _window = window > 0 ? new KvQueryWindow(layer.Device, window) : null;
+        (Layer, Policy, NumHeads, _budgets, _sums) = (layer, policy, numHeads, new(layer.Device), new(layer.Device));
+        (_scores, _weights, _mass, _lse) = (new(layer.Device), new(layer.Device), new(layer.Device), new(layer.Device));
+        _window = policy.QueryWindow > 0 ? new KvQueryWindow(layer.Device, policy.QueryWindow) : null;
     }
 
     /// <summary>The layer.</summary>
@@ -50,41 +52,37 @@ public sealed class KvStep : IDisposable
     public IKvPolicyState? State { get; set; }
 
     /// <summary>f32 [numKvHeads, capacity]: room for the scores of the slots, higher is better.</summary>
-    public TensorView Scores => Table(ref _scores, Layer.Cells.Count);
+    public TensorView Scores => Table(_scores, Layer.Cells.Count);
 
     /// <summary>Bytes of what is kept for the policy between steps.</summary>
-    public long StateBytes => (_window?.Bytes ?? 0) + _budgets.Bytes + SizeOf(_scores) + SizeOf(_weights) + SizeOf(_kept) + SizeOf(_keptCounts)
-        + SizeOf(_output) + SizeOf(_lse);
+    public long StateBytes => (_window?.Bytes ?? 0) + _budgets.Bytes + _sums.Bytes + _scores.Bytes + _weights.Bytes + _mass.Bytes
+        + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
 
     /// <summary>Whether a cell may lose slots.</summary>
     public bool AppliesTo(int cell) => Policy.AppliesTo(Layer.Index, cell);
 
     /// <summary>
-    /// The weight that the latest queries give to each slot, summed over them: f32 [numHeads, capacity]. A row's weights are those of
-    /// attention over the slots there are now.
+    /// The weight that the latest queries gave to each slot, summed over them: f32 [numHeads, capacity]. As many queries as the policy's
+    /// window has, with the weights of their own steps: slots that were dropped since had the rest.
     /// </summary>
-    /// <param name="rows">How many queries; fewer when there were fewer.</param>
-    /// <param name="counted">How many it were.</param>
-    public TensorView SumWeights(int rows, out int counted)
+    /// <param name="counted">How many it were: fewer where there were fewer.</param>
+    public TensorView SumWeights(out int counted)
     {
-        counted = (int)Math.Min(rows, Math.Max(NewQuery[1], _window?.Count ?? 0));
-        TensorView query = NewQuery[1] >= counted ? NewQuery.Slice(1, NewQuery[1] - counted, counted) : _window!.Last(counted);
-        TensorView lse = Grow(ref _lse, DataType.Float32, (long)NumHeads * counted).Reshape(1, NumHeads, counted);
-        TensorView output = Grow(ref _output, query.Type, (long)counted * NumHeads * Layer.Shape.ValueHeadDim)
-            .Reshape(1, counted, NumHeads, Layer.Shape.ValueHeadDim);
+        if (IsWindowSummed && Phase == KvPhases.Decode)
+        {
+            counted = _summed;
+            return Sums;
+        }
+        counted = (int)Math.Min(Policy.QueryWindow, Math.Max(NewQuery[1], _window?.Count ?? 0));
+        (TensorView query, TensorView lse) = NewQuery[1] >= counted
+            ? (NewQuery.Slice(1, NewQuery[1] - counted, counted), NewLse.Slice(2, NewLse[2] - counted, counted))
+            : _window!.Last(counted);
         AttentionOptions options = Options.IsCausal ? Options : Options with { IsCausal = true };
-        TensorView key = Layer.ReadKeys();
-        if (counted <= MaxStreamedRows)
-            Attention.Decode(query, key, Layer.Value, output, options, lse, Layer.Inputs);
-        else
-            Attention.Forward(query, key, Layer.Value, output, options, lse, Layer.Inputs);
-        TensorView weights = Table(ref _weights, NumHeads);
-        Attention.Weights(query, key, lse, default, weights.Split(0, NumHeads), options, Layer.Inputs);
+        KvRows rows = Layer.Read();
+        TensorView weights = Table(_weights, NumHeads);
+        Attention.Weights(query, rows.Key, lse, default, weights.Split(0, NumHeads), options, rows.Inputs);
         return weights;
     }
-
-    /// <summary>What <see cref="SumWeights"/> found last, [numHeads, capacity].</summary>
-    public float[] ReadWeights() => Read(Table(ref _weights, NumHeads), _weights!);
 
     /// <summary>Scores from the host: score(cell, slot), +∞ to keep a slot whatever the budget.</summary>
     public void SetScores(Func<int, int, float> score)
@@ -98,11 +96,11 @@ public sealed class KvStep : IDisposable
                 scores[h * capacity + slot] = score(h, slot);
         }
         _ = Scores;
-        _scores!.CopyFrom<float>(scores, 0);
+        _scores.Tensor!.CopyFrom<float>(scores, 0);
     }
 
     /// <summary>The scores, [numKvHeads, capacity].</summary>
-    public float[] ReadScores() => Read(Scores, _scores!);
+    public float[] ReadScores() => Read(Scores, _scores);
 
     /// <summary>Makes sure of the best slots of each cell: their scores become +∞.</summary>
     /// <param name="counts">For each cell how many.</param>
@@ -116,7 +114,7 @@ public sealed class KvStep : IDisposable
             for (int i = 0; i < Math.Min(keptCounts[h], counts[h]); i++)
                 scores[h * capacity + kept[h * capacity + i]] = float.PositiveInfinity;
         }
-        _scores!.CopyFrom<float>(scores, 0);
+        _scores.Tensor!.CopyFrom<float>(scores, 0);
     }
 
     /// <summary>Keeps the slots with the highest scores, of equals the later; +∞ is kept whatever the budget.</summary>
@@ -149,48 +147,93 @@ public sealed class KvStep : IDisposable
     {
         Layer.Device.Synchronize();
         _window?.Dispose();
-        _budgets.Dispose();
-        foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[_scores, _weights, _kept, _keptCounts, _output, _lse])
+        foreach (IDisposable? tensor in (ReadOnlySpan<IDisposable?>)[_budgets, _sums, _scores, _weights, _mass, _lse, _kept, _keptCounts])
             tensor?.Dispose();
     }
 
     // What was learnt of the tokens so far, for a layer that holds a copy of them.
     internal KvStep Fork(KvLayer layer)
     {
-        var fork = new KvStep(layer, Policy, NumHeads) { NumTokens = NumTokens, State = State?.Copy(), _unsummed = _unsummed };
+        var fork = new KvStep(layer, Policy, NumHeads) { NumTokens = NumTokens, State = State?.Copy(), _summed = _summed, _room = _room };
         if (_window is { Count: > 0 })
-            fork._window!.Append(_window.Last(_window.Count));
+        {
+            (TensorView queries, TensorView lses) = _window.Last(_window.Count);
+            fork._window!.Append(queries, lses);
+        }
+        if (_summed > 0)
+        {
+            fork._sums.Begin(NumHeads, _room);
+            Layers.ResidualAdd(fork._sums.End(), _sums.View);
+        }
         return fork;
     }
 
     internal void Clear()
     {
         _window?.Clear();
-        _unsummed = 0;
+        _summed = 0;
         State = null;
     }
 
-    // Remembers the new queries and, for a policy that sums weights, adds those of a prompt's to the slots.
-    internal void RememberQueries()
+    // The log-sum-exps of the new queries, [1, numHeads, newLength], for a policy that looks at weights.
+    private TensorView NewLse { get; set; }
+
+    // Whether the weights of the window's queries are gathered while they decode, as no two evictions share any.
+    private bool IsWindowSummed => !Policy.SumsWeights && Policy.QueryWindow > 0 && Policy.Interval >= Policy.QueryWindow;
+
+    // [numHeads, capacity]
+    private TensorView Sums => _sums.View.Slice(1, 0, Layer.Capacity);
+
+    // Before tokens are appended: sums that have no room for their slots are taken up.
+    internal void MakeRoom(int count)
     {
-        if (_window is null)
+        if (_summed == 0 || Layer.MaxLength + (long)count <= _room)
             return;
-        _window.Append(NewQuery);
-        if (!Policy.SumsWeights)
+        AddWeights();
+        ForgetSums();
+    }
+
+    // Attention of the new tokens, with what the policy wants to know of it. An eviction comes after so many steps, this one included.
+    internal void Attend(TensorView output, int stepsLeft)
+    {
+        if (Policy.ValueCount > 0 && Phase == KvPhases.Decode && Layer.TryAttendSelectively(NewQuery, output, Policy.ValueCount, Options))
             return;
-        _unsummed += (int)NewQuery[1];
-        if (Phase != KvPhases.Decode || _unsummed >= Policy.Interval)
+        NewLse = Policy.SumsWeights || _window is not null ? _lse.Take(DataType.Float32, 1, NumHeads, NewQuery[1]) : default;
+        if (!Policy.SumsWeights && !(IsWindowSummed && Phase == KvPhases.Decode && stepsLeft <= Policy.QueryWindow))
+        {
+            Layer.Attend(NewQuery, output, NewLse, Options);
+            return;
+        }
+        if (_summed == 0)
+        {
+            int growth = Policy.SumsWeights ? Math.Min(Policy.Interval, MostGathered) : Policy.QueryWindow;
+            _room = Layer.Capacity + (growth / Layer.PageSize + 1) * Layer.PageSize;
+            _sums.Begin(NumHeads, _room);
+            _sums.End();
+        }
+        TensorView mass = _mass.Take(DataType.Float32, 1, NumHeads, Layer.Capacity);
+        Layer.Attend(NewQuery, output, NewLse, Options, mass);
+        Layers.ResidualAdd(Sums, mass.Join(0));
+        _summed += (int)NewQuery[1];
+    }
+
+    // Remembers the new queries where their weights are not gathered, and takes up those of a prompt.
+    internal void Remember()
+    {
+        if (IsWindowSummed && Phase == KvPhases.Decode)
+            _window!.Clear();
+        else
+            _window?.Append(NewQuery, NewLse);
+        if (Policy.SumsWeights && (Phase != KvPhases.Decode || _summed >= Policy.Interval))
             AddWeights();
     }
 
-    // Adds the weights of the queries since the last time to the statistics of the slots, summed over the heads of a group.
+    // Adds the gathered weights to the statistics of the slots, summed over the heads of a group, where the policy wants that.
     internal void AddWeights()
     {
-        if (_unsummed == 0)
+        if (_summed == 0 || !Policy.SumsWeights)
             return;
-        TensorView weights = SumWeights(_unsummed, out _);
-        _unsummed = 0;
-        KvCells.Score(weights, Layer.Lengths.Join(0), Scores, new KvScoreOptions { Aggregate = KvAggregate.Sum });
+        KvCells.Score(Sums, Layer.Lengths.Join(0), Scores, new KvScoreOptions { Aggregate = KvAggregate.Sum });
         float[] sums = ReadScores();
         int capacity = Layer.Capacity;
         for (int h = 0; h < Layer.Cells.Count; h++)
@@ -199,7 +242,11 @@ public sealed class KvStep : IDisposable
             for (int slot = 0; slot < statistics.Length; slot++)
                 statistics[slot] += sums[h * capacity + slot];
         }
+        ForgetSums();
     }
+
+    // Slots move, or weights were taken up: gathering begins anew.
+    internal void ForgetSums() => _summed = 0;
 
     private void Choose(ReadOnlySpan<int> budgets, bool isPooled)
     {
@@ -217,25 +264,12 @@ public sealed class KvStep : IDisposable
         KvCells.Select(Scores, Layer.Lengths.Join(0), _budgets.End(), _kept, _keptCounts!, isPooled);
     }
 
-    private TensorView Table(ref Tensor? tensor, int rows) =>
-        Grow(ref tensor, DataType.Float32, (long)rows * Layer.Capacity).Reshape(rows, Layer.Capacity);
+    private TensorView Table(GrowingTensor tensor, int rows) => tensor.Take(DataType.Float32, rows, Layer.Capacity);
 
-    // The first `count` elements of a tensor that grows when needed.
-    private TensorView Grow(ref Tensor? tensor, DataType type, long count)
-    {
-        if (tensor is null || tensor.Layout.Count < count || tensor.Type != type)
-        {
-            Layer.Device.Synchronize();
-            tensor?.Dispose();
-            tensor = Tensor.Allocate(Layer.Device, type, count);
-        }
-        return tensor.Slice(0, 0, count);
-    }
-
-    private static float[] Read(TensorView table, Tensor tensor)
+    private static float[] Read(TensorView table, GrowingTensor tensor)
     {
         var values = new float[table.Layout.Count];
-        tensor.CopyTo<float>(values, 0);
+        tensor.Tensor!.CopyTo<float>(values, 0);
         return values;
     }
 

@@ -10,6 +10,7 @@ public static class OperationList
         Attention.DecodeOperation,
         Attention.DecodeSelectiveOperation,
         Attention.DecodeQuantizedOperation,
+        Attention.DecodeMassOperation,
         Attention.BackwardOperation,
         Attention.MergeOperation,
         Attention.WeightsOperation,

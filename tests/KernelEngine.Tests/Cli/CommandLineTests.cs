@@ -264,6 +264,11 @@ public sealed class CommandLineTests
         var codes = CommandRun.Of("run", "--length", "200", "--threads", "2", "--kv-type", "i8");
         Assert.That(codes.ExitCode, Is.Zero);
         Assert.That(codes.Output, Does.Contain("verified"));
+        var few = CommandRun.Of("run", "--length", "200", "--threads", "2", "--kv-bits", "4", "--kv-full", "16");
+        Assert.That(few.Output, Does.Contain("verified"), few.Error);
+        Assert.That(CacheLine(few.Error), Is.Not.EqualTo(CacheLine(codes.Error)));
+        Assert.That(CommandRun.Of("run", "--kv-bits", "3").Error, Does.Contain("2, 4 or 8"));
+        Assert.That(CommandRun.Of("run", "--cache", "locret").Error, Does.Contain("networks"));
         var wrong = CommandRun.Of("run", "--kv-type", "i32");
         Assert.That(wrong.ExitCode, Is.Not.Zero);
         Assert.That(wrong.Error, Does.Contain("'f32'").And.Contain("'bf16'"));

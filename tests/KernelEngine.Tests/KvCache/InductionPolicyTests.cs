@@ -1,5 +1,7 @@
 using KernelEngine.Models;
 using KernelEngine.Models.Evaluation;
+using KernelEngine.Models.Formats;
+using KernelEngine.Models.Heads;
 using KernelEngine.Models.Induction;
 using KernelEngine.Tests.Models;
 
@@ -80,6 +82,40 @@ public sealed class InductionPolicyTests
             var task = new NeedleTask(Length, depth, (ulong)seed, Answers);
             Assert.That(needles.RunOne(policy, task).IsExact, Is.True, $"seed {seed}");
         }
+    }
+
+    // The same networks from a file, named as the published ones; what is missing is named.
+    [Test]
+    public void TrainedHeadsComeFromAFile()
+    {
+        Device device = ModelFixture.GetDevice("cpu");
+        using var folder = new TemporaryFolder();
+        string path = Path.Combine(folder.Path, "heads.safetensors");
+        using Tensor detector = ValueDetector(device);
+        float[][] first = [new float[12 * HeadDim], detector.ToArray<float>()];
+        var tensors = new List<TensorToWrite>();
+        for (int layer = 0; layer < 2; layer++)
+        {
+            Add($"model.layers.{layer}.self_attn.fc1.weight", first[layer], 1, 12 * HeadDim);
+            Add($"model.layers.{layer}.self_attn.fc2.weight", [1, 1, 1, 1], 4, 1);
+        }
+        SafetensorsWriter.Write(path, tensors);
+        using RetainingNetworks networks = RetainingNetworks.Load(device, path);
+        Assert.That(networks.Layers, Has.Count.EqualTo(2));
+        var policy = new RetainingHeads(networks.Layers, budget: 15, stabilizers: 8, localCount: 1)
+        {
+            Applies = (layer, head) => (layer, head) == (1, 0),
+            SinkCount = 2,
+        };
+        using var needles = new NeedleEvaluation(device, Length);
+        Assert.That(needles.RunOne(policy, new NeedleTask(Length, 0.1, 2)).IsExact, Is.True);
+        SafetensorsWriter.Write(path, tensors[..^1]);
+        Assert.That(
+            () => RetainingNetworks.Load(device, path),
+            Throws.TypeOf<ModelFormatException>().With.Message.Contains("layers.1.self_attn.fc2.weight"));
+
+        void Add(string name, float[] values, params ReadOnlySpan<long> shape) =>
+            tensors.Add(new TensorToWrite(name, StoredTensor.FromValues(name, values, shape), DataType.Float32));
     }
 
     // A prompt read in chunks with a bounded cache: the score of a token does not depend on the chunks.
@@ -261,7 +297,7 @@ public sealed class InductionPolicyTests
         {
             if (step.Phase != KvPhases.PrefillEnd || step.Layer.Index != 1)
                 return;
-            TensorView weights = step.SumWeights(1, out _);
+            TensorView weights = step.SumWeights(out _);
             KvCells.Score(weights, step.Layer.Lengths.Join(0), step.Scores, new KvScoreOptions { Aggregate = aggregate });
             Scores = step.ReadScores()[..Length];
         }

@@ -8,31 +8,41 @@ namespace KernelEngine.Tests.KvCache;
 /// </summary>
 public sealed class KvCacheModelTests
 {
-    private const int HeadDim = 3, ValueHeadDim = 2;
+    private const int HeadDim = 8, ValueHeadDim = 4;
+
+    // Twice as much divided by 3, 15 or 255 is a number of binary16.
+    private const float Element = 255f / 16;
 
     private static readonly KvLayerShape[] Layers = [new(2, HeadDim, ValueHeadDim), new(3, HeadDim, ValueHeadDim)];
 
-    // 100,000 operations in all.
-    [TestCase(1, 1)]
-    [TestCase(2, 4)]
-    [TestCase(3, 32)]
-    [TestCase(4, 7)]
-    public void RandomOperationsLeaveWhatTheListsSay(int seed, int pageSize) => Run("cpu", seed, pageSize, 25_000, checkEvery: 200);
+    // 100,000 operations in all. Elements have two values, which codes of any width keep; means of merged slots stay in full.
+    [TestCase(1, 1, 0)]
+    [TestCase(2, 4, 2)]
+    [TestCase(3, 32, 4)]
+    [TestCase(4, 7, 8)]
+    public void RandomOperationsLeaveWhatTheListsSay(int seed, int pageSize, int codeBits) =>
+        Run("cpu", seed, pageSize, codeBits, 25_000, checkEvery: 200);
 
-    [TestCase(5, 4, Category = "OpenCL")]
-    public void RandomOperationsOnAGpu(int seed, int pageSize) => Run("opencl", seed, pageSize, 200, checkEvery: 10);
+    [TestCase(5, 4, 0, Category = "OpenCL")]
+    [TestCase(6, 4, 4, Category = "OpenCL")]
+    public void RandomOperationsOnAGpu(int seed, int pageSize, int codeBits) =>
+        Run("opencl", seed, pageSize, codeBits, 200, checkEvery: 10);
 
-    private static void Run(string deviceName, int seed, int pageSize, int operations, int checkEvery)
+    private static void Run(string deviceName, int seed, int pageSize, int codeBits, int operations, int checkEvery)
     {
         Device device = TestDevices.Get(deviceName);
         var random = new Random(seed);
-        var pair = new Pair(new Cache(device, Layers, new KvCacheOptions { PageSize = pageSize }), NewModel());
+        var options = new KvCacheOptions { PageSize = pageSize, CodeBits = codeBits, FullCount = 3 };
+        var pair = new Pair(new Cache(device, Layers, options), NewModel());
         SetRing(pair, random);
+        int mostCoded = 0;
         for (int i = 0; i < operations; i++)
         {
             int kind = random.Next(100);
-            if (kind < 60)
+            if (kind < 52)
                 Append(pair, random, random.Next(4) == 0 ? random.Next(1, 12) : 1);
+            else if (kind < 60)
+                Quantize(pair.Cache);
             else if (kind < 75)
                 Keep(pair, random);
             else if (kind < 85)
@@ -45,10 +55,12 @@ public sealed class KvCacheModelTests
                 Fork(ref pair);
             else if (pair.Model[0][0].Slots.Count > 200 || kind == 99)
                 Clear(pair, random);
+            mostCoded = Math.Max(mostCoded, pair.Cache.Layers.Sum(layer => layer.Cells.Sum(cell => cell.CodedLength)));
             if (i % checkEvery == 0)
                 Check(pair, $"after operation {i} of seed {seed}");
         }
         Check(pair, "at the end");
+        Assert.That(mostCoded, codeBits > 0 ? Is.GreaterThan(20) : Is.Zero);
         pair.Cache.Clear();
         pair.Cache.Trim();
         Assert.That(pair.Cache.Bytes.PayloadReserved, Is.Zero);
@@ -92,9 +104,15 @@ public sealed class KvCacheModelTests
         {
             var numbers = new float[length];
             for (int i = 0; i < length; i++)
-                numbers[i] = random.NextSingle();
+                numbers[i] = random.Next(2) == 0 ? Element : -Element;
             return numbers;
         }
+    }
+
+    private static void Quantize(Cache cache)
+    {
+        foreach (KvLayer layer in cache.Layers)
+            layer.Quantize();
     }
 
     private static void Keep(Pair pair, Random random)
@@ -182,8 +200,9 @@ public sealed class KvCacheModelTests
         {
             KvLayer layer = pair.Cache.Layers[l];
             Assert.That(layer.FindInconsistency(), Is.Null, when);
-            float[] keys = layer.Key.ToArray<float>(), values = layer.Value.ToArray<float>();
-            int[] pages = layer.PageTable.ToArray<int>();
+            KvRows rows = layer.Read();
+            float[] keys = rows.Key.ToArray<float>(), values = rows.Value.ToArray<float>();
+            int[] pages = rows.PageTable.ToArray<int>();
             int tableWidth = pages.Length / Layers[l].NumKvHeads;
             for (int h = 0; h < Layers[l].NumKvHeads; h++)
             {
@@ -192,7 +211,8 @@ public sealed class KvCacheModelTests
                 Slot[] expected = [.. pair.Model[l][h].Slots.OrderBy(slot => slot.Position)];
                 int[] order = [.. Enumerable.Range(0, cell.Length).OrderBy(slot => cell.Positions[slot])];
                 Assert.That(cell.Length, Is.EqualTo(expected.Length), when);
-                used += cell.Length * sizeof(float) * (HeadDim + ValueHeadDim);
+                used += cell.CodedLength / layer.PageSize * CodedPageBytes(layer.PageSize, pair.Cache.Options.CodeBits);
+                used += (cell.Length - cell.CodedLength) * sizeof(float) * (HeadDim + ValueHeadDim);
                 for (int i = 0; i < expected.Length; i++)
                 {
                     int slot = order[i], row = pages[h * tableWidth + slot / layer.PageSize] * layer.PageSize + slot % layer.PageSize;
@@ -207,6 +227,10 @@ public sealed class KvCacheModelTests
         Assert.That(bytes.PayloadUsed, Is.EqualTo(used), when);
         Assert.That(bytes.PayloadReserved, Is.GreaterThanOrEqualTo(used), when);
     }
+
+    // Codes, and a scale and minimum of two bytes each for every channel of the keys and for every value.
+    private static long CodedPageBytes(int pageSize, int bits) =>
+        pageSize * (HeadDim + ValueHeadDim) * bits / 8 + 4 * HeadDim + 4 * pageSize;
 
     private sealed class Pair(Cache cache, CellModel[][] model)
     {

@@ -7,7 +7,8 @@ public sealed class KvSessionTests
 
     private const KvPhases Everywhere = KvPhases.PrefillChunk | KvPhases.PrefillEnd | KvPhases.Decode;
 
-    public static IEnumerable<string> PolicyNames => [.. KvPolicyList.All.Select(policy => policy.Name), "ada:snapkv", "pyramid:snapkv", "ada:pyramid:h2o", "ada:ems"];
+    public static IEnumerable<string> PolicyNames =>
+        [.. KvPolicyList.All.Select(policy => policy.Name), "ada:snapkv", "pyramid:snapkv", "ada:pyramid:h2o", "ada:ems", "ada-floor:snapkv"];
 
     public static IEnumerable<TestCaseData> PoliciesAndGroups =>
         from name in PolicyNames
@@ -32,10 +33,38 @@ public sealed class KvSessionTests
         foreach (KvLayer layer in run.Session.Cache.Layers)
         {
             Assert.That(layer.FindInconsistency(), Is.Null);
-            if (name != "full")
+            if (!KeepsAll(name))
                 Assert.That(layer.Cells.Sum(cell => cell.Length), Is.LessThanOrEqualTo(Bound(name) * NumKvHeads), "slots of the layer");
             foreach (KvCell cell in layer.Cells)
                 Assert.That(cell.Positions.ToArray(), Is.Unique.And.All.InRange(0, Length - 1));
+        }
+        run.Session.Clear();
+        Assert.That(run.Session.Cache.Bytes.PayloadUsed, Is.Zero);
+    }
+
+    // Codes below what a policy keeps: with 8 bits the attention is nearly that of the full cache where nothing is dropped, and budgets
+    // hold where something is; all but the newest slots are codes, unless a window or a merged slot keeps them in full.
+    [TestCaseSource(nameof(PolicyNames))]
+    public void SlotsBecomeCodesUnderEveryPolicy(string name)
+    {
+        var options = new KvCacheOptions { CodeBits = 8, FullCount = 4 };
+        using var full = new Run("cpu", new FullCache(), 2);
+        using var whole = new Run("cpu", Create(name, budget: 1000, 2), 2, options);
+        Assert.That(whole.Finish(), Is.EqualTo(full.Finish()).Within(0.01));
+        using var run = new Run("cpu", Create(name, budget: 24, 2, Everywhere), 2, options);
+        Assert.That(run.Finish(), Has.All.Matches<float>(float.IsFinite));
+        foreach (KvLayer layer in whole.Session.Cache.Layers.Concat(run.Session.Cache.Layers))
+        {
+            Assert.That(layer.FindInconsistency(), Is.Null);
+            foreach (KvCell cell in layer.Cells)
+            {
+                int pages = cell.IsRing ? 0 : Math.Max(0, cell.Length - 4) / layer.PageSize;
+                int size = layer.PageSize;
+                pages -= Enumerable.Range(0, pages).Count(page => cell.Biases.Slice(page * size, size).ContainsAnyExcept(0f));
+                Assert.That(cell.CodedLength, Is.EqualTo(pages * layer.PageSize));
+            }
+            if (layer == run.Session.Cache.Layers[0] && !KeepsAll(name))
+                Assert.That(layer.Cells.Sum(cell => cell.Length), Is.LessThanOrEqualTo(Bound(name) * NumKvHeads), "slots of the layer");
         }
         run.Session.Clear();
         Assert.That(run.Session.Cache.Bytes.PayloadUsed, Is.Zero);
@@ -60,7 +89,7 @@ public sealed class KvSessionTests
     {
         Device device = TestDevices.Get("cpu");
         var shape = new KvLayerShape(NumKvHeads, HeadDim, HeadDim);
-        using var session = new KvSession(device, [shape], [4], new StreamingLlm(20), pageSize: 8);
+        using var session = new KvSession(device, [shape], [4], new StreamingLlm(20), new KvCacheOptions { PageSize = 8 });
         using Tensor query = Random(device, 1, 1, 1, 4, HeadDim), key = Random(device, 2, 1, 1, NumKvHeads, HeadDim);
         using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, 1, 4, HeadDim);
         int position = 0;
@@ -168,6 +197,22 @@ public sealed class KvSessionTests
         Assert.That(run.Kept()[..2], Is.EqualTo(new int[][] { [0], [1, 2, 3] }));
     }
 
+    // Of the eight best slots the first head has one and the second seven; a quarter of four slots as floor makes that 1.75 and 6.25.
+    [Test]
+    public void HeadsHaveAFloorAndAPartOfWhatTheyWin()
+    {
+        float[][] scores = [[9, 1, 1, 1, 1, 1, 1, 1], [5, 5, 5, 5, 5, 5, 5, 5]];
+        var policy = new FixedScores(new FlooredBudget(new UniformBudget(4), floor: 0.25), scores)
+        {
+            Phases = KvPhases.PrefillEnd,
+        };
+        using var run = new Run("cpu", policy, 1);
+        run.Chunk(KvPhases.PrefillEnd, count: 8);
+        Assert.That(run.Kept()[..2], Is.EqualTo(new int[][] { [0, 7], [2, 3, 4, 5, 6, 7] }));
+    }
+
+    private static bool KeepsAll(string name) => name is "full" or "selective-values";
+
     private static int Bound(string name) => name switch
     {
         "pyramid:snapkv" or "ada:pyramid:h2o" => 2 * 24 + 32,
@@ -214,7 +259,7 @@ public sealed class KvSessionTests
         private readonly Tensor _cos, _sin;
         private int _position;
 
-        public Run(string deviceName, KvPolicy policy, int groupSize)
+        public Run(string deviceName, KvPolicy policy, int groupSize, KvCacheOptions? options = null)
         {
             _device = TestDevices.Get(deviceName);
             _numHeads = NumKvHeads * groupSize;
@@ -222,7 +267,8 @@ public sealed class KvSessionTests
             _cos = Tensor.From<float>(_device, tables.Cos, 2 * Length, RotaryDim / 2);
             _sin = Tensor.From<float>(_device, tables.Sin, 2 * Length, RotaryDim / 2);
             var shape = new KvLayerShape(NumKvHeads, HeadDim, HeadDim);
-            Session = new KvSession(_device, [shape, shape], [_numHeads, _numHeads], policy, pageSize: 8);
+            options = (options ?? KvCacheOptions.Default) with { PageSize = 8 };
+            Session = new KvSession(_device, [shape, shape], [_numHeads, _numHeads], policy, options);
         }
 
         public KvSession Session { get; }

@@ -85,13 +85,14 @@ public sealed class NeedleTableTests
     }
 
     [Test]
-    public void HeadLevelPoliciesKeepEverythingWhereItMatters()
+    public void PoliciesKeepEverythingWhereItMatters()
     {
         using var needles = new NeedleEvaluation(ModelFixture.GetDevice("cpu"));
         foreach (KvPolicy policy in (KvPolicy[])
             [
                 new DuoAttention(IsRetrieval, sinkCount: 4, recentCount: 8),
                 new RazorAttention(IsRetrieval, leastRecent: 64, ratio: int.MaxValue),
+                new SelectiveValues(count: 2),
                 new MixtureOfSpans((layer, head) => IsRetrieval(layer, head) ? double.PositiveInfinity : 128, length: 512),
             ])
         {

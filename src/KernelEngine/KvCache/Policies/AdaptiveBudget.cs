@@ -18,14 +18,7 @@ public sealed class AdaptiveBudget(KvBudget inner, double guard = 0.2) : KvBudge
     public override int MeanSlots(KvLayer layer, int length) => inner.MeanSlots(layer, length);
 
     /// <inheritdoc/>
-    public override bool IsExceeded(KvStep step)
-    {
-        ArgumentNullException.ThrowIfNull(step);
-        long excess = 0;
-        for (int h = 0; h < step.Layer.Cells.Count; h++)
-            excess += step.Layer.Cells[h].Length - Share(step, h);
-        return excess > 0;
-    }
+    public override bool IsExceeded(KvStep step) => ExcessOf(step, MeanSlots) > 0;
 
     /// <inheritdoc/>
     public override (int[] Kept, int[] Counts) Select(KvStep step)

@@ -63,10 +63,10 @@ public sealed class EvictThenMerge(KvBudget budget, double threshold = 0.6, int 
     private bool IsProtected(KvCell cell, int slot) => slot < SinkCount || slot >= cell.Length - RecentCount;
 
     // max(global · mean(local) / mean(global), local), [numKvHeads, capacity].
-    private float[] CombineScores(KvStep step)
+    private static float[] CombineScores(KvStep step)
     {
         KvLayer layer = step.Layer;
-        TensorView weights = step.SumWeights(window, out _);
+        TensorView weights = step.SumWeights(out _);
         KvCells.Score(weights, layer.Lengths.Join(0), step.Scores, new KvScoreOptions());
         float[] scores = step.ReadScores();
         int capacity = layer.Capacity, groupSize = step.NumHeads / layer.Cells.Count;
@@ -110,8 +110,9 @@ public sealed class EvictThenMerge(KvBudget budget, double threshold = 0.6, int 
         using Tensor numCandidates = Tensor.From<int>(layer.Device, candidateCounts, counts.Length);
         using Tensor nearest = Tensor.Allocate(layer.Device, DataType.Int32, counts.Length, capacity);
         using Tensor similarity = Tensor.Allocate(layer.Device, DataType.Float32, counts.Length, capacity);
+        KvRows rows = layer.Read();
         KvCells.Nearest(
-            layer.Key, layer.Value, layer.PageTable.Join(0), centreSlots, numCentres, candidateSlots, numCandidates, nearest, similarity,
+            rows.Key, rows.Value, rows.PageTable, centreSlots, numCentres, candidateSlots, numCandidates, nearest, similarity,
             (float)threshold);
         int[] found = nearest.ToArray<int>();
         var targets = new int[kept.Length];

@@ -47,9 +47,10 @@ public sealed class ExpectedAttention(KvBudget budget, int sinkCount = 4, int fu
         (float[] means, float[] covariances) = sums.Turn(MeanTurn(layer, step.NumTokens));
         using Tensor mean = Tensor.From<float>(layer.Device, means, step.NumHeads, headDim);
         using Tensor covariance = Tensor.From<float>(layer.Device, covariances, step.NumHeads, headDim, headDim);
+        KvRows rows = layer.Read();
         KvCells.Expect(
-            mean, covariance, layer.Key, layer.Value, layer.PageTable.Join(0), layer.Lengths.Join(0), step.Scores, step.Options.SoftmaxScale, Epsilon,
-            sinkCount, layer.KeyScale, layer.ValueScale);
+            mean, covariance, rows.Key, rows.Value, rows.PageTable, rows.Lengths, step.Scores, step.Options.SoftmaxScale, Epsilon,
+            sinkCount, rows.Inputs.KeyScale, rows.Inputs.ValueScale);
     }
 
     // The mean cosine and sine of each pair over the positions ahead: the mean of the rotations is not one itself.

@@ -17,7 +17,8 @@ public sealed class KeyNorm(KvBudget budget, int sinkCount = 0, int recentCount 
         ArgumentNullException.ThrowIfNull(step);
         KvLayer layer = step.Layer;
         using Tensor norms = Tensor.Allocate(layer.Device, DataType.Float32, layer.Cells.Count, layer.Capacity);
-        KvCells.Norms(layer.Key, layer.Value, layer.PageTable.Join(0), layer.Lengths.Join(0), norms, default, layer.KeyScale, layer.ValueScale);
+        KvRows rows = layer.Read();
+        KvCells.Norms(rows.Key, rows.Value, rows.PageTable, rows.Lengths, norms, default, rows.Inputs.KeyScale, rows.Inputs.ValueScale);
         KvCells.Score(norms, layer.Lengths.Join(0), step.Scores, new KvScoreOptions { Scale = -1f, SinkCount = sinkCount, RecentCount = recentCount });
     }
 }

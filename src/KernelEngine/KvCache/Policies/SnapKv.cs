@@ -25,7 +25,7 @@ public sealed class SnapKv(KvBudget budget, int window = 32, int kernel = 5) : S
     protected override void Score(KvStep step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        TensorView weights = step.SumWeights(window, out int rows);
+        TensorView weights = step.SumWeights(out int rows);
         KvCells.Score(weights, step.Layer.Lengths.Join(0), step.Scores, new KvScoreOptions
         {
             Aggregate = Aggregate,

@@ -17,21 +17,26 @@ public sealed class Tova(KvBudget budget) : ScoringPolicy(budget)
     protected override void Score(KvStep step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        _ = step.SumWeights(1, out _);
-        float[] weights = step.ReadWeights();
-        int capacity = step.Layer.Capacity, groupSize = step.NumHeads / step.Layer.Cells.Count;
-        // By position: cells that the policy does not apply to may hold other tokens.
-        var sums = new Dictionary<int, float>();
-        for (int head = 0; head < step.NumHeads; head++)
+        KvLayer layer = step.Layer;
+        KvCells.Score(step.SumWeights(out _), layer.Lengths.Join(0), step.Scores, new KvScoreOptions { Aggregate = KvAggregate.Sum });
+        float[] own = step.ReadScores();
+        int capacity = layer.Capacity;
+        // Cells that the policy does not apply to hold more tokens: those of the longest are all there are.
+        KvCell longest = layer.Cells.MaxBy(cell => cell.Length)!;
+        var sums = new float[longest.Length];
+        var places = new int[own.Length];
+        for (int h = 0; h < layer.Cells.Count; h++)
         {
-            KvCell cell = step.Layer.Cells[head / groupSize];
-            for (int slot = 0; slot < cell.Length; slot++)
-                sums[cell.Positions[slot]] = sums.GetValueOrDefault(cell.Positions[slot]) + weights[head * capacity + slot];
+            ReadOnlySpan<int> positions = layer.Cells[h].Positions;
+            for (int slot = 0, place = 0; slot < positions.Length; slot++, place++)
+            {
+                while (longest.Positions[place] < positions[slot])
+                    place++;
+                places[h * capacity + slot] = place;
+                sums[place] += own[h * capacity + slot];
+            }
         }
         step.SetScores((h, slot) =>
-        {
-            KvCell cell = step.Layer.Cells[h];
-            return slot == cell.Length - 1 ? float.PositiveInfinity : sums[cell.Positions[slot]] / step.NumHeads;
-        });
+            slot == layer.Cells[h].Length - 1 ? float.PositiveInfinity : sums[places[h * capacity + slot]] / step.NumHeads);
     }
 }

@@ -11,6 +11,17 @@ internal readonly struct MmaTile64 : IMmaTile
     public static int GroupsPerMultiprocessor => 2;
 }
 
+/// <summary>Head dimension 96: 128 query rows by 64 keys.</summary>
+internal readonly struct MmaTile96 : IMmaTile
+{
+    public static int HeadDim => 96;
+    public static int Warps => 4;
+    public static int RowTiles => 2;
+    public static int BlockN => 64;
+    public static int ThreadsOfRow => 16;
+    public static int GroupsPerMultiprocessor => 2;
+}
+
 /// <summary>Head dimension 128: 128 query rows by 64 keys.</summary>
 internal readonly struct MmaTile128 : IMmaTile
 {

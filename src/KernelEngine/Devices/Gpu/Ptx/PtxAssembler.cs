@@ -17,6 +17,9 @@ internal static partial class PtxAssembler
     public static string? WhyAbsent =>
         s_folder is null ? "NVIDIA's ptxas, cuobjdump and nvdisasm are not here (.ci/cuda-tools fetches them)" : null;
 
+    /// <summary>The release of CUDA that the tools are of: 12.4.</summary>
+    public static string Release => ReleaseOf().Match(Run("ptxas", "--version")).Groups[1].Value;
+
     /// <summary>Assembles a text with one entry.</summary>
     /// <param name="text">PTX; its target may be older than the architecture, unless either ends in a letter.</param>
     /// <param name="architecture">sm_80, sm_90, sm_90a.</param>
@@ -78,7 +81,7 @@ internal static partial class PtxAssembler
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd() + error.GetAwaiter().GetResult();
         process.WaitForExit();
-        return process.ExitCode == 0 ? output : throw new InvalidOperationException($"{tool} {string.Join(' ', arguments)}: {output}");
+        return process.ExitCode == 0 ? output : throw new InvalidOperationException($"{tool}: {output.Trim()}");
     }
 
     private static IEnumerable<string> Candidates()
@@ -92,6 +95,9 @@ internal static partial class PtxAssembler
             : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
         yield return Path.Combine(cache, "kernel-engine", "cuda-tools");
     }
+
+    [GeneratedRegex(@"release (\d+\.\d+)")]
+    private static partial Regex ReleaseOf();
 
     [GeneratedRegex(@"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")]
     private static partial Regex Frame();

@@ -18,18 +18,24 @@ internal static class PtxCompiler
 
     /// <summary>Compiles an entry.</summary>
     /// <exception cref="InvalidOperationException">The inline code has an error, or an array stays in local memory.</exception>
-    public static PtxKernel Compile(CudaEntry entry)
+    public static PtxKernel Compile(CudaEntry entry) => Compile(entry, hasLines: false);
+
+    /// <inheritdoc cref="Compile(CudaEntry)"/>
+    /// <param name="entry">The entry.</param>
+    /// <param name="hasLines">Whether the text says from which lines of source its instructions come, where the symbols are at hand.</param>
+    public static PtxKernel Compile(CudaEntry entry, bool hasLines)
     {
         lock (s_gate)
         {
             // A context of its own: after one failed compilation ILGPU's context refuses correct code too.
-            using Context context = CreateContext();
+            using Context context = CreateContext(hasLines);
             return Rewrite(CompileText(context, entry, CudaArchitecture.SM_90), entry);
         }
     }
 
     /// <summary>A context that compiles without a device.</summary>
-    public static Context CreateContext() => Context.Create(builder => builder.CPU().EnableAlgorithms().Optimize(OptimizationLevel.O2));
+    public static Context CreateContext(bool hasLines = false) => Context.Create(builder => builder
+        .CPU().EnableAlgorithms().Optimize(OptimizationLevel.O2).DebugSymbols(hasLines ? DebugSymbolsMode.Kernel : DebugSymbolsMode.Disabled));
 
     /// <summary>What ILGPU alone makes of an entry: all there is to do for a portable one.</summary>
     public static string CompileText(Context context, GpuEntry entry, CudaArchitecture architecture)

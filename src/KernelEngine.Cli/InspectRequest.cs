@@ -29,12 +29,13 @@ internal sealed record InspectRequest(string KernelName, string? Architecture, s
     }
 
     /// <summary>The machine instructions of the one entry asked for.</summary>
+    /// <param name="hasLines">With the lines of its source.</param>
     /// <exception cref="NotSupportedException">NVIDIA's tools are absent.</exception>
-    public string Disassemble()
+    public string Disassemble(bool hasLines = false)
     {
         if (DeviceCode.WhyCannotAssemble is { } reason)
             throw new NotSupportedException(reason + ".");
-        DeviceCode code = CompileOne();
+        DeviceCode code = CompileOne(hasLines);
         return code.Disassemble(ArchitectureFor(code));
     }
 
@@ -82,9 +83,14 @@ internal sealed record InspectRequest(string KernelName, string? Architecture, s
             code.Name, code.Target, code.Threads, code.StaticSharedBytes, code.DynamicSharedBytes, code.Ptx.Length, inspected);
     }
 
-    private static InspectedWork WorkOf(IProblem problem, (DeviceCode Code, string Architecture)[] codes) => new(
-        problem.ToText(), problem.Flops, problem.Bytes, problem.Flops / problem.Bytes,
-        InspectedRoof.Over(codes.Max(pair => pair.Architecture)!, codes.Any(pair => pair.Code.UsesTensorCores), problem.Flops, problem.Bytes));
+    private static InspectedWork WorkOf(IProblem problem, (DeviceCode Code, string Architecture)[] codes)
+    {
+        string architecture = codes.Max(pair => pair.Architecture)!;
+        bool usesTensorCores = codes.Any(pair => pair.Code.UsesTensorCores);
+        return new InspectedWork(
+            problem.ToText(), problem.Flops, problem.Bytes, problem.Flops / problem.Bytes,
+            InspectedRoof.Over(architecture, usesTensorCores, problem.Flops, problem.Bytes));
+    }
 
     private sealed class Supported(Kernel kernel, string text) : IOperationVisitor<IProblem>
     {

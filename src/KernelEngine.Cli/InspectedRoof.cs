@@ -22,8 +22,8 @@ internal sealed record InspectedRoof(string Gpu, double FlopsPerSecond, double B
         (string gpu, double tensorCores, double float32, double memory) = architecture.StartsWith("sm_9", StringComparison.Ordinal)
             ? ("H100 SXM", 989.4e12, 66.9e12, 3.35e12)
             : ("A100 SXM 80GB", 312e12, 19.5e12, 2.039e12);
-        double peak = usesTensorCores ? tensorCores : float32;
+        double peak = usesTensorCores ? tensorCores : float32, arithmetic = flops / peak, movement = bytes / memory;
         return new InspectedRoof(
-            gpu, peak, memory, peak / memory, flops / peak > bytes / memory ? "arithmetic" : "memory", Math.Max(flops / peak, bytes / memory));
+            gpu, peak, memory, peak / memory, arithmetic > movement ? "arithmetic" : "memory", Math.Max(arithmetic, movement));
     }
 }

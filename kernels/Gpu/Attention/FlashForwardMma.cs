@@ -92,7 +92,7 @@ internal static class FlashForwardMma
                 CudaAsm.Emit(MultiplyValues);
             }
         }
-        Store(ref p, ref own, row, column, head, batch);
+        Store<TTile, TSequences>(ref p);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -292,11 +292,18 @@ internal static class FlashForwardMma
         }
         """;
 
+    // Everything is computed once more from the group's index, read again: no register is kept for it through the loop.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(ref Parameters p, ref SequenceBlock own, int row, int column, int head, int batch)
+    private static void Store<TTile, TSequences>(ref Parameters p) where TTile : struct, IMmaTile where TSequences : struct, ISequences
     {
-        long address = p.Output.At(batch, own.QueryStart + row, head) + 2 * column;
-        CudaAsm.Emit(StoreRows, address, 16 * p.Output.TokenStride, own.QueryLength - row);
+        CudaAsm.Emit("mov.u32 %0, %%ctaid.x;", out int group);
+        CudaAsm.Emit("mov.u32 %0, %%tid.x;", out int thread);
+        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.QueryBlocks - 1 - group % p.QueryBlocks, BlockM<TTile>());
+        int row = own.First + 16 * TTile.RowTiles * (thread >> 5) + MatrixLanes.ResultRow(thread & 31);
+        int head = group / p.QueryBlocks % p.NumHeads, batch = group / p.QueryBlocks / p.NumHeads;
+        int column = MatrixLanes.ResultColumn(thread & 31);
+        CudaAsm.Emit(
+            StoreRows, p.Output.At(batch, own.QueryStart + row, head) + 2 * column, 16 * p.Output.TokenStride, own.QueryLength - row);
         if (p.Lse == 0)
             return;
         long lse = p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + own.QueryStart + row);

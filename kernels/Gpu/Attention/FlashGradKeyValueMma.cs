@@ -119,25 +119,28 @@ internal static class FlashGradKeyValueMma
     private static void CopyOwn(
         ref BackwardMma.Parameters p, ref SequenceBlock own, int step, int key, int piece, int kvHead, int batch)
     {
-        CudaAsm.Emit(CopyKeys, p.Key.At(batch, own.KeyStart + key, kvHead) + 16 * piece, 2 * step * p.Key.TokenStride, own.KvLength - key);
-        CudaAsm.Emit(CopyValues, p.Value.At(batch, own.KeyStart + key, kvHead) + 16 * piece, 2 * step * p.Value.TokenStride, own.KvLength - key);
+        int token = own.KeyStart + key, keysLeft = own.KvLength - key;
+        CudaAsm.Emit(CopyKeys, p.Key.At(batch, token, kvHead) + 16 * piece, 2 * step * p.Key.TokenStride, keysLeft);
+        CudaAsm.Emit(CopyValues, p.Value.At(batch, token, kvHead) + 16 * piece, 2 * step * p.Value.TokenStride, keysLeft);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(ref BackwardMma.Parameters p, ref SequenceBlock own, int key, int column, int kvHead, int batch, int isGradient)
+    private static void Store(
+        ref BackwardMma.Parameters p, ref SequenceBlock own, int key, int column, int kvHead, int batch, int isGradient)
     {
+        int token = own.KeyStart + key, keysLeft = own.KvLength - key;
         if (isGradient != 0)
         {
             if (p.GradKey.Address != 0)
             {
-                CudaAsm.Emit(BackwardMma.StoreRows, p.GradKey.At(batch, own.KeyStart + key, kvHead) + 2 * column, 16 * p.GradKey.TokenStride,
-                    own.KvLength - key, p.SoftmaxScale);
+                CudaAsm.Emit(BackwardMma.StoreRows, p.GradKey.At(batch, token, kvHead) + 2 * column, 16 * p.GradKey.TokenStride, keysLeft,
+                    p.SoftmaxScale);
             }
         }
         else if (p.GradValue.Address != 0)
         {
-            CudaAsm.Emit(BackwardMma.StoreRows, p.GradValue.At(batch, own.KeyStart + key, kvHead) + 2 * column, 16 * p.GradValue.TokenStride,
-                own.KvLength - key, 1f);
+            CudaAsm.Emit(
+                BackwardMma.StoreRows, p.GradValue.At(batch, token, kvHead) + 2 * column, 16 * p.GradValue.TokenStride, keysLeft, 1f);
         }
     }
 

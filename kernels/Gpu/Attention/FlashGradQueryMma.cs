@@ -93,9 +93,9 @@ internal static class FlashGradQueryMma
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void CopyOwn(ref BackwardMma.Parameters p, ref SequenceBlock own, int step, int row, int piece, int head, int batch)
     {
-        int rowsLeft = own.QueryLength - row;
-        CudaAsm.Emit(CopyQueries, p.Query.At(batch, own.QueryStart + row, head) + 16 * piece, 2 * step * p.Query.TokenStride, rowsLeft);
-        CudaAsm.Emit(CopyGradients, p.GradOutput.At(batch, own.QueryStart + row, head) + 16 * piece, 2 * step * p.GradOutput.TokenStride, rowsLeft);
+        int token = own.QueryStart + row, rowsLeft = own.QueryLength - row;
+        CudaAsm.Emit(CopyQueries, p.Query.At(batch, token, head) + 16 * piece, 2 * step * p.Query.TokenStride, rowsLeft);
+        CudaAsm.Emit(CopyGradients, p.GradOutput.At(batch, token, head) + 16 * piece, 2 * step * p.GradOutput.TokenStride, rowsLeft);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

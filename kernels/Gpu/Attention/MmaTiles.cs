@@ -33,6 +33,20 @@ internal readonly struct MmaTile128 : IMmaTile
     public static int GroupsPerMultiprocessor => 2;
 }
 
+/// <summary>
+/// Head dimension 128 of ragged sequences: 128 query rows by 48 keys. Where the lengths are loaded, the assembler is one register short for
+/// the 64 keys of <see cref="MmaTile128"/> on sm_80.
+/// </summary>
+internal readonly struct RaggedMmaTile128 : IMmaTile
+{
+    public static int HeadDim => 128;
+    public static int Warps => 4;
+    public static int RowTiles => 2;
+    public static int BlockN => 48;
+    public static int ThreadsOfRow => 16;
+    public static int GroupsPerMultiprocessor => 2;
+}
+
 /// <summary>Head dimension 256: 128 query rows by 64 keys, 16 rows to a warp.</summary>
 internal readonly struct MmaTile256 : IMmaTile
 {

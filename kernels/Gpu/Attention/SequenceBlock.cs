@@ -24,13 +24,13 @@ internal struct SequenceBlock
 
     /// <summary>A block of query rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static SequenceBlock OfQueries<TSequences>(ref SequenceParameters p, int block, int size) where TSequences : struct, ISequences =>
-        Find<TSequences>(ref p, p.QueryOffsets, block, size);
+    public static SequenceBlock OfQueries<TSequences>(ref SequenceParameters p, int block, int size)
+        where TSequences : struct, ISequences => Find<TSequences>(ref p, p.QueryOffsets, block, size);
 
     /// <summary>A block of keys.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static SequenceBlock OfKeys<TSequences>(ref SequenceParameters p, int block, int size) where TSequences : struct, ISequences =>
-        Find<TSequences>(ref p, p.KvOffsets, block, size);
+    public static SequenceBlock OfKeys<TSequences>(ref SequenceParameters p, int block, int size)
+        where TSequences : struct, ISequences => Find<TSequences>(ref p, p.KvOffsets, block, size);
 
     /// <summary>The first key that a row sees; also for the rows past the last query of the last block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -41,7 +41,8 @@ internal struct SequenceBlock
     public readonly int EndKey(ref SequenceParameters p, int row) => ScoreRange.Within((long)row + Diagonal + p.WindowRight + 1, KvLength);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static SequenceBlock Find<TSequences>(ref SequenceParameters p, long offsets, int block, int size) where TSequences : struct, ISequences
+    private static SequenceBlock Find<TSequences>(ref SequenceParameters p, long offsets, int block, int size)
+        where TSequences : struct, ISequences
     {
         var result = default(SequenceBlock);
         result.QueryLength = p.QueryLength;

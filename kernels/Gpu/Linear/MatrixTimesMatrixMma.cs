@@ -48,6 +48,8 @@ internal static class MatrixTimesMatrixMma
         CudaAsm.Emit("$let WEIGHT_PITCH %0", WeightPitch);
         CudaAsm.Emit("$let WEIGHTS %0", Block * InputPitch);
         CudaAsm.Emit("$let STAGE %0", SharedBytes / 2);
+        CudaAsm.Emit("$let COUNT %0", Block);
+        CudaAsm.Emit("$let TO 0\n$let GUARDED 0");
         int featureBlocks = (p.OutputSize + Block - 1) / Block;
         int row0 = Registers.Pin(Grid.IdxX / featureBlocks * Block), feature0 = Registers.Pin(Grid.IdxX % featureBlocks * Block);
         int lane = Group.IdxX & 31, warp = Registers.Uniform(Group.IdxX >> 5);
@@ -61,7 +63,6 @@ internal static class MatrixTimesMatrixMma
             inputRow * InputPitch + 16 * inputPiece, weightRow * WeightPitch + 16 * weightPiece);
         long input = Registers.Pin(p.Input + 4 * ((row0 + inputRow) * p.InputStride + 4 * inputPiece));
         long weight = Registers.Pin(p.Weight + 2 * ((feature0 + weightRow) * p.WeightStride + 8 * weightPiece));
-        long inputStep = Registers.Pin(4 * 32 * p.InputStride), weightStep = Registers.Pin(2 * 64 * p.WeightStride);
         int inputRows = Registers.Pin(p.Rows - row0 - inputRow), weightRows = Registers.Pin(p.OutputSize - feature0 - weightRow);
         for (int column = -Depth; column < p.InputSize; column += Depth)
         {
@@ -73,8 +74,9 @@ internal static class MatrixTimesMatrixMma
             if (next < p.InputSize)
             {
                 // Columns past the last count as zero, as rows do.
-                CudaAsm.Emit(CopyInput, input + 4 * next, inputStep, next + 4 * inputPiece < p.InputSize ? inputRows : 0);
-                CudaAsm.Emit(CopyWeights, weight + 2 * next, weightStep, next + 8 * weightPiece < p.InputSize ? weightRows : 0);
+                int columns = p.InputSize - next;
+                CudaAsm.Emit(CopyInput, input + 4 * next, 4 * 32 * p.InputStride, 4 * inputPiece < columns ? inputRows : 0);
+                CudaAsm.Emit(CopyWeights, weight + 2 * next, 2 * 64 * p.WeightStride, 8 * weightPiece < columns ? weightRows : 0);
             }
             if (column >= 0)
                 CudaAsm.Emit(Multiply);
@@ -109,17 +111,16 @@ internal static class MatrixTimesMatrixMma
         sub.u32 stage, $(STAGE), stage;
         """;
 
-    private const string CopyInput =
-        "add.u32 copyLane, inputCopy, stage;\n$let COUNT 128\n$let STEP 32\n$let PITCH INPUT_PITCH\n$let TO 0\n$let GUARDED 0\n" + RowCopies.Copy;
+    private const string CopyInput = "add.u32 copyLane, inputCopy, stage;\n$let STEP 32\n$let PITCH INPUT_PITCH\n" + RowCopies.Copy;
 
-    private const string CopyWeights =
-        "add.u32 copyLane, weightCopy, stage;\n$let COUNT 128\n$let STEP 64\n$let PITCH WEIGHT_PITCH\n$let TO 0\n$let GUARDED 0\n" + RowCopies.Copy;
+    private const string CopyWeights = "add.u32 copyLane, weightCopy, stage;\n$let STEP 64\n$let PITCH WEIGHT_PITCH\n" + RowCopies.Copy;
 
-    // a(8 · part + 4 · tile ..) are left operands: parts of the input, the largest first; b(4 · part ..) are right operands.
+    // a(4 · part ..) are left operands: parts of the input, the largest first; b(2 · half ..) are right operands of 8 features, and b4 and
+    // b5 what f16 weights are more than the first. Weights are loaded anew for the second 16 rows: registers are few.
     private const string Multiply = """
         {
         .reg .f32 x<2>;
-        .reg .b32 a<24>, b<8>, most<2>;
+        .reg .b32 a<12>, b<6>, most<2>;
         .reg .b16 half<2>;
         $let WEIGHT_PARTS 2-IS_BF16
         $for k 0 2
@@ -127,26 +128,27 @@ internal static class MatrixTimesMatrixMma
         $for r 0 4
         ld.shared.v2.f32 {x0, x1}, [input+$((16*t+8*(r&1))*INPUT_PITCH+32*(r/2)+64*k)];
         $for p 0 3
-        cvt.rn.bf16x2.f32 a$(8*p+4*t+r), x1, x0;
+        cvt.rn.bf16x2.f32 a$(4*p+r), x1, x0;
         $if p<2
-        shl.b32 most0, a$(8*p+4*t+r), 16;
-        and.b32 most1, a$(8*p+4*t+r), 0xFFFF0000;
+        shl.b32 most0, a$(4*p+r), 16;
+        and.b32 most1, a$(4*p+r), 0xFFFF0000;
         sub.f32 x0, x0, most0;
         sub.f32 x1, x1, most1;
         $end
         $end
         $end
-        $end
         $for n 0 4
         ldmatrix.sync.aligned.m8n8.x4.shared.b16 {b0, b1, b2, b3}, [weight+$(16*n*WEIGHT_PITCH+32*k)];
+        $for h 0 2
+        $let AT 4*(8*t+2*n+h)
         $if WEIGHT_PARTS==2
-        $for i 0 4
-        mov.b32 {half0, half1}, b$(i);
+        $for i 0 2
+        mov.b32 {half0, half1}, b$(2*h+i);
         cvt.f32.f16 x0, half0;
         cvt.f32.f16 x1, half1;
-        cvt.rn.bf16x2.f32 b$(i), x1, x0;
-        shl.b32 most0, b$(i), 16;
-        and.b32 most1, b$(i), 0xFFFF0000;
+        cvt.rn.bf16x2.f32 b$(2*h+i), x1, x0;
+        shl.b32 most0, b$(2*h+i), 16;
+        and.b32 most1, b$(2*h+i), 0xFFFF0000;
         sub.f32 x0, x0, most0;
         sub.f32 x1, x1, most1;
         cvt.rn.bf16x2.f32 b$(4+i), x1, x0;
@@ -154,10 +156,7 @@ internal static class MatrixTimesMatrixMma
         $end
         $for q 0 WEIGHT_PARTS
         $for p 0 3-q
-        $for t 0 2
-        $for h 0 2
-        $let AT 4*(8*t+2*n+h)
-        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$list(o,AT,4)}, {$list(a,8*p+4*t,4)}, {$list(b,4*q+2*h,2)}, {$list(o,AT,4)};
+        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$list(o,AT,4)}, {$list(a,4*p,4)}, {$list(b,2*h+q*(4-2*h),2)}, {$list(o,AT,4)};
         $end
         $end
         $end

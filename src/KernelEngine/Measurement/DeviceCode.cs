@@ -50,7 +50,7 @@ public sealed class DeviceCode
     /// <summary>Compiles a kernel's device code whose name contains <paramref name="namePart"/>.</summary>
     /// <param name="kernel">The kernel.</param>
     /// <param name="namePart">Part of a name; empty for all.</param>
-    /// <param name="hasLines">Whether the text says from which lines of source its instructions come, where the symbols are at hand.</param>
+    /// <param name="hasLines">Whether the text says from which lines of source it comes, where symbols and source are at hand.</param>
     /// <exception cref="NotSupportedException">The kernel has none: it runs on the host.</exception>
     public static IReadOnlyList<DeviceCode> Compile(Kernel kernel, string namePart = "", bool hasLines = false)
     {
@@ -58,7 +58,8 @@ public sealed class DeviceCode
         return
         [
             .. Entries(kernel).Where(entry => entry.Name.Contains(namePart, StringComparison.OrdinalIgnoreCase)).Select(entry => new DeviceCode(
-                entry, entry is CudaEntry cuda ? PtxCompiler.Compile(cuda, hasLines).Text : PtxCompiler.CompileText(context, entry, CudaArchitecture.SM_80))),
+                entry, entry is CudaEntry cuda ? PtxCompiler.Compile(cuda, hasLines).Text
+                    : PtxCompiler.CompileText(context, entry, CudaArchitecture.SM_80))),
         ];
     }
 

@@ -7,8 +7,8 @@ namespace KernelEngine;
 public sealed class ProfiledRange : IDisposable
 {
     /// <summary>
-    /// The <see cref="AppContext"/> switch with which kernels for NVIDIA GPUs that are compiled from then on keep the lines of their source,
-    /// for a profiler to show: tensor-core kernels, whose code is the same with them.
+    /// The <see cref="AppContext"/> switch with which tensor-core kernels that are compiled from then on keep the lines of their source,
+    /// for a profiler to show; their instructions are the same with them.
     /// </summary>
     public const string SourceLinesSwitch = "KernelEngine.SourceLines";
 

@@ -20,8 +20,8 @@ public sealed record CommandRun(int ExitCode, string Output, string Error)
     public static CommandRun InChild(string variable, string value, params string[] arguments)
     {
         string command = Path.Combine(AppContext.BaseDirectory, "kernel-engine.dll");
-        var start = new ProcessStartInfo(
-            Environment.ProcessPath is { } path && Path.GetFileNameWithoutExtension(path) == "dotnet" ? path : "dotnet", [command, .. arguments])
+        string dotnet = Environment.ProcessPath is { } path && Path.GetFileNameWithoutExtension(path) == "dotnet" ? path : "dotnet";
+        var start = new ProcessStartInfo(dotnet, [command, .. arguments])
         {
             Environment = { [variable] = value },
             RedirectStandardOutput = true,

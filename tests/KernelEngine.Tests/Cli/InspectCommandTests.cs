@@ -74,7 +74,8 @@ public sealed class InspectCommandTests
     {
         const string text = "b=1 h=16 kv=16 q=4096 k=4096 d=128 causal bf16";
         IProblem problem = OperationList.FindKernel(Mma).Operation.ParseProblem(text);
-        JsonElement work = CommandRun.Of("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16, Equal", "--problem", text, "--json").Json.GetProperty("work");
+        var run = CommandRun.Of("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16, Equal", "--problem", text, "--json");
+        JsonElement work = run.Json.GetProperty("work");
         Assert.That(work.GetProperty("flops").GetDouble(), Is.EqualTo(problem.Flops));
         Assert.That(work.GetProperty("bytes").GetDouble(), Is.EqualTo(problem.Bytes));
         Assert.That(work.GetProperty("intensity").GetDouble(), Is.EqualTo(problem.Flops / problem.Bytes));

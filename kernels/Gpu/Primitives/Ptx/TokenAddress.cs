@@ -12,5 +12,6 @@ internal struct TokenAddress
 
     /// <summary>Where a row of a head begins.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly long At(int batch, int token, int head) => Address + 2 * (batch * BatchStride + token * TokenStride + head * HeadStride);
+    public readonly long At(int batch, int token, int head) =>
+        Address + 2 * (batch * BatchStride + token * TokenStride + head * HeadStride);
 }

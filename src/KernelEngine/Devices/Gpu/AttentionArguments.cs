@@ -99,7 +99,7 @@ internal static class AttentionArguments
         WindowRight = problem.IsCausal ? 0 : problem.WindowRight < 0 ? int.MaxValue : problem.WindowRight,
     };
 
-    /// <summary>Blocks of so many rows or keys that cover each sequence, or all where they are ragged: each may leave one partly empty.</summary>
+    /// <summary>Blocks of so many rows or keys that cover a sequence, or all ragged ones: each may leave one partly empty.</summary>
     public static long Blocks(in AttentionProblem problem, long rows, int size) =>
         problem.RaggedSequences > 0 ? rows / size + problem.RaggedSequences : (rows + size - 1) / size;
 

@@ -12,9 +12,12 @@ namespace KernelEngine;
 /// </summary>
 internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProblem>("attention-backward/cuda-mma", DeviceKinds.Cuda)
 {
-    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue64 = KeyValue<BackwardMmaTile64>(), _query64 = Query<BackwardMmaTile64>();
-    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue96 = KeyValue<BackwardMmaTile96>(), _query96 = Query<BackwardMmaTile96>();
-    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue128 = KeyValue<BackwardMmaTile128>(), _query128 = Query<BackwardMmaTile128>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue64 = KeyValue<BackwardMmaTile64>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue96 = KeyValue<BackwardMmaTile96>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue128 = KeyValue<BackwardMmaTile128>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _query64 = Query<BackwardMmaTile64>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _query96 = Query<BackwardMmaTile96>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _query128 = Query<BackwardMmaTile128>();
 
     // For tensors whose rows do not begin on 16 bytes.
     private readonly AttentionBackwardTiled _portable = new();
@@ -33,9 +36,11 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
     public override string? WhyUnsupported(in AttentionBackwardProblem problem)
     {
         AttentionProblem forward = problem.Forward;
-        return !AttentionArguments.HasSequencesAlone(forward) ? "computes gradients of attention with causality, windows and ragged sequences alone"
+        return !AttentionArguments.HasSequencesAlone(forward)
+                ? "computes gradients of attention with causality, windows and ragged sequences alone"
             : forward.Type == DataType.Float32 || forward.KvType != forward.Type ? "multiplies 16-bit queries with keys of the same type"
-            : forward.HeadDim != forward.ValueHeadDim || forward.HeadDim is not (64 or 96 or 128) ? "computes head dimensions 64, 96 and 128"
+            : forward.HeadDim != forward.ValueHeadDim || forward.HeadDim is not (64 or 96 or 128)
+                ? "computes head dimensions 64, 96 and 128"
             : !(forward.Scale > 0) ? "needs a positive scale"
             : null;
     }
@@ -63,13 +68,14 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
         if (parameters.GradKey.Address != 0 || parameters.GradValue.Address != 0)
         {
             parameters.Blocks = checked((int)AttentionArguments.Blocks(forward, forward.KvLength, BackwardMma.Rows));
-            device.Launch(
-                OfHeadDim(forward, _keyValue64, _keyValue96, _keyValue128), (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
+            CudaEntry<BackwardMma.Parameters> entry = OfHeadDim(forward, _keyValue64, _keyValue96, _keyValue128);
+            device.Launch(entry, (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
         }
         if (parameters.GradQuery.Address != 0)
         {
             parameters.Blocks = checked((int)AttentionArguments.Blocks(forward, forward.QueryLength, BackwardMma.Rows));
-            device.Launch(OfHeadDim(forward, _query64, _query96, _query128), (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
+            CudaEntry<BackwardMma.Parameters> entry = OfHeadDim(forward, _query64, _query96, _query128);
+            device.Launch(entry, (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
         }
     }
 

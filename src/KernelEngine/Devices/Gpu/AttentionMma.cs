@@ -7,8 +7,10 @@ namespace KernelEngine;
 /// <summary>Launches <see cref="FlashForwardMma"/>: attention of many query rows on the tensor cores of Ampere and later.</summary>
 internal sealed class AttentionMma() : GpuKernel<AttentionProblem>("attention-forward/cuda-mma", DeviceKinds.Cuda)
 {
-    private readonly SequenceEntries<FlashForwardMma.Parameters> _tile64 = All<MmaTile64>(), _tile96 = All<MmaTile96>();
-    private readonly SequenceEntries<FlashForwardMma.Parameters> _tile128 = All<MmaTile128>(), _tile256 = All<MmaTile256>();
+    private readonly SequenceEntries<FlashForwardMma.Parameters> _tile64 = All<MmaTile64, MmaTile64>();
+    private readonly SequenceEntries<FlashForwardMma.Parameters> _tile96 = All<MmaTile96, MmaTile96>();
+    private readonly SequenceEntries<FlashForwardMma.Parameters> _tile128 = All<MmaTile128, RaggedMmaTile128>();
+    private readonly SequenceEntries<FlashForwardMma.Parameters> _tile256 = All<MmaTile256, MmaTile256>();
 
     // For tensors whose rows do not begin on 16 bytes.
     private readonly AttentionGeneral _portable = new("attention-forward/ilgpu-general", isDecode: false);
@@ -66,8 +68,10 @@ internal sealed class AttentionMma() : GpuKernel<AttentionProblem>("attention-fo
         });
     }
 
-    private static SequenceEntries<FlashForwardMma.Parameters> All<TTile>() where TTile : struct, IMmaTile =>
-        new(Both<TTile, EqualSequences>(), Both<TTile, RaggedSequences>());
+    // The two tiles have the same query rows.
+    private static SequenceEntries<FlashForwardMma.Parameters> All<TTile, TRaggedTile>()
+        where TTile : struct, IMmaTile where TRaggedTile : struct, IMmaTile =>
+        new(Both<TTile, EqualSequences>(), Both<TRaggedTile, RaggedSequences>());
 
     private static TensorCoreEntries<FlashForwardMma.Parameters> Both<TTile, TSequences>()
         where TTile : struct, IMmaTile where TSequences : struct, ISequences =>

@@ -7,7 +7,8 @@ namespace KernelEngine;
 /// <summary>Launches <see cref="MatrixTimesMatrixMma"/>: a linear layer for many rows on the tensor cores of Ampere and later.</summary>
 internal sealed class LinearMma() : GpuKernel<LinearProblem>("linear/cuda-mma", DeviceKinds.Cuda)
 {
-    private readonly TensorCoreEntries<MatrixTimesMatrixMma.Parameters> _entries = new(Entry<TensorCoreFloat16>(), Entry<TensorCoreBFloat16>());
+    private readonly TensorCoreEntries<MatrixTimesMatrixMma.Parameters> _entries =
+        new(Entry<TensorCoreFloat16>(), Entry<TensorCoreBFloat16>());
 
     // For matrices whose rows do not begin on 16 bytes.
     private readonly LinearTiled _portable = new();
@@ -31,7 +32,8 @@ internal sealed class LinearMma() : GpuKernel<LinearProblem>("linear/cuda-mma", 
             _portable.Launch(problem, operands, workspace, device);
             return;
         }
-        device.Launch(_entries.For(problem.WeightType), Blocks(problem.Rows) * Blocks(problem.OutputSize), new MatrixTimesMatrixMma.Parameters
+        long groups = Blocks(problem.Rows) * Blocks(problem.OutputSize);
+        device.Launch(_entries.For(problem.WeightType), groups, new MatrixTimesMatrixMma.Parameters
         {
             Input = input.Address,
             Weight = weight.Address,

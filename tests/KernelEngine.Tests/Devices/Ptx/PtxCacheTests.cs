@@ -70,7 +70,8 @@ public sealed class PtxCacheTests
     public void WhatWasUsedLongestAgoGoes()
     {
         Directory.CreateDirectory(_folder);
-        string otherBuild = new string('a', 64) + ".ptx", cutOff = $"{new string('b', 64)}.ptx.123.{new string('0', 32)}", notOurs = "notes.ptx";
+        string otherBuild = new string('a', 64) + ".ptx", notOurs = "notes.ptx";
+        string cutOff = $"{new string('b', 64)}.ptx.123.{new string('0', 32)}";
         Leave(otherBuild, hours: 3);
         Leave(cutOff, hours: 4);
         Leave(notOurs, hours: 9);

@@ -34,12 +34,14 @@ internal static partial class PtxAssembler
             Number(Registers().Match(report), 1), Number(frame, 1), Number(frame, 2), Number(frame, 3), Number(Shared().Match(report), 1), CountInstructions(sass));
     }
 
-    /// <summary>The machine instructions of a text with one entry, as NVIDIA's disassembler writes them.</summary>
+    /// <summary>
+    /// The machine instructions of a text with one entry, as NVIDIA's disassembler writes them; with lines of source where there are any.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The assembler refused the text.</exception>
     public static string Disassemble(string text, string architecture)
     {
         string sass = "";
-        Assemble(text, architecture, cubin => sass = Run("cuobjdump", "-sass", cubin));
+        Assemble(text, architecture, cubin => sass = HasLines(text) ? Run("nvdisasm", "-g", cubin) : Run("cuobjdump", "-sass", cubin));
         return sass;
     }
 
@@ -50,7 +52,8 @@ internal static partial class PtxAssembler
         try
         {
             File.WriteAllText(input, text);
-            string report = Run("ptxas", "-v", $"-arch={architecture}", input, "-o", output);
+            string[] lines = HasLines(text) ? ["-lineinfo"] : [];
+            string report = Run("ptxas", ["-v", $"-arch={architecture}", input, "-o", output, .. lines]);
             look(output);
             return report;
         }
@@ -60,6 +63,8 @@ internal static partial class PtxAssembler
             File.Delete(output);
         }
     }
+
+    private static bool HasLines(string text) => text.Contains("\t.loc\t", StringComparison.Ordinal);
 
     private static Dictionary<string, int> CountInstructions(string sass)
     {

@@ -111,7 +111,8 @@ internal sealed partial class PtxCache(string? folder, long maxBytes = PtxCache.
     private static void Trim(string folder, long maxBytes)
     {
         long bytes = 0;
-        foreach (FileInfo file in new DirectoryInfo(folder).EnumerateFiles().Where(f => OurName().IsMatch(f.Name)).OrderByDescending(f => f.LastWriteTimeUtc))
+        IEnumerable<FileInfo> ours = new DirectoryInfo(folder).EnumerateFiles().Where(f => OurName().IsMatch(f.Name));
+        foreach (FileInfo file in ours.OrderByDescending(f => f.LastWriteTimeUtc))
         {
             bytes += file.Length;
             if (bytes > maxBytes)

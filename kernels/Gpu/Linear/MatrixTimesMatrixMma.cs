@@ -22,9 +22,6 @@ internal static class MatrixTimesMatrixMma
     /// <summary>Threads of a group.</summary>
     public const int Threads = 256;
 
-    /// <summary>Groups that share a multiprocessor: bounds a thread's registers.</summary>
-    public const int GroupsPerMultiprocessor = 2;
-
     /// <summary>Shared memory of a group.</summary>
     public const int SharedBytes = 2 * Block * (InputPitch + WeightPitch);
 
@@ -116,7 +113,7 @@ internal static class MatrixTimesMatrixMma
     private const string CopyWeights = "add.u32 copyLane, weightCopy, stage;\n$let STEP 64\n$let PITCH WEIGHT_PITCH\n" + RowCopies.Copy;
 
     // a(4 · part ..) are left operands: parts of the input, the largest first; b(2 · half ..) are right operands of 8 features, and b4 and
-    // b5 what f16 weights are more than the first. Weights are loaded anew for the second 16 rows: registers are few.
+    // b5 what f16 weights are more than the first. Weights are loaded anew for the second 16 rows.
     private const string Multiply = """
         {
         .reg .f32 x<2>;

@@ -50,6 +50,5 @@ internal sealed class LinearMma() : GpuKernel<LinearProblem>("linear/cuda-mma", 
     private static long Blocks(int size) => ((long)size + MatrixTimesMatrixMma.Block - 1) / MatrixTimesMatrixMma.Block;
 
     private static CudaEntry<MatrixTimesMatrixMma.Parameters> Entry<TElement>() where TElement : struct, ITensorCoreElement => new(
-        MatrixTimesMatrixMma.LinearMma<TElement>, PtxTarget.Sm80, MatrixTimesMatrixMma.Threads, MatrixTimesMatrixMma.SharedBytes,
-        MatrixTimesMatrixMma.GroupsPerMultiprocessor);
+        MatrixTimesMatrixMma.LinearMma<TElement>, PtxTarget.Sm80, MatrixTimesMatrixMma.Threads, MatrixTimesMatrixMma.SharedBytes);
 }

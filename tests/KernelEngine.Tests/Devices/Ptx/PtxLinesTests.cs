@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
 using KernelEngine.Tests.Gpu;
 
@@ -14,24 +15,22 @@ public sealed partial class PtxLinesTests
     [TestCase("mma.sync", "if (column >= 0)\n                CudaAsm.Emit(Multiply);")]
     public void InstructionsHaveTheLineThatWroteThem(string instruction, string source)
     {
-        string[] text = PtxCompiler.Compile(s_entry, hasLines: true).Text.Split('\n');
+        string[] text = CompileWithLines().Split('\n');
         var files = text.Select(line => FileDirective().Match(line)).Where(m => m.Success)
             .ToDictionary(m => m.Groups[1].Value, m => m.Groups[2].Value);
         int first = Array.FindIndex(text, line => line.Contains(instruction, StringComparison.Ordinal));
         Match line = LineDirective().Match(text[Array.FindLastIndex(text, first, l => LineDirective().IsMatch(l))]);
-        string file = Path.GetFileName(files[line.Groups[1].Value]);
-        Assert.That(file, Is.EqualTo("MatrixTimesMatrixMma.cs"));
-        string path = Path.Combine(TestData.CheckoutRoot ?? "", "kernels", "Gpu", "Linear", file);
-        if (!File.Exists(path))
-            Assert.Ignore("The tests run away from the checkout.");
-        string[] lines = File.ReadAllLines(path)[(int.Parse(line.Groups[2].Value, null) - 1)..];
+        string file = files[line.Groups[1].Value];
+        Assert.That(Path.GetFileName(file), Is.EqualTo("MatrixTimesMatrixMma.cs"));
+        string[] lines = File.ReadAllLines(file)[(int.Parse(line.Groups[2].Value, null) - 1)..];
         Assert.That(string.Join('\n', lines).Trim(), Does.StartWith(source));
     }
 
     [Test]
     public void LinesChangeNothingElse()
     {
-        string with = PtxCompiler.Compile(s_entry, hasLines: true).Text, without = PtxCompiler.Compile(s_entry).Text;
+        string with = CompileWithLines(), without = PtxCompiler.Compile(s_entry).Text;
+        Assert.That(with, Does.Contain(".loc\t"));
         Assert.That(without, Does.Not.Contain(".loc\t"));
         Assert.That(Comparable(with), Is.EqualTo(Comparable(without)));
     }
@@ -41,8 +40,14 @@ public sealed partial class PtxLinesTests
     public void TheAssemblerKeepsThem()
     {
         PtxAssembler.Require();
-        string text = PtxCompiler.Compile(s_entry, hasLines: true).Text;
-        Assert.That(PtxAssembler.Disassemble(text, "sm_80"), Does.Match(@"//## File "".*MatrixTimesMatrixMma\.cs"", line \d+"));
+        Assert.That(PtxAssembler.Disassemble(CompileWithLines(), "sm_80"), Does.Match(@"//## File "".*MatrixTimesMatrixMma\.cs"", line \d+"));
+    }
+
+    private static string CompileWithLines([CallerFilePath] string source = "")
+    {
+        if (!File.Exists(source))
+            Assert.Ignore("The source is not where it was built, and ILGPU reads it.");
+        return PtxCompiler.Compile(s_entry, hasLines: true).Text;
     }
 
     // ILGPU numbers parameters and labels through, with what it reads for the lines.

@@ -29,6 +29,10 @@ internal static class CommandLine
         {
             return Fail(terminal, e.Message, ExitCodes.Unavailable);
         }
+        catch (KernelCompilationException e)
+        {
+            return Fail(terminal, e.Message, ExitCodes.KernelFailed);
+        }
     }
 
     private static RootCommand Create(Terminal terminal)

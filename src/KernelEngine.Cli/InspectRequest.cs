@@ -11,29 +11,31 @@ internal sealed record InspectRequest(string KernelName, string? Architecture, s
     public InspectResult Run()
     {
         Kernel kernel = Find(out Operation operation);
-        InspectedWork? work = Problem is null ? null : operation.Accept(new Work(kernel, Problem));
+        IProblem? problem = Problem is null ? null : operation.Accept(new Supported(kernel, Problem));
         (DeviceCode Code, string Architecture)[] codes = [.. DeviceCode.Compile(kernel, EntryPart).Select(code => (code, ArchitectureFor(code)))];
-        InspectedEntry[] entries = [.. codes.AsParallel().AsOrdered().Select(pair => Inspect(pair.Code, pair.Architecture))];
-        return new InspectResult(KernelName, DeviceCode.WhyCannotAssemble, entries, work);
+        InspectedEntry[] entries = InspectAll(codes);
+        return new InspectResult(KernelName, DeviceCode.WhyCannotAssemble, entries, problem is null ? null : WorkOf(problem, codes));
     }
 
     /// <summary>Compiles the one entry asked for.</summary>
+    /// <param name="hasLines">With the lines of its source.</param>
     /// <exception cref="ArgumentException">There are several.</exception>
-    public DeviceCode CompileOne()
+    public DeviceCode CompileOne(bool hasLines = false)
     {
         Kernel kernel = Find(out _);
         string[] names = Matching(kernel);
-        return names.Length == 1 ? DeviceCode.Compile(kernel, EntryPart)[0]
+        return names.Length == 1 ? DeviceCode.Compile(kernel, EntryPart, hasLines)[0]
             : throw new ArgumentException($"{names.Length} entries of {KernelName} match; --entry with more of a name picks one: {string.Join("; ", names)}.");
     }
 
     /// <summary>The machine instructions of the one entry asked for.</summary>
+    /// <param name="hasLines">With the lines of its source.</param>
     /// <exception cref="NotSupportedException">NVIDIA's tools are absent.</exception>
-    public string Disassemble()
+    public string Disassemble(bool hasLines = false)
     {
         if (DeviceCode.WhyCannotAssemble is { } reason)
             throw new NotSupportedException(reason + ".");
-        DeviceCode code = CompileOne();
+        DeviceCode code = CompileOne(hasLines);
         return code.Disassemble(ArchitectureFor(code));
     }
 
@@ -54,6 +56,18 @@ internal sealed record InspectRequest(string KernelName, string? Architecture, s
             ? throw new ArgumentException($"{code.Name} {reason} and does not assemble for {architecture}.") : architecture;
     }
 
+    private static InspectedEntry[] InspectAll((DeviceCode Code, string Architecture)[] codes)
+    {
+        try
+        {
+            return [.. codes.AsParallel().AsOrdered().Select(pair => Inspect(pair.Code, pair.Architecture))];
+        }
+        catch (AggregateException e)
+        {
+            throw e.InnerExceptions[0];
+        }
+    }
+
     private static InspectedEntry Inspect(DeviceCode code, string architecture)
     {
         InspectedAssembly? inspected = null;
@@ -69,14 +83,22 @@ internal sealed record InspectRequest(string KernelName, string? Architecture, s
             code.Name, code.Target, code.Threads, code.StaticSharedBytes, code.DynamicSharedBytes, code.Ptx.Length, inspected);
     }
 
-    private sealed class Work(Kernel kernel, string text) : IOperationVisitor<InspectedWork>
+    private static InspectedWork WorkOf(IProblem problem, (DeviceCode Code, string Architecture)[] codes)
     {
-        public InspectedWork Visit<TProblem>(Operation<TProblem> operation) where TProblem : struct, IProblem<TProblem>
+        string architecture = codes.Max(pair => pair.Architecture)!;
+        bool usesTensorCores = codes.Any(pair => pair.Code.UsesTensorCores);
+        return new InspectedWork(
+            problem.ToText(), problem.Flops, problem.Bytes, problem.Flops / problem.Bytes,
+            InspectedRoof.Over(architecture, usesTensorCores, problem.Flops, problem.Bytes));
+    }
+
+    private sealed class Supported(Kernel kernel, string text) : IOperationVisitor<IProblem>
+    {
+        public IProblem Visit<TProblem>(Operation<TProblem> operation) where TProblem : struct, IProblem<TProblem>
         {
             var problem = ProblemText.Parse<TProblem>(text);
             return operation.Kernels.First(k => k == kernel).WhyUnsupported(problem) is { } reason
-                ? throw new ArgumentException($"{kernel.Name} cannot compute '{problem.ToText()}': {reason}.")
-                : new InspectedWork(problem.ToText(), problem.Flops, problem.Bytes, problem.Flops / problem.Bytes);
+                ? throw new ArgumentException($"{kernel.Name} cannot compute '{problem.ToText()}': {reason}.") : problem;
         }
     }
 }

@@ -23,10 +23,9 @@ internal static class BackwardMma
         public long Lse;                  // [batchSize, numHeads, queryLength], natural log
         public long Delta;                // [batchSize, numHeads, queryLength], contiguous
         public long LseBatchStride, LseHeadStride;
-        public int NumHeads, GroupSize, QueryLength, KvLength;
+        public SequenceParameters Sequences;
+        public int NumHeads, GroupSize;
         public int Blocks;                // of 128 query rows or keys
-        public int Diagonal;              // position of row 0 among the keys
-        public int WindowLeft, WindowRight; // keys before and after its position that a row sees
         public float SoftmaxScale;        // positive
     }
 
@@ -41,6 +40,7 @@ internal static class BackwardMma
         CudaAsm.Emit("$let M %0", TTile.BlockM);
         CudaAsm.Emit("$let N %0", TTile.BlockN);
         CudaAsm.Emit("$let OWN %0", Rows);
+        CudaAsm.Emit("$let GUARDED %0", TTile.HeadDim / 8 < TTile.ThreadsOfRow ? 1 : 0);
         CudaAsm.Emit("$let IS_BF16 %0", TElement.IsBFloat16);
         CudaAsm.Emit("$let T $pick(IS_BF16,bf16,f16)\n$let PITCH 2*D+16");
     }

@@ -4,14 +4,25 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 internal readonly struct BackwardMmaTile64 : IBackwardMmaTile
 {
     public static int HeadDim => 64;
+    public static int ThreadsOfRow => 8;
     public static int BlockM => 128;
     public static int BlockN => 64;
+}
+
+/// <summary>Head dimension 96: 128 keys by 64 query rows, then 128 query rows by 48 keys.</summary>
+internal readonly struct BackwardMmaTile96 : IBackwardMmaTile
+{
+    public static int HeadDim => 96;
+    public static int ThreadsOfRow => 16;
+    public static int BlockM => 64;
+    public static int BlockN => 48;
 }
 
 /// <summary>Head dimension 128: 128 keys by 64 query rows, then 128 query rows by 32 keys.</summary>
 internal readonly struct BackwardMmaTile128 : IBackwardMmaTile
 {
     public static int HeadDim => 128;
+    public static int ThreadsOfRow => 16;
     public static int BlockM => 64;
     public static int BlockN => 32;
 }

@@ -23,9 +23,8 @@ internal static class FlashForwardMma
         public TokenAddress Output;       // [batchSize, queryLength, numHeads, headDim]
         public long Lse;                  // [batchSize, numHeads, queryLength], or 0
         public long LseBatchStride, LseHeadStride;
-        public int NumHeads, GroupSize, QueryLength, KvLength, QueryBlocks;
-        public int Diagonal;              // position of row 0 among the keys
-        public int WindowLeft, WindowRight; // keys before and after its position that a row sees
+        public SequenceParameters Sequences;
+        public int NumHeads, GroupSize, QueryBlocks;
         public float SoftmaxScaleLog2;    // softmaxScale · log2 e, positive
     }
 
@@ -36,18 +35,22 @@ internal static class FlashForwardMma
     public static int SharedBytes<TTile>() where TTile : struct, IMmaTile => (BlockM<TTile>() + 2 * TTile.BlockN) * (2 * TTile.HeadDim + 16);
 
     /// <summary>The kernel; one group for each query block of each head of each sequence.</summary>
-    public static void FlashAttentionForwardMma<TTile, TElement>(Parameters p)
+    public static void FlashAttentionForwardMma<TTile, TElement, TSequences>(Parameters p)
         where TTile : struct, IMmaTile
         where TElement : struct, ITensorCoreElement
+        where TSequences : struct, ISequences
     {
         Constants<TTile, TElement>();
         int blockM = BlockM<TTile>();
         // The last query blocks see the most keys: they start first.
-        int row0 = Registers.Pin((p.QueryBlocks - 1 - Grid.IdxX % p.QueryBlocks) * blockM);
+        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.QueryBlocks - 1 - Grid.IdxX % p.QueryBlocks, blockM);
+        int row0 = Registers.Pin(own.First);
+        if (TSequences.AreRagged != 0 && row0 >= own.QueryLength)
+            return;
         int head = Registers.Pin(Grid.IdxX / p.QueryBlocks % p.NumHeads), batch = Registers.Pin(Grid.IdxX / p.QueryBlocks / p.NumHeads);
         int kvHead = Registers.Pin(head / p.GroupSize);
-        int firstBlock = Registers.Pin(FirstKey(ref p, row0) / TTile.BlockN);
-        int lastBlock = Registers.Pin((EndKey(ref p, row0 + blockM - 1) + TTile.BlockN - 1) / TTile.BlockN - 1);
+        int firstBlock = Registers.Pin(own.FirstKey(ref p.Sequences, row0) / TTile.BlockN);
+        int lastBlock = Registers.Pin((own.EndKey(ref p.Sequences, row0 + blockM - 1) + TTile.BlockN - 1) / TTile.BlockN - 1);
 
         int piece = Group.IdxX & TTile.ThreadsOfRow - 1, copyRow = Group.IdxX / TTile.ThreadsOfRow, step = 32 * TTile.Warps / TTile.ThreadsOfRow;
         int lane = Group.IdxX & 31, warp = Registers.Uniform(Group.IdxX >> 5), pitch = 2 * TTile.HeadDim + 16;
@@ -58,18 +61,19 @@ internal static class FlashForwardMma
             MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane), warpRow * pitch, copyRow * pitch + piece * 16,
             piece, p.SoftmaxScaleLog2);
 
-        long query = p.Query.Address + 2 * (batch * p.Query.BatchStride + (row0 + copyRow) * p.Query.TokenStride + head * p.Query.HeadStride + piece * 8);
-        long key = Registers.Pin(p.Key.Address + 2 * (batch * p.Key.BatchStride + copyRow * p.Key.TokenStride + kvHead * p.Key.HeadStride + piece * 8));
-        long value = Registers.Pin(p.Value.Address + 2 * (batch * p.Value.BatchStride + copyRow * p.Value.TokenStride + kvHead * p.Value.HeadStride + piece * 8));
+        long query = p.Query.At(batch, own.QueryStart + row0 + copyRow, head) + 16 * piece;
+        long key = Registers.Pin(p.Key.At(batch, own.KeyStart + copyRow, kvHead) + 16 * piece);
+        long value = Registers.Pin(p.Value.At(batch, own.KeyStart + copyRow, kvHead) + 16 * piece);
         int row = row0 + warpRow + MatrixLanes.ResultRow(lane), column = MatrixLanes.ResultColumn(lane);
-        int keysLeft = Registers.Pin(p.KvLength - copyRow);
+        int keysLeft = Registers.Pin(own.KvLength - copyRow);
 
-        CudaAsm.Emit(CopyQueries, query, 2 * step * p.Query.TokenStride, p.QueryLength - row0 - copyRow);
+        CudaAsm.Emit(CopyQueries, query, 2 * step * p.Query.TokenStride, own.QueryLength - row0 - copyRow);
         if (firstBlock <= lastBlock)
         {
-            CudaAsm.Emit(Limits, ScoreRange.Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
-                ScoreRange.Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
-            int fullFrom = Registers.Pin(FirstKey(ref p, row0 + blockM - 1)), fullTo = Registers.Pin(EndKey(ref p, row0));
+            CudaAsm.Emit(Limits, ScoreRange.Bounded(row + (long)own.Diagonal - p.Sequences.WindowLeft - column),
+                ScoreRange.Bounded(row + (long)own.Diagonal + p.Sequences.WindowRight + 1 - column), own.KvLength - column);
+            int fullFrom = Registers.Pin(own.FirstKey(ref p.Sequences, row0 + blockM - 1));
+            int fullTo = Registers.Pin(own.EndKey(ref p.Sequences, row0));
             long keyStep = Registers.Pin(2 * step * p.Key.TokenStride), valueStep = Registers.Pin(2 * step * p.Value.TokenStride);
             int key0 = lastBlock * TTile.BlockN;
             CudaAsm.Emit(CopyKeys, key + 2 * key0 * p.Key.TokenStride, keyStep, keysLeft - key0);
@@ -88,7 +92,7 @@ internal static class FlashForwardMma
                 CudaAsm.Emit(MultiplyValues);
             }
         }
-        Store<TTile>(ref p, row, column, head, batch);
+        Store<TTile, TSequences>(ref p);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -101,22 +105,17 @@ internal static class FlashForwardMma
         CudaAsm.Emit("$let IS_BF16 %0", TElement.IsBFloat16);
     }
 
-    // The keys that a row sees, first .. end − 1; also for the rows past the last query of the last block.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstKey(ref Parameters p, int row) => ScoreRange.Within((long)row + p.Diagonal - p.WindowLeft, p.KvLength);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int EndKey(ref Parameters p, int row) => ScoreRange.Within((long)row + p.Diagonal + p.WindowRight + 1, p.KvLength);
-
     // %0 lane's place in a left operand or in values, %1 in keys, %2 the warp's first row, %3 the thread's place in a copy,
     // %4 its piece of a row, %5 scale. Thread t of a warp holds, of rows 16 · tile + t / 4 and 8 below, columns 8 · j + 2 · (t % 4)
-    // and the next: s(4 · (tile · N / 8 + j)) and the next of the upper row, then two of the lower.
+    // and the next: s(4 · (tile · N / 8 + j)) and the next of the upper row, then two of the lower. Copies are guarded where every
+    // thread has a piece of a row too: without a guard the assembler runs out of registers.
     private const string LaneAddresses = """
         $let T $pick(IS_BF16,bf16,f16)
         $let PITCH 2*D+16
         $let KEYS M*PITCH
         $let VALUES KEYS+N*PITCH
         $let ROWS 2*TILES
+        $let GUARDED 1
         .reg .f32 s<$(TILES*N/2)>;
         .reg .f32 o<$(TILES*D/2)>;
         .reg .b32 w<$(TILES*N/4)>;
@@ -142,26 +141,9 @@ internal static class FlashForwardMma
         $end
         """;
 
-    // As RowCopies.Copy, by the threads that have a piece of a row; without that condition, which is always true where a row has as
-    // many pieces as threads, the assembler runs out of registers.
-    private const string Copy = """
-        {
-        .reg .b64 from;
-        .reg .b32 bytes;
-        .reg .pred exists;
-        mov.b64 from, %0;
-        $for i 0 COUNT/STEP
-        setp.gt.s32 exists, %2, $(i*STEP);
-        selp.b32 bytes, 16, 0, exists;
-        @copies cp.async.cg.shared.global.L2::128B [copyLane+$(TO+i*STEP*PITCH)], [from], 16, bytes;
-        add.s64 from, from, %1;
-        $end
-        }
-        """;
-
-    private const string CopyQueries = "$let COUNT M\n$let TO 0\n" + Copy;
-    private const string CopyKeys = "$let COUNT N\n$let TO KEYS\n" + Copy + "\ncp.async.commit_group;";
-    private const string CopyValues = "$let COUNT N\n$let TO VALUES\n" + Copy + "\ncp.async.commit_group;";
+    private const string CopyQueries = "$let COUNT M\n$let TO 0\n" + RowCopies.Copy;
+    private const string CopyKeys = "$let COUNT N\n$let TO KEYS\n" + RowCopies.Copy + "\ncp.async.commit_group;";
+    private const string CopyValues = "$let COUNT N\n$let TO VALUES\n" + RowCopies.Copy + "\ncp.async.commit_group;";
 
     // Where the thread's first row begins and ends to see, and where keys end, less the column it holds.
     private const string Limits = """
@@ -310,14 +292,21 @@ internal static class FlashForwardMma
         }
         """;
 
+    // Everything is computed once more from the group's index, read again: no register is kept for it through the loop.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TTile>(ref Parameters p, int row, int column, int head, int batch) where TTile : struct, IMmaTile
+    private static void Store<TTile, TSequences>(ref Parameters p) where TTile : struct, IMmaTile where TSequences : struct, ISequences
     {
-        long address = p.Output.Address + 2 * (batch * p.Output.BatchStride + row * p.Output.TokenStride + head * p.Output.HeadStride + column);
-        CudaAsm.Emit(StoreRows, address, 16 * p.Output.TokenStride, p.QueryLength - row);
+        CudaAsm.Emit("mov.u32 %0, %%ctaid.x;", out int group);
+        CudaAsm.Emit("mov.u32 %0, %%tid.x;", out int thread);
+        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.QueryBlocks - 1 - group % p.QueryBlocks, BlockM<TTile>());
+        int row = own.First + 16 * TTile.RowTiles * (thread >> 5) + MatrixLanes.ResultRow(thread & 31);
+        int head = group / p.QueryBlocks % p.NumHeads, batch = group / p.QueryBlocks / p.NumHeads;
+        int column = MatrixLanes.ResultColumn(thread & 31);
+        CudaAsm.Emit(
+            StoreRows, p.Output.At(batch, own.QueryStart + row, head) + 2 * column, 16 * p.Output.TokenStride, own.QueryLength - row);
         if (p.Lse == 0)
             return;
-        long lse = p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + row);
-        CudaAsm.Emit(StoreLse, lse, column == 0 ? p.QueryLength - row : 0);
+        long lse = p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + own.QueryStart + row);
+        CudaAsm.Emit(StoreLse, lse, column == 0 ? own.QueryLength - row : 0);
     }
 }

@@ -29,21 +29,26 @@ internal static class FlashGradKeyValueMma
         (2 * BackwardMma.Rows + 4 * TTile.BlockM) * BackwardMma.Pitch<TTile>() + (16 + 2 * BackwardMma.Rows) * TTile.BlockM;
 
     /// <summary>The kernel; one group for each block of 128 keys of each key/value head of each sequence.</summary>
-    public static void FlashAttentionGradKeyValueMma<TTile, TElement>(BackwardMma.Parameters p)
+    public static void FlashAttentionGradKeyValueMma<TTile, TElement, TSequences>(BackwardMma.Parameters p)
         where TTile : struct, IBackwardMmaTile
         where TElement : struct, ITensorCoreElement
+        where TSequences : struct, ISequences
     {
         BackwardMma.Constants<TTile, TElement>();
         // The first key blocks are seen by the most queries: they start first.
-        int key0 = Registers.Pin(Grid.IdxX % p.Blocks * BackwardMma.Rows), numKvHeads = p.NumHeads / p.GroupSize;
+        var own = SequenceBlock.OfKeys<TSequences>(ref p.Sequences, Grid.IdxX % p.Blocks, BackwardMma.Rows);
+        int key0 = Registers.Pin(own.First), numKvHeads = p.NumHeads / p.GroupSize;
+        if (TSequences.AreRagged != 0 && key0 >= own.KvLength)
+            return;
         int kvHead = Registers.Pin(Grid.IdxX / p.Blocks % numKvHeads), batch = Registers.Pin(Grid.IdxX / p.Blocks / numKvHeads);
-        int keyEnd = key0 + BackwardMma.Rows < p.KvLength ? key0 + BackwardMma.Rows : p.KvLength;
-        int firstBlock = Registers.Pin(ScoreRange.Within((long)key0 - p.Diagonal - p.WindowRight, p.QueryLength) / TTile.BlockM);
+        int keyEnd = key0 + BackwardMma.Rows < own.KvLength ? key0 + BackwardMma.Rows : own.KvLength;
+        int firstBlock = Registers.Pin(
+            ScoreRange.Within((long)key0 - own.Diagonal - p.Sequences.WindowRight, own.QueryLength) / TTile.BlockM);
         int endBlock = Registers.Pin(
-            (ScoreRange.Within((long)keyEnd - p.Diagonal + p.WindowLeft, p.QueryLength) + TTile.BlockM - 1) / TTile.BlockM);
+            (ScoreRange.Within((long)keyEnd - own.Diagonal + p.Sequences.WindowLeft, own.QueryLength) + TTile.BlockM - 1) / TTile.BlockM);
 
-        int threadsOfRow = TTile.HeadDim / 8, step = Threads / threadsOfRow, pitch = BackwardMma.Pitch<TTile>();
-        int piece = Group.IdxX & threadsOfRow - 1, copyRow = Group.IdxX / threadsOfRow;
+        int step = Threads / TTile.ThreadsOfRow, pitch = BackwardMma.Pitch<TTile>();
+        int piece = Group.IdxX & TTile.ThreadsOfRow - 1, copyRow = Group.IdxX / TTile.ThreadsOfRow;
         int lane = Group.IdxX & 31, warp = Registers.Uniform(Group.IdxX >> 5);
         int pair = warp & 3, isGradient = warp >> 2, warpRow = 32 * pair;
         int row = MatrixLanes.Row(lane) * pitch + 2 * MatrixLanes.Column(lane), column = MatrixLanes.ResultColumn(lane);
@@ -52,25 +57,25 @@ internal static class FlashGradKeyValueMma
             LaneAddresses, row + warpRow * pitch + isGradient * BackwardMma.Rows * pitch,
             MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane) + isGradient * TTile.BlockM * pitch,
             row + (1 - isGradient) * TTile.BlockM * pitch, 4 * (column + isGradient * TTile.BlockM),
-            copyRow * pitch + piece * 16, lane * 16 + pair * 64 * TTile.BlockM, pair + 1, isGradient, p.SoftmaxScale * 1.44269504f);
+            copyRow * pitch + piece * 16, lane * 16 + pair * 64 * TTile.BlockM, pair + 1, isGradient, p.SoftmaxScale * 1.44269504f, piece);
 
         if (firstBlock < endBlock)
         {
-            CopyOwn(ref p, step, key0, copyRow, piece, kvHead, batch);
+            CopyOwn(ref p, ref own, step, key0 + copyRow, piece, kvHead, batch);
             int key = key0 + warpRow + MatrixLanes.ResultRow(lane);
-            CudaAsm.Emit(BackwardMma.Limits, ScoreRange.Bounded((long)key - p.Diagonal - p.WindowRight - column),
-                ScoreRange.Bounded((long)key - p.Diagonal + p.WindowLeft + 1 - column));
-            int fullFrom = Registers.Pin(ScoreRange.Bounded((long)key0 + BackwardMma.Rows - 1 - p.Diagonal - p.WindowRight));
-            int fullTo = Registers.Pin(ScoreRange.Bounded((long)key0 - p.Diagonal + p.WindowLeft + 1));
-            long query = Registers.Pin(p.Query.Address + 2 * (batch * p.Query.BatchStride + copyRow * p.Query.TokenStride + piece * 8));
-            long gradOutput = Registers.Pin(
-                p.GradOutput.Address + 2 * (batch * p.GradOutput.BatchStride + copyRow * p.GradOutput.TokenStride + piece * 8));
+            CudaAsm.Emit(BackwardMma.Limits, ScoreRange.Bounded((long)key - own.Diagonal - p.Sequences.WindowRight - column),
+                ScoreRange.Bounded((long)key - own.Diagonal + p.Sequences.WindowLeft + 1 - column));
+            int fullFrom = Registers.Pin(ScoreRange.Bounded((long)key0 + BackwardMma.Rows - 1 - own.Diagonal - p.Sequences.WindowRight));
+            int fullTo = Registers.Pin(ScoreRange.Bounded((long)key0 - own.Diagonal + p.Sequences.WindowLeft + 1));
+            long query = Registers.Pin(p.Query.At(batch, own.QueryStart + copyRow, 0) + 16 * piece);
+            long gradOutput = Registers.Pin(p.GradOutput.At(batch, own.QueryStart + copyRow, 0) + 16 * piece);
             bool copiesDelta = Group.IdxX >= TTile.BlockM;
             int statisticRow = copiesDelta ? Group.IdxX - TTile.BlockM : Group.IdxX;
-            long statisticHeadStride = Registers.Pin(copiesDelta ? p.QueryLength : p.LseHeadStride);
+            long statisticHeadStride = Registers.Pin(copiesDelta ? p.Sequences.QueryLength : p.LseHeadStride);
             long statistic = Registers.Pin(copiesDelta
-                ? p.Delta + 4 * ((long)batch * p.NumHeads * p.QueryLength + statisticRow)
-                : p.Lse + 4 * (batch * p.LseBatchStride + statisticRow));
+                ? p.Delta + 4 * ((long)batch * p.NumHeads * p.Sequences.QueryLength + own.QueryStart + statisticRow)
+                : p.Lse + 4 * (batch * p.LseBatchStride + own.QueryStart + statisticRow));
+            int queryLength = TSequences.AreRagged != 0 ? Registers.Pin(own.QueryLength) : own.QueryLength;
             long queryStep = Registers.Pin(2 * step * p.Query.TokenStride), gradStep = Registers.Pin(2 * step * p.GradOutput.TokenStride);
             int head = Registers.Pin(kvHead * p.GroupSize), endHead = Registers.Pin(head + p.GroupSize), block = firstBlock;
             for (int i = -1; head < endHead; i++)
@@ -92,10 +97,10 @@ internal static class FlashGradKeyValueMma
                 {
                     int next = block * TTile.BlockM;
                     CudaAsm.Emit(CopyQueries, query + 2 * (next * p.Query.TokenStride + head * p.Query.HeadStride), queryStep,
-                        p.QueryLength - next - copyRow);
+                        queryLength - next - copyRow);
                     CudaAsm.Emit(CopyGradients, gradOutput + 2 * (next * p.GradOutput.TokenStride + head * p.GradOutput.HeadStride), gradStep,
-                        p.QueryLength - next - copyRow);
-                    CudaAsm.Emit(CopyStatistics, statistic + 4 * (head * statisticHeadStride + next), p.QueryLength - next - statisticRow,
+                        queryLength - next - copyRow);
+                    CudaAsm.Emit(CopyStatistics, statistic + 4 * (head * statisticHeadStride + next), queryLength - next - statisticRow,
                         Group.IdxX);
                 }
                 if (i < 0)
@@ -107,42 +112,41 @@ internal static class FlashGradKeyValueMma
                 CudaAsm.Emit(Add);
             }
         }
-        Store(ref p, key0 + warpRow + MatrixLanes.ResultRow(lane), column, kvHead, batch, isGradient);
+        Store(ref p, ref own, key0 + warpRow + MatrixLanes.ResultRow(lane), column, kvHead, batch, isGradient);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void CopyOwn(ref BackwardMma.Parameters p, int step, int key0, int copyRow, int piece, int kvHead, int batch)
+    private static void CopyOwn(
+        ref BackwardMma.Parameters p, ref SequenceBlock own, int step, int key, int piece, int kvHead, int batch)
     {
-        int first = key0 + copyRow;
-        CudaAsm.Emit(CopyKeys, p.Key.Address + 2 * (batch * p.Key.BatchStride + first * p.Key.TokenStride + kvHead * p.Key.HeadStride + piece * 8),
-            2 * step * p.Key.TokenStride, p.KvLength - first);
-        CudaAsm.Emit(CopyValues,
-            p.Value.Address + 2 * (batch * p.Value.BatchStride + first * p.Value.TokenStride + kvHead * p.Value.HeadStride + piece * 8),
-            2 * step * p.Value.TokenStride, p.KvLength - first);
+        int token = own.KeyStart + key, keysLeft = own.KvLength - key;
+        CudaAsm.Emit(CopyKeys, p.Key.At(batch, token, kvHead) + 16 * piece, 2 * step * p.Key.TokenStride, keysLeft);
+        CudaAsm.Emit(CopyValues, p.Value.At(batch, token, kvHead) + 16 * piece, 2 * step * p.Value.TokenStride, keysLeft);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(ref BackwardMma.Parameters p, int key, int column, int kvHead, int batch, int isGradient)
+    private static void Store(
+        ref BackwardMma.Parameters p, ref SequenceBlock own, int key, int column, int kvHead, int batch, int isGradient)
     {
+        int token = own.KeyStart + key, keysLeft = own.KvLength - key;
         if (isGradient != 0)
         {
             if (p.GradKey.Address != 0)
             {
-                CudaAsm.Emit(BackwardMma.StoreRows,
-                    p.GradKey.Address + 2 * (batch * p.GradKey.BatchStride + key * p.GradKey.TokenStride + kvHead * p.GradKey.HeadStride + column),
-                    16 * p.GradKey.TokenStride, p.KvLength - key, p.SoftmaxScale);
+                CudaAsm.Emit(BackwardMma.StoreRows, p.GradKey.At(batch, token, kvHead) + 2 * column, 16 * p.GradKey.TokenStride, keysLeft,
+                    p.SoftmaxScale);
             }
         }
         else if (p.GradValue.Address != 0)
         {
-            CudaAsm.Emit(BackwardMma.StoreRows,
-                p.GradValue.Address + 2 * (batch * p.GradValue.BatchStride + key * p.GradValue.TokenStride + kvHead * p.GradValue.HeadStride + column),
-                16 * p.GradValue.TokenStride, p.KvLength - key, 1f);
+            CudaAsm.Emit(
+                BackwardMma.StoreRows, p.GradValue.At(batch, token, kvHead) + 2 * column, 16 * p.GradValue.TokenStride, keysLeft, 1f);
         }
     }
 
     // The lane's place, for its warp's role, %0 in the left operand, %1 in the transposed right one, %2 in the right one, %3 in
-    // lse or δ; %4 the thread's place in a copy, %5 in the pair's weights; %6 the pair's barrier, %7 the role, %8 scale.
+    // lse or δ; %4 the thread's place in a copy, %5 in the pair's weights; %6 the pair's barrier, %7 the role, %8 scale,
+    // %9 the thread's piece of a row.
     private const string LaneAddresses = """
         $let WIDTH M
         $let STAGES 2*OWN*PITCH
@@ -155,7 +159,8 @@ internal static class FlashGradKeyValueMma
         .reg .b32 shared, leftLane, rightLane, sumLane, statisticLane, copyLane, statisticCopy, weightLane, pairBarrier;
         .reg .b32 right, sum, statistics, stage, begin, end, last;
         .reg .f32 scale;
-        .reg .pred isGradient;
+        .reg .pred isGradient, copies;
+        setp.lt.s32 copies, %9, $(D/8);
         mov.u32 shared, dynamicShared;
         add.u32 leftLane, shared, %0;
         add.u32 rightLane, shared, %1;

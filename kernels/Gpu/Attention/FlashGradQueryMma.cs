@@ -29,38 +29,42 @@ internal static class FlashGradQueryMma
         (2 * BackwardMma.Rows + 4 * TTile.BlockN) * BackwardMma.Pitch<TTile>() + 32 * Threads;
 
     /// <summary>The kernel; one group for each block of 128 query rows of each head of each sequence.</summary>
-    public static void FlashAttentionGradQueryMma<TTile, TElement>(BackwardMma.Parameters p)
+    public static void FlashAttentionGradQueryMma<TTile, TElement, TSequences>(BackwardMma.Parameters p)
         where TTile : struct, IBackwardMmaTile
         where TElement : struct, ITensorCoreElement
+        where TSequences : struct, ISequences
     {
         BackwardMma.Constants<TTile, TElement>();
         // The last query blocks see the most keys: they start first.
-        int row0 = Registers.Pin((p.Blocks - 1 - Grid.IdxX % p.Blocks) * BackwardMma.Rows);
+        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.Blocks - 1 - Grid.IdxX % p.Blocks, BackwardMma.Rows);
+        int row0 = Registers.Pin(own.First);
+        if (TSequences.AreRagged != 0 && row0 >= own.QueryLength)
+            return;
         int head = Registers.Pin(Grid.IdxX / p.Blocks % p.NumHeads), batch = Registers.Pin(Grid.IdxX / p.Blocks / p.NumHeads);
         int kvHead = Registers.Pin(head / p.GroupSize);
-        int firstBlock = Registers.Pin(FirstKey(ref p, row0) / TTile.BlockN);
-        int endBlock = Registers.Pin((EndKey(ref p, row0 + BackwardMma.Rows - 1) + TTile.BlockN - 1) / TTile.BlockN);
+        int firstBlock = Registers.Pin(own.FirstKey(ref p.Sequences, row0) / TTile.BlockN);
+        int endBlock = Registers.Pin((own.EndKey(ref p.Sequences, row0 + BackwardMma.Rows - 1) + TTile.BlockN - 1) / TTile.BlockN);
 
-        int threadsOfRow = TTile.HeadDim / 8, step = Threads / threadsOfRow, pitch = BackwardMma.Pitch<TTile>();
-        int piece = Group.IdxX & threadsOfRow - 1, copyRow = Group.IdxX / threadsOfRow;
+        int step = Threads / TTile.ThreadsOfRow, pitch = BackwardMma.Pitch<TTile>();
+        int piece = Group.IdxX & TTile.ThreadsOfRow - 1, copyRow = Group.IdxX / TTile.ThreadsOfRow;
         int lane = Group.IdxX & 31, warpRow = 32 * Registers.Uniform(Group.IdxX >> 5);
         int place = MatrixLanes.Row(lane) * pitch + 2 * MatrixLanes.Column(lane);
         CudaAsm.Emit("$let STEP %0", step);
         CudaAsm.Emit(
             LaneAddresses, place + warpRow * pitch, MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane),
-            place, copyRow * pitch + piece * 16, 16 * Group.IdxX, p.SoftmaxScale * 1.44269504f);
+            place, copyRow * pitch + piece * 16, 16 * Group.IdxX, p.SoftmaxScale * 1.44269504f, piece);
         int row = row0 + warpRow + MatrixLanes.ResultRow(lane), column = MatrixLanes.ResultColumn(lane);
         if (firstBlock < endBlock)
         {
-            CopyOwn(ref p, step, row0, copyRow, piece, head, batch);
-            LoadStatistics(ref p, row, head, batch);
-            CudaAsm.Emit(LimitsOfKeys, ScoreRange.Bounded(row + (long)p.Diagonal - p.WindowLeft - column),
-                ScoreRange.Bounded(row + (long)p.Diagonal + p.WindowRight + 1 - column), p.KvLength - column);
-            int fullFrom = Registers.Pin(FirstKey(ref p, row0 + BackwardMma.Rows - 1)), fullTo = Registers.Pin(EndKey(ref p, row0));
-            long key = Registers.Pin(p.Key.Address + 2 * (batch * p.Key.BatchStride + copyRow * p.Key.TokenStride + kvHead * p.Key.HeadStride + piece * 8));
-            long value = Registers.Pin(
-                p.Value.Address + 2 * (batch * p.Value.BatchStride + copyRow * p.Value.TokenStride + kvHead * p.Value.HeadStride + piece * 8));
-            int keysLeft = Registers.Pin(p.KvLength - copyRow);
+            CopyOwn(ref p, ref own, step, row0 + copyRow, piece, head, batch);
+            LoadStatistics(ref p, ref own, row, head, batch);
+            CudaAsm.Emit(LimitsOfKeys, ScoreRange.Bounded(row + (long)own.Diagonal - p.Sequences.WindowLeft - column),
+                ScoreRange.Bounded(row + (long)own.Diagonal + p.Sequences.WindowRight + 1 - column), own.KvLength - column);
+            int fullFrom = Registers.Pin(own.FirstKey(ref p.Sequences, row0 + BackwardMma.Rows - 1));
+            int fullTo = Registers.Pin(own.EndKey(ref p.Sequences, row0));
+            long key = Registers.Pin(p.Key.At(batch, own.KeyStart + copyRow, kvHead) + 16 * piece);
+            long value = Registers.Pin(p.Value.At(batch, own.KeyStart + copyRow, kvHead) + 16 * piece);
+            int keysLeft = Registers.Pin(own.KvLength - copyRow);
             for (int block = firstBlock - 1; block < endBlock; block++)
             {
                 // The next block is copied while this one is multiplied; before the first there is nothing to multiply.
@@ -83,49 +87,38 @@ internal static class FlashGradQueryMma
                 CudaAsm.Emit(Add);
             }
         }
-        Store(ref p);
+        Store<TSequences>(ref p);
     }
 
-    // The keys that a row sees, first .. end − 1; also for the rows past the last query of the last block.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstKey(ref BackwardMma.Parameters p, int row) => ScoreRange.Within((long)row + p.Diagonal - p.WindowLeft, p.KvLength);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int EndKey(ref BackwardMma.Parameters p, int row) => ScoreRange.Within((long)row + p.Diagonal + p.WindowRight + 1, p.KvLength);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void CopyOwn(ref BackwardMma.Parameters p, int step, int row0, int copyRow, int piece, int head, int batch)
+    private static void CopyOwn(ref BackwardMma.Parameters p, ref SequenceBlock own, int step, int row, int piece, int head, int batch)
     {
-        int first = row0 + copyRow;
-        CudaAsm.Emit(CopyQueries,
-            p.Query.Address + 2 * (batch * p.Query.BatchStride + first * p.Query.TokenStride + head * p.Query.HeadStride + piece * 8),
-            2 * step * p.Query.TokenStride, p.QueryLength - first);
-        CudaAsm.Emit(CopyGradients,
-            p.GradOutput.Address + 2 * (batch * p.GradOutput.BatchStride + first * p.GradOutput.TokenStride + head * p.GradOutput.HeadStride + piece * 8),
-            2 * step * p.GradOutput.TokenStride, p.QueryLength - first);
+        int token = own.QueryStart + row, rowsLeft = own.QueryLength - row;
+        CudaAsm.Emit(CopyQueries, p.Query.At(batch, token, head) + 16 * piece, 2 * step * p.Query.TokenStride, rowsLeft);
+        CudaAsm.Emit(CopyGradients, p.GradOutput.At(batch, token, head) + 16 * piece, 2 * step * p.GradOutput.TokenStride, rowsLeft);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadStatistics(ref BackwardMma.Parameters p, int row, int head, int batch) => CudaAsm.Emit(
-        Statistics, p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + row),
-        p.Delta + 4 * (((long)batch * p.NumHeads + head) * p.QueryLength + row), p.QueryLength - row);
+    private static void LoadStatistics(ref BackwardMma.Parameters p, ref SequenceBlock own, int row, int head, int batch) => CudaAsm.Emit(
+        Statistics, p.Lse + 4 * (batch * p.LseBatchStride + head * p.LseHeadStride + own.QueryStart + row),
+        p.Delta + 4 * (((long)batch * p.NumHeads + head) * p.Sequences.QueryLength + own.QueryStart + row), own.QueryLength - row);
 
     // Everything is computed once more from the group's index, read again: no register is kept for it through the loop.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(ref BackwardMma.Parameters p)
+    private static void Store<TSequences>(ref BackwardMma.Parameters p) where TSequences : struct, ISequences
     {
         CudaAsm.Emit("mov.u32 %0, %%ctaid.x;", out int group);
         CudaAsm.Emit("mov.u32 %0, %%tid.x;", out int thread);
-        int row = (p.Blocks - 1 - group % p.Blocks) * BackwardMma.Rows + (thread & ~31) + MatrixLanes.ResultRow(thread & 31);
+        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.Blocks - 1 - group % p.Blocks, BackwardMma.Rows);
+        int row = own.First + (thread & ~31) + MatrixLanes.ResultRow(thread & 31);
         int head = group / p.Blocks % p.NumHeads, batch = group / p.Blocks / p.NumHeads;
         CudaAsm.Emit(BackwardMma.StoreRows,
-            p.GradQuery.Address + 2 * (batch * p.GradQuery.BatchStride + row * p.GradQuery.TokenStride + head * p.GradQuery.HeadStride
-                + MatrixLanes.ResultColumn(thread & 31)),
-            16 * p.GradQuery.TokenStride, p.QueryLength - row, p.SoftmaxScale);
+            p.GradQuery.At(batch, own.QueryStart + row, head) + 2 * MatrixLanes.ResultColumn(thread & 31),
+            16 * p.GradQuery.TokenStride, own.QueryLength - row, p.SoftmaxScale);
     }
 
     // The lane's place %0 in query and gradOutput, %1 in keys and values, %2 in keys transposed; %3 the thread's place in a copy,
-    // %4 in lse and δ, %5 scale.
+    // %4 in lse and δ, %5 scale, %6 the thread's piece of a row.
     private const string LaneAddresses = """
         $let WIDTH N
         $let STAGES 2*OWN*PITCH
@@ -135,6 +128,8 @@ internal static class FlashGradQueryMma
         .reg .b32 w<$(N/2)>;
         .reg .f32 scale;
         .reg .b32 shared, leftLane, rightLane, sumLane, copyLane, statisticLane, right, sum, stage, begin, end, last;
+        .reg .pred copies;
+        setp.lt.s32 copies, %6, $(D/8);
         mov.u32 shared, dynamicShared;
         add.u32 leftLane, shared, %0;
         add.u32 rightLane, shared, %1;

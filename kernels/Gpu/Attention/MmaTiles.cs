@@ -11,6 +11,17 @@ internal readonly struct MmaTile64 : IMmaTile
     public static int GroupsPerMultiprocessor => 2;
 }
 
+/// <summary>Head dimension 96: 128 query rows by 64 keys.</summary>
+internal readonly struct MmaTile96 : IMmaTile
+{
+    public static int HeadDim => 96;
+    public static int Warps => 4;
+    public static int RowTiles => 2;
+    public static int BlockN => 64;
+    public static int ThreadsOfRow => 16;
+    public static int GroupsPerMultiprocessor => 2;
+}
+
 /// <summary>Head dimension 128: 128 query rows by 64 keys.</summary>
 internal readonly struct MmaTile128 : IMmaTile
 {
@@ -18,6 +29,20 @@ internal readonly struct MmaTile128 : IMmaTile
     public static int Warps => 4;
     public static int RowTiles => 2;
     public static int BlockN => 64;
+    public static int ThreadsOfRow => 16;
+    public static int GroupsPerMultiprocessor => 2;
+}
+
+/// <summary>
+/// Head dimension 128 of ragged sequences: 128 query rows by 48 keys. Where the lengths are loaded, the assembler is one register short for
+/// the 64 keys of <see cref="MmaTile128"/> on sm_80.
+/// </summary>
+internal readonly struct RaggedMmaTile128 : IMmaTile
+{
+    public static int HeadDim => 128;
+    public static int Warps => 4;
+    public static int RowTiles => 2;
+    public static int BlockN => 48;
     public static int ThreadsOfRow => 16;
     public static int GroupsPerMultiprocessor => 2;
 }

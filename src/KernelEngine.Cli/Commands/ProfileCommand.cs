@@ -29,6 +29,7 @@ internal static class ProfileCommand
         { kernel, problem, device, iterations, warmUp, threads };
         command.SetAction(parsed =>
         {
+            AppContext.SetSwitch(ProfiledRange.SourceLinesSwitch, true);
             using var devices = new OpenDevices(parsed.GetValue(threads));
             var request = new ProfileRequest(
                 parsed.GetValue(kernel)!, parsed.GetValue(problem)!, parsed.GetValue(device), parsed.GetValue(iterations), parsed.GetValue(warmUp));

@@ -39,19 +39,27 @@ public sealed class DeviceCode
     /// <summary>The code as text that the driver assembles.</summary>
     public string Ptx { get; }
 
+    /// <summary>Whether it has products on tensor cores.</summary>
+    public bool UsesTensorCores =>
+        Ptx.Contains("mma.sync.", StringComparison.Ordinal) || Ptx.Contains("wgmma.mma_async.", StringComparison.Ordinal);
+
     /// <summary>The names of a kernel's device code, without compiling it.</summary>
     /// <exception cref="NotSupportedException">The kernel has none: it runs on the host.</exception>
     public static IReadOnlyList<string> NamesOf(Kernel kernel) => [.. Entries(kernel).Select(entry => entry.Name)];
 
     /// <summary>Compiles a kernel's device code whose name contains <paramref name="namePart"/>.</summary>
+    /// <param name="kernel">The kernel.</param>
+    /// <param name="namePart">Part of a name; empty for all.</param>
+    /// <param name="hasLines">Whether the text says from which lines of source it comes, where symbols and source are at hand.</param>
     /// <exception cref="NotSupportedException">The kernel has none: it runs on the host.</exception>
-    public static IReadOnlyList<DeviceCode> Compile(Kernel kernel, string namePart = "")
+    public static IReadOnlyList<DeviceCode> Compile(Kernel kernel, string namePart = "", bool hasLines = false)
     {
-        using Context context = PtxCompiler.CreateContext();
+        using Context context = PtxCompiler.CreateContext(hasLines);
         return
         [
             .. Entries(kernel).Where(entry => entry.Name.Contains(namePart, StringComparison.OrdinalIgnoreCase)).Select(entry => new DeviceCode(
-                entry, entry is CudaEntry cuda ? PtxCompiler.Compile(cuda).Text : PtxCompiler.CompileText(context, entry, CudaArchitecture.SM_80))),
+                entry, entry is CudaEntry cuda ? PtxCompiler.Compile(cuda, hasLines).Text
+                    : PtxCompiler.CompileText(context, entry, CudaArchitecture.SM_80))),
         ];
     }
 
@@ -69,11 +77,26 @@ public sealed class DeviceCode
 
     /// <summary>What NVIDIA's assembler makes of it, with its machine instructions counted.</summary>
     /// <param name="architecture">One that <see cref="WhyNotFor"/> has nothing against.</param>
-    public AssembledPtx Assemble(string architecture) => PtxAssembler.Assemble(Ptx, architecture, countInstructions: true);
+    /// <exception cref="KernelCompilationException">The assembler refuses it.</exception>
+    public AssembledPtx Assemble(string architecture) =>
+        Told(architecture, () => PtxAssembler.Assemble(Ptx, architecture, countInstructions: true));
 
     /// <summary>The machine instructions.</summary>
     /// <param name="architecture">One that <see cref="WhyNotFor"/> has nothing against.</param>
-    public string Disassemble(string architecture) => PtxAssembler.Disassemble(Ptx, architecture);
+    /// <exception cref="KernelCompilationException">The assembler refuses it.</exception>
+    public string Disassemble(string architecture) => Told(architecture, () => PtxAssembler.Disassemble(Ptx, architecture));
+
+    private T Told<T>(string architecture, Func<T> assemble)
+    {
+        try
+        {
+            return assemble();
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new KernelCompilationException($"Could not assemble {Name} for {architecture}: {e.Message}", e);
+        }
+    }
 
     private static IReadOnlyList<GpuEntry> Entries(Kernel kernel) => kernel is IGpuKernel gpu ? gpu.Entries
         : throw new NotSupportedException($"{kernel?.Name} runs on the host and has no device code.");

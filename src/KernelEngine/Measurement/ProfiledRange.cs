@@ -6,6 +6,12 @@ namespace KernelEngine;
 /// </summary>
 public sealed class ProfiledRange : IDisposable
 {
+    /// <summary>
+    /// The <see cref="AppContext"/> switch with which tensor-core kernels that are compiled from then on keep the lines of their source,
+    /// for a profiler to show; their instructions are the same with them.
+    /// </summary>
+    public const string SourceLinesSwitch = "KernelEngine.SourceLines";
+
     private readonly Device _device;
     private bool _isOpen;
 
@@ -18,6 +24,9 @@ public sealed class ProfiledRange : IDisposable
         _isOpen = true;
         SetProfiling(true);
     }
+
+    /// <summary>Whether the switch is on.</summary>
+    internal static bool HasSourceLines => AppContext.TryGetSwitch(SourceLinesSwitch, out bool hasLines) && hasLines;
 
     /// <summary>Waits for what was queued and closes the range. Safe to call twice.</summary>
     public void Dispose()

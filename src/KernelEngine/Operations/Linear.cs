@@ -20,7 +20,7 @@ public static class Linear
         new MatrixMultiply<Simd256, Vector256<float>>(),
         new MatrixMultiply<Simd128, Vector128<float>>())
     {
-        GpuKernels = GpuDevices.AreIncluded ? [new LinearMatVec(), new LinearTiled()] : [],
+        GpuKernels = GpuDevices.AreIncluded ? [new LinearMatVec(), new LinearMma(), new LinearTiled()] : [],
         Examples = ["m=1 n=1 k=1", "m=1 n=67 k=259", "m=7 n=130 k=65", "m=97 n=193 k=130 w=bf16", "m=1 n=100 k=515 w=f16", "m=3 n=64 k=0"],
         Benchmarks = ["m=1024 n=1024 k=1024", "m=2048 n=2048 k=2048", "m=512 n=2048 k=768 w=bf16", "m=1 n=32000 k=768", "m=1 n=32000 k=768 w=bf16"],
     };

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using KernelEngine.Cli;
 using KernelEngine.Tests.Gpu;
 
 namespace KernelEngine.Tests.Cli;
@@ -35,7 +36,7 @@ public sealed class InspectCommandTests
     {
         PtxAssembler.Require();
         JsonElement hopper = Single("inspect", Wgmma, "--entry", "WgmmaTile128, TensorCoreBFloat16", "--json").GetProperty("assembled");
-        JsonElement ampere = Single("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16", "--json").GetProperty("assembled");
+        JsonElement ampere = Single("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16, Equal", "--json").GetProperty("assembled");
         using (Assert.EnterMultipleScope())
         {
             Assert.That(hopper.GetProperty("architecture").GetString(), Is.EqualTo("sm_90a"));
@@ -52,7 +53,7 @@ public sealed class InspectCommandTests
     [Test]
     public void PrintsThePtxOfOneEntryAlone()
     {
-        var run = CommandRun.Of("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16", "--ptx");
+        var run = CommandRun.Of("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16, Equal", "--ptx");
         Assert.That(run.ExitCode, Is.Zero, run.Error);
         Assert.That(run.Output, Does.Contain(".target sm_80").And.Contains("mma.sync.aligned.m16n8k16").And.Not.Contains(".local"));
         Assert.That(run.Output.TrimStart(), Does.StartWith("//").Or.StartsWith(".version"));
@@ -63,7 +64,7 @@ public sealed class InspectCommandTests
     public void PrintsMachineInstructions()
     {
         PtxAssembler.Require();
-        var run = CommandRun.Of("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16", "--arch", "sm_90", "--sass");
+        var run = CommandRun.Of("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16, Equal", "--arch", "sm_90", "--sass");
         Assert.That(run.ExitCode, Is.Zero, run.Error);
         Assert.That(run.Output, Does.Contain("HMMA.16816.F32.BF16").And.Contains("EXIT"));
     }
@@ -73,10 +74,55 @@ public sealed class InspectCommandTests
     {
         const string text = "b=1 h=16 kv=16 q=4096 k=4096 d=128 causal bf16";
         IProblem problem = OperationList.FindKernel(Mma).Operation.ParseProblem(text);
-        JsonElement work = CommandRun.Of("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16", "--problem", text, "--json").Json.GetProperty("work");
+        var run = CommandRun.Of("inspect", Mma, "--entry", "MmaTile128, TensorCoreBFloat16, Equal", "--problem", text, "--json");
+        JsonElement work = run.Json.GetProperty("work");
         Assert.That(work.GetProperty("flops").GetDouble(), Is.EqualTo(problem.Flops));
         Assert.That(work.GetProperty("bytes").GetDouble(), Is.EqualTo(problem.Bytes));
         Assert.That(work.GetProperty("intensity").GetDouble(), Is.EqualTo(problem.Flops / problem.Bytes));
+        // 4 · 4096² / 2 · 128 · 16 products on an A100 of 312 TFLOP/s.
+        Assert.That(work.GetProperty("roof").GetProperty("limit").GetString(), Is.EqualTo("arithmetic"));
+        Assert.That(work.GetProperty("roof").GetProperty("seconds").GetDouble(), Is.EqualTo(220.3e-6).Within(0.2e-6));
+    }
+
+    // Data sheets: A100 312 TFLOP/s on tensor cores, 19.5 in float32, 2039 GB/s; H100 989.4, 66.9, 3350.
+    [TestCase("sm_80", true, 312e9, 1e6, "arithmetic", 1e-3)]
+    [TestCase("sm_80", true, 153e6, 1e6, "memory", 1 / 2.039e6)]
+    [TestCase("sm_80", false, 19.5e9, 1e6, "arithmetic", 1e-3)]
+    [TestCase("sm_90a", true, 9.894e9, 33.5e6, "memory", 1e-5)]
+    [TestCase("sm_90", false, 66.9e9, 1e6, "arithmetic", 1e-3)]
+    public void TheRoofIsTheLowerOfTwo(string architecture, bool usesTensorCores, double flops, double bytes, string limit, double seconds)
+    {
+        var roof = InspectedRoof.Over(architecture, usesTensorCores, flops, bytes);
+        Assert.That(roof.Limit, Is.EqualTo(limit));
+        Assert.That(roof.Seconds, Is.EqualTo(seconds).Within(1e-9).Percent);
+    }
+
+    [Test]
+    public void SaysWhatTheAssemblerRefused()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("The stand-in for the assembler is a script of a shell.");
+            return;
+        }
+        string folder = Directory.CreateTempSubdirectory().FullName;
+        try
+        {
+            foreach (string tool in (string[])["ptxas", "cuobjdump", "nvdisasm"])
+            {
+                string path = Path.Combine(folder, tool);
+                File.WriteAllText(path, "#!/bin/sh\necho 'line 7; error   : Arguments mismatch' >&2\nexit 255\n");
+                File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+            }
+            var run = CommandRun.InChild("KERNEL_ENGINE_CUDA_TOOLS", folder, "inspect", Wgmma);
+            Assert.That(run.ExitCode, Is.EqualTo(4), run.Output + run.Error);
+            Assert.That(run.Error.TrimEnd(), Does.StartWith("kernel-engine: Could not assemble FlashAttentionForwardWgmma<")
+                .And.EndsWith("for sm_90a: ptxas: line 7; error   : Arguments mismatch").And.Not.Contains('\n'));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     [TestCase(2, "--arch must be one of", Mma, "--arch", "sm_70")]

@@ -5,7 +5,8 @@ internal static class RowCopies
 {
     /// <summary>
     /// Asks for COUNT rows, STEP at a time, into copyLane + TO and on. %0 address of the thread's piece of its first row, %1 bytes
-    /// from one of its rows to the next, %2 rows from there to the end: those past it are zero.
+    /// from one of its rows to the next, %2 rows from there to the end: those past it are zero. Where GUARDED, only threads with the
+    /// predicate ‘copies’ have a piece of a row.
     /// </summary>
     public const string Copy = """
         {
@@ -16,7 +17,7 @@ internal static class RowCopies
         $for i 0 COUNT/STEP
         setp.gt.s32 exists, %2, $(i*STEP);
         selp.b32 bytes, 16, 0, exists;
-        cp.async.cg.shared.global.L2::128B [copyLane+$(TO+i*STEP*PITCH)], [from], 16, bytes;
+        $pick(GUARDED,@copies,) cp.async.cg.shared.global.L2::128B [copyLane+$(TO+i*STEP*PITCH)], [from], 16, bytes;
         add.s64 from, from, %1;
         $end
         }

@@ -77,6 +77,32 @@ internal static class AttentionArguments
         };
     }
 
+    /// <summary>Whether there is nothing beyond what the kernels on mma know: causality, windows and ragged sequences.</summary>
+    public static bool HasSequencesAlone(in AttentionProblem problem) => (problem with
+    {
+        WindowLeft = -1,
+        WindowRight = -1,
+        Alignment = CausalAlignment.BottomRight,
+        RaggedSequences = 0,
+    }).IsPlain;
+
+    /// <summary>Sequences and ranges of keys for the kernels on mma.</summary>
+    public static SequenceParameters Sequences(in AttentionProblem problem, ReadOnlySpan<GpuView> operands) => new()
+    {
+        QueryOffsets = operands[AttentionProblem.QueryOffsets].Address,
+        KvOffsets = operands[AttentionProblem.KvOffsets].Address,
+        Count = problem.RaggedSequences,
+        QueryLength = problem.QueryLength,
+        KvLength = problem.KvLength,
+        IsTopLeft = problem.Alignment == CausalAlignment.TopLeft ? 1 : 0,
+        WindowLeft = problem.WindowLeft < 0 ? int.MaxValue : problem.WindowLeft,
+        WindowRight = problem.IsCausal ? 0 : problem.WindowRight < 0 ? int.MaxValue : problem.WindowRight,
+    };
+
+    /// <summary>Blocks of so many rows or keys that cover a sequence, or all ragged ones: each may leave one partly empty.</summary>
+    public static long Blocks(in AttentionProblem problem, long rows, int size) =>
+        problem.RaggedSequences > 0 ? rows / size + problem.RaggedSequences : (rows + size - 1) / size;
+
     /// <summary>How keys and values lie in a cache.</summary>
     public static CacheParameters Cache(in AttentionProblem problem, ReadOnlySpan<GpuView> operands)
     {

@@ -12,21 +12,19 @@ namespace KernelEngine;
 /// </summary>
 internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProblem>("attention-backward/cuda-mma", DeviceKinds.Cuda)
 {
-    private readonly TensorCoreEntries<BackwardMma.Parameters> _keyValueTile64 = new(
-        KeyValue<BackwardMmaTile64, TensorCoreFloat16>(), KeyValue<BackwardMmaTile64, TensorCoreBFloat16>());
-    private readonly TensorCoreEntries<BackwardMma.Parameters> _keyValueTile128 = new(
-        KeyValue<BackwardMmaTile128, TensorCoreFloat16>(), KeyValue<BackwardMmaTile128, TensorCoreBFloat16>());
-    private readonly TensorCoreEntries<BackwardMma.Parameters> _queryTile64 = new(
-        Query<BackwardMmaTile64, TensorCoreFloat16>(), Query<BackwardMmaTile64, TensorCoreBFloat16>());
-    private readonly TensorCoreEntries<BackwardMma.Parameters> _queryTile128 = new(
-        Query<BackwardMmaTile128, TensorCoreFloat16>(), Query<BackwardMmaTile128, TensorCoreBFloat16>());
+    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue64 = KeyValue<BackwardMmaTile64>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue96 = KeyValue<BackwardMmaTile96>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue128 = KeyValue<BackwardMmaTile128>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _query64 = Query<BackwardMmaTile64>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _query96 = Query<BackwardMmaTile96>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _query128 = Query<BackwardMmaTile128>();
 
     // For tensors whose rows do not begin on 16 bytes.
     private readonly AttentionBackwardTiled _portable = new();
 
     /// <inheritdoc/>
     public override IReadOnlyList<GpuEntry> Entries =>
-        [.. _keyValueTile64.All, .. _keyValueTile128.All, .. _queryTile64.All, .. _queryTile128.All];
+        [.. _keyValue64.All, .. _keyValue96.All, .. _keyValue128.All, .. _query64.All, .. _query96.All, .. _query128.All];
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm80);
@@ -38,10 +36,11 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
     public override string? WhyUnsupported(in AttentionBackwardProblem problem)
     {
         AttentionProblem forward = problem.Forward;
-        return !(forward with { WindowLeft = -1, WindowRight = -1, Alignment = CausalAlignment.BottomRight }).IsPlain
-                ? "computes gradients of attention with causality and windows alone"
+        return !AttentionArguments.HasSequencesAlone(forward)
+                ? "computes gradients of attention with causality, windows and ragged sequences alone"
             : forward.Type == DataType.Float32 || forward.KvType != forward.Type ? "multiplies 16-bit queries with keys of the same type"
-            : forward.HeadDim != forward.ValueHeadDim || forward.HeadDim is not (64 or 128) ? "computes head dimensions 64 and 128"
+            : forward.HeadDim != forward.ValueHeadDim || forward.HeadDim is not (64 or 96 or 128)
+                ? "computes head dimensions 64, 96 and 128"
             : !(forward.Scale > 0) ? "needs a positive scale"
             : null;
     }
@@ -66,22 +65,24 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
             AttentionBackwardTiled.LaunchDelta(problem, operands, workspace.Cast<float>(), device);
             parameters.Delta = GpuView.AddressOf(workspace);
         }
-        bool isTile64 = forward.HeadDim == BackwardMmaTile64.HeadDim;
         if (parameters.GradKey.Address != 0 || parameters.GradValue.Address != 0)
         {
-            TensorCoreEntries<BackwardMma.Parameters> entries = isTile64 ? _keyValueTile64 : _keyValueTile128;
-            parameters.Blocks = Blocks(forward.KvLength);
-            device.Launch(entries.For(forward.Type), (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
+            parameters.Blocks = checked((int)AttentionArguments.Blocks(forward, forward.KvLength, BackwardMma.Rows));
+            CudaEntry<BackwardMma.Parameters> entry = OfHeadDim(forward, _keyValue64, _keyValue96, _keyValue128);
+            device.Launch(entry, (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
         }
         if (parameters.GradQuery.Address != 0)
         {
-            TensorCoreEntries<BackwardMma.Parameters> entries = isTile64 ? _queryTile64 : _queryTile128;
-            parameters.Blocks = Blocks(forward.QueryLength);
-            device.Launch(entries.For(forward.Type), (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
+            parameters.Blocks = checked((int)AttentionArguments.Blocks(forward, forward.QueryLength, BackwardMma.Rows));
+            CudaEntry<BackwardMma.Parameters> entry = OfHeadDim(forward, _query64, _query96, _query128);
+            device.Launch(entry, (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
         }
     }
 
-    private static int Blocks(int length) => (int)(((long)length + BackwardMma.Rows - 1) / BackwardMma.Rows);
+    private static CudaEntry<BackwardMma.Parameters> OfHeadDim(
+        in AttentionProblem forward, SequenceEntries<BackwardMma.Parameters> tile64, SequenceEntries<BackwardMma.Parameters> tile96,
+        SequenceEntries<BackwardMma.Parameters> tile128) => (forward.HeadDim == BackwardMmaTile64.HeadDim ? tile64
+            : forward.HeadDim == BackwardMmaTile96.HeadDim ? tile96 : tile128).For(forward);
 
     private static BackwardMma.Parameters CreateParameters(in AttentionProblem forward, ReadOnlySpan<GpuView> operands)
     {
@@ -101,24 +102,28 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
             Lse = lse.Address,
             LseBatchStride = lse.Layout.Stride(0),
             LseHeadStride = lse.Layout.Stride(1),
+            Sequences = AttentionArguments.Sequences(forward, operands),
             NumHeads = forward.NumHeads,
             GroupSize = forward.GroupSize,
-            QueryLength = forward.QueryLength,
-            KvLength = forward.KvLength,
-            Diagonal = forward.Alignment == CausalAlignment.TopLeft ? 0 : forward.KvLength - forward.QueryLength,
-            WindowLeft = forward.WindowLeft < 0 ? int.MaxValue : forward.WindowLeft,
-            WindowRight = forward.IsCausal ? 0 : forward.WindowRight < 0 ? int.MaxValue : forward.WindowRight,
             SoftmaxScale = forward.Scale,
         };
     }
 
-    private static CudaEntry<BackwardMma.Parameters> KeyValue<TTile, TElement>()
-        where TTile : struct, IBackwardMmaTile where TElement : struct, ITensorCoreElement => new(
-            FlashGradKeyValueMma.FlashAttentionGradKeyValueMma<TTile, TElement>, PtxTarget.Sm80, FlashGradKeyValueMma.Threads,
+    private static SequenceEntries<BackwardMma.Parameters> KeyValue<TTile>() where TTile : struct, IBackwardMmaTile => new(
+        new(KeyValue<TTile, TensorCoreFloat16, EqualSequences>(), KeyValue<TTile, TensorCoreBFloat16, EqualSequences>()),
+        new(KeyValue<TTile, TensorCoreFloat16, RaggedSequences>(), KeyValue<TTile, TensorCoreBFloat16, RaggedSequences>()));
+
+    private static CudaEntry<BackwardMma.Parameters> KeyValue<TTile, TElement, TSequences>()
+        where TTile : struct, IBackwardMmaTile where TElement : struct, ITensorCoreElement where TSequences : struct, ISequences => new(
+            FlashGradKeyValueMma.FlashAttentionGradKeyValueMma<TTile, TElement, TSequences>, PtxTarget.Sm80, FlashGradKeyValueMma.Threads,
             FlashGradKeyValueMma.SharedBytes<TTile>());
 
-    private static CudaEntry<BackwardMma.Parameters> Query<TTile, TElement>()
-        where TTile : struct, IBackwardMmaTile where TElement : struct, ITensorCoreElement => new(
-            FlashGradQueryMma.FlashAttentionGradQueryMma<TTile, TElement>, PtxTarget.Sm80, FlashGradQueryMma.Threads,
+    private static SequenceEntries<BackwardMma.Parameters> Query<TTile>() where TTile : struct, IBackwardMmaTile => new(
+        new(Query<TTile, TensorCoreFloat16, EqualSequences>(), Query<TTile, TensorCoreBFloat16, EqualSequences>()),
+        new(Query<TTile, TensorCoreFloat16, RaggedSequences>(), Query<TTile, TensorCoreBFloat16, RaggedSequences>()));
+
+    private static CudaEntry<BackwardMma.Parameters> Query<TTile, TElement, TSequences>()
+        where TTile : struct, IBackwardMmaTile where TElement : struct, ITensorCoreElement where TSequences : struct, ISequences => new(
+            FlashGradQueryMma.FlashAttentionGradQueryMma<TTile, TElement, TSequences>, PtxTarget.Sm80, FlashGradQueryMma.Threads,
             FlashGradQueryMma.SharedBytes<TTile>(), FlashGradQueryMma.GroupsPerMultiprocessor);
 }

@@ -139,8 +139,7 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
     private void LaunchGradQuery(in AttentionProblem forward, in GpuView gradQuery, BackwardParameters parameters, GpuDevice device)
     {
         long rows = (long)forward.GroupSize * forward.QueryLength;
-        // Each ragged sequence may leave a block of its own partly empty.
-        long blocks = forward.RaggedSequences > 0 ? rows / BackwardTile.Size + forward.RaggedSequences : Blocks(rows);
+        long blocks = AttentionArguments.Blocks(forward, rows, BackwardTile.Size);
         if (gradQuery.IsPresent)
             parameters.Target = AttentionArguments.Typed(gradQuery);
         parameters.HasTarget = gradQuery.IsPresent ? 1 : 0;
@@ -155,8 +154,7 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
     {
         if (!target.IsPresent)
             return;
-        long blocks = forward.RaggedSequences > 0
-            ? forward.KvLength / BackwardTile.Size + (long)forward.RaggedSequences : Blocks(forward.KvLength);
+        long blocks = AttentionArguments.Blocks(forward, forward.KvLength, BackwardTile.Size);
         parameters.Target = AttentionArguments.Typed(target);
         parameters.HasTarget = 1;
         parameters.IsValue = isValue ? 1 : 0;

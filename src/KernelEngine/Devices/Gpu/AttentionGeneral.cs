@@ -51,8 +51,7 @@ internal sealed class AttentionGeneral : GpuKernel<AttentionProblem>
     {
         int blockRows = 4 * (_isDecode ? GeneralDecodeTile.ThreadsY : GeneralForwardTile.ThreadsY);
         long rows = (long)problem.GroupSize * problem.QueryLength;
-        // Each ragged sequence may leave a block of its own partly empty.
-        long rowBlocks = problem.RaggedSequences > 0 ? rows / blockRows + problem.RaggedSequences : (rows + blockRows - 1) / blockRows;
+        long rowBlocks = AttentionArguments.Blocks(problem, rows, blockRows);
         long groups = rowBlocks * problem.NumKvHeads * problem.BatchSize;
         int keyBlocks = (int)(((long)problem.KvLength + AttentionSplitKv.MinKeysPerSplit - 1) / AttentionSplitKv.MinKeysPerSplit);
         int splits = _isDecode

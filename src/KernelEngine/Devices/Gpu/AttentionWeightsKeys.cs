@@ -41,9 +41,7 @@ internal sealed class AttentionWeightsKeys() : GpuKernel<AttentionWeightsProblem
         AttentionProblem forward = problem.Forward;
         GpuView query = operands[AttentionProblem.Query], lse = operands[AttentionProblem.Lse], keyScale = operands[AttentionProblem.KeyScale];
         GpuView weights = operands[AttentionWeightsProblem.Weights], columnMass = operands[AttentionWeightsProblem.ColumnMass];
-        int keyBlocks = checked((int)(forward.RaggedSequences > 0
-            ? forward.KvLength / KeyWeights.Threads + (long)forward.RaggedSequences
-            : ((long)forward.KvLength + KeyWeights.Threads - 1) / KeyWeights.Threads));
+        int keyBlocks = checked((int)AttentionArguments.Blocks(forward, forward.KvLength, KeyWeights.Threads));
         device.Launch(entry, checked((long)forward.BatchSize * forward.NumHeads * keyBlocks), new KeyWeights.Parameters<TKv>
         {
             Query = AttentionArguments.Typed(query),

@@ -67,6 +67,29 @@ public sealed class PtxCacheTests
     }
 
     [Test]
+    public void WhatWasUsedLongestAgoGoes()
+    {
+        Directory.CreateDirectory(_folder);
+        string otherBuild = new string('a', 64) + ".ptx", notOurs = "notes.ptx";
+        string cutOff = $"{new string('b', 64)}.ptx.123.{new string('0', 32)}";
+        Leave(otherBuild, hours: 3);
+        Leave(cutOff, hours: 4);
+        Leave(notOurs, hours: 9);
+        CudaEntry second = Entry<MmaTile64, TensorCoreFloat16>(128);
+        string firstFile = PtxCache.KeyOf(s_entry) + ".ptx", secondFile = PtxCache.KeyOf(second) + ".ptx";
+
+        var cache = new PtxCache(_folder, maxBytes: 1500);
+        cache.Get(s_entry, Compile);
+        Assert.That(Files(), Is.EquivalentTo(new[] { notOurs, otherBuild, firstFile }), "with the third file it would be more");
+
+        File.SetLastWriteTimeUtc(Path.Combine(_folder, firstFile), DateTime.UtcNow.AddHours(-5));
+        cache.Get(s_entry, Compile); // used, it is newer than the other
+        new PtxCache(_folder, maxBytes: 500).Get(second, Compile);
+        Assert.That(Files(), Is.EquivalentTo(new[] { notOurs, firstFile, secondFile }));
+        Assert.That(_compiled, Is.EqualTo(2));
+    }
+
+    [Test]
     public void AFolderThatCannotBeMadeDoesNoHarm()
     {
         string file = Path.Combine(Path.GetTempPath(), Path.GetRandomFileName());
@@ -108,6 +131,15 @@ public sealed class PtxCacheTests
     public void ManyAtOnceGetTheSame() => Assert.That(
         Enumerable.Range(0, 16).AsParallel().Select(_ => new PtxCache(_folder).Get(s_entry, Compile)).Distinct().ToList(), Is.EqualTo(new[] { s_kernel }));
 
+    private IEnumerable<string?> Files() => Directory.GetFiles(_folder).Select(Path.GetFileName);
+
+    private void Leave(string name, int hours)
+    {
+        string path = Path.Combine(_folder, name);
+        File.WriteAllText(path, new string('x', 1000));
+        File.SetLastWriteTimeUtc(path, DateTime.UtcNow.AddHours(-hours));
+    }
+
     private PtxKernel Compile(CudaEntry entry)
     {
         Interlocked.Increment(ref _compiled);
@@ -116,5 +148,5 @@ public sealed class PtxCacheTests
 
     private static CudaEntry<FlashForwardMma.Parameters> Entry<TTile, TElement>(int threads)
         where TTile : struct, IMmaTile where TElement : struct, ITensorCoreElement =>
-        new(FlashForwardMma.FlashAttentionForwardMma<TTile, TElement>, PtxTarget.Sm80, threads, 1024);
+        new(FlashForwardMma.FlashAttentionForwardMma<TTile, TElement, EqualSequences>, PtxTarget.Sm80, threads, 1024);
 }

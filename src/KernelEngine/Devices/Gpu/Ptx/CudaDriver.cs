@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using ILGPU.Runtime.Cuda;
 using KernelEngine.Kernels.Gpu.Primitives.Ptx;
 
@@ -36,6 +37,26 @@ internal static unsafe class CudaDriver
     /// <summary>cuFuncSetAttribute.</summary>
     public static CudaError SetFunctionAttribute(IntPtr function, int attribute, int value) =>
         ((delegate* unmanaged<IntPtr, int, int, CudaError>)Export("cuFuncSetAttribute"))(function, attribute, value);
+
+    /// <summary>cuModuleLoadDataEx, with what the assembler says; the machine code keeps the text's lines of source.</summary>
+    public static CudaError LoadModuleWithLines(string text, out IntPtr module, out string log)
+    {
+        const int ErrorLog = 5, ErrorLogBytes = 6, GenerateLineInfo = 13, LogBytes = 4096; // the options' numbers
+        byte* errors = stackalloc byte[LogBytes];
+        errors[0] = 0;
+        int* options = stackalloc int[] { ErrorLog, ErrorLogBytes, GenerateLineInfo };
+        void** values = stackalloc void*[] { errors, (void*)LogBytes, (void*)1 };
+        IntPtr loaded = IntPtr.Zero;
+        CudaError error;
+        fixed (byte* image = Encoding.UTF8.GetBytes(text + '\0'))
+        {
+            error = ((delegate* unmanaged<IntPtr*, void*, uint, int*, void**, CudaError>)Export("cuModuleLoadDataEx"))(
+                &loaded, image, 3, options, values);
+        }
+        module = loaded;
+        log = Marshal.PtrToStringUTF8((IntPtr)errors)!;
+        return error;
+    }
 
     /// <inheritdoc cref="ICudaExecutor.EncodeTensorMap"/>
     public static TensorMap EncodeTensorMap(

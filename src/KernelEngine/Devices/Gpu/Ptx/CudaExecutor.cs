@@ -43,9 +43,10 @@ internal sealed class CudaExecutor(CudaAccelerator accelerator) : ICudaExecutor
     {
         try
         {
-            PtxKernel kernel = PtxCache.Default.Get(entry, PtxCompiler.Compile);
+            bool hasLines = ProfiledRange.HasSourceLines;
+            PtxKernel kernel = hasLines ? PtxCompiler.Compile(entry, hasLines) : PtxCache.Default.Get(entry, PtxCompiler.Compile);
             using var binding = Bind();
-            return CudaModule.Load(kernel);
+            return CudaModule.Load(kernel, hasLines);
         }
         catch (Exception e)
         {

@@ -15,10 +15,14 @@ internal sealed class CudaModule : IDisposable
     private CudaModule(PtxKernel kernel, IntPtr module, IntPtr function) => (_kernel, _module, _function) = (kernel, module, function);
 
     /// <summary>Hands the text to the driver, which assembles it.</summary>
+    /// <param name="kernel">The text.</param>
+    /// <param name="hasLines">Whether the machine code should keep the text's lines of source.</param>
     /// <exception cref="InvalidOperationException">The driver refuses it; the message holds what its assembler says.</exception>
-    public static CudaModule Load(PtxKernel kernel)
+    public static CudaModule Load(PtxKernel kernel, bool hasLines)
     {
-        CudaError error = CudaAPI.CurrentAPI.LoadModule(out IntPtr module, kernel.Text, out string? log);
+        string? log;
+        CudaError error = hasLines ? CudaDriver.LoadModuleWithLines(kernel.Text, out IntPtr module, out log)
+            : CudaAPI.CurrentAPI.LoadModule(out module, kernel.Text, out log);
         if (error != CudaError.CUDA_SUCCESS)
             throw new InvalidOperationException($"The driver does not load {kernel.EntryName}: {error}. {log}");
         error = CudaAPI.CurrentAPI.GetModuleFunction(out IntPtr function, module, kernel.EntryName);

@@ -17,6 +17,9 @@ internal static partial class PtxAssembler
     public static string? WhyAbsent =>
         s_folder is null ? "NVIDIA's ptxas, cuobjdump and nvdisasm are not here (.ci/cuda-tools fetches them)" : null;
 
+    /// <summary>The release of CUDA that the tools are of: 12.4.</summary>
+    public static string Release => ReleaseOf().Match(Run("ptxas", "--version")).Groups[1].Value;
+
     /// <summary>Assembles a text with one entry.</summary>
     /// <param name="text">PTX; its target may be older than the architecture, unless either ends in a letter.</param>
     /// <param name="architecture">sm_80, sm_90, sm_90a.</param>
@@ -31,12 +34,14 @@ internal static partial class PtxAssembler
             Number(Registers().Match(report), 1), Number(frame, 1), Number(frame, 2), Number(frame, 3), Number(Shared().Match(report), 1), CountInstructions(sass));
     }
 
-    /// <summary>The machine instructions of a text with one entry, as NVIDIA's disassembler writes them.</summary>
+    /// <summary>
+    /// The machine instructions of a text with one entry, as NVIDIA's disassembler writes them; with lines of source where there are any.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The assembler refused the text.</exception>
     public static string Disassemble(string text, string architecture)
     {
         string sass = "";
-        Assemble(text, architecture, cubin => sass = Run("cuobjdump", "-sass", cubin));
+        Assemble(text, architecture, cubin => sass = HasLines(text) ? Run("nvdisasm", "-g", cubin) : Run("cuobjdump", "-sass", cubin));
         return sass;
     }
 
@@ -47,7 +52,8 @@ internal static partial class PtxAssembler
         try
         {
             File.WriteAllText(input, text);
-            string report = Run("ptxas", "-v", $"-arch={architecture}", input, "-o", output);
+            string[] lines = HasLines(text) ? ["-lineinfo"] : [];
+            string report = Run("ptxas", ["-v", $"-arch={architecture}", input, "-o", output, .. lines]);
             look(output);
             return report;
         }
@@ -57,6 +63,8 @@ internal static partial class PtxAssembler
             File.Delete(output);
         }
     }
+
+    private static bool HasLines(string text) => text.Contains("\t.loc\t", StringComparison.Ordinal);
 
     private static Dictionary<string, int> CountInstructions(string sass)
     {
@@ -78,7 +86,7 @@ internal static partial class PtxAssembler
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd() + error.GetAwaiter().GetResult();
         process.WaitForExit();
-        return process.ExitCode == 0 ? output : throw new InvalidOperationException($"{tool} {string.Join(' ', arguments)}: {output}");
+        return process.ExitCode == 0 ? output : throw new InvalidOperationException($"{tool}: {output.Trim()}");
     }
 
     private static IEnumerable<string> Candidates()
@@ -92,6 +100,9 @@ internal static partial class PtxAssembler
             : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
         yield return Path.Combine(cache, "kernel-engine", "cuda-tools");
     }
+
+    [GeneratedRegex(@"release (\d+\.\d+)")]
+    private static partial Regex ReleaseOf();
 
     [GeneratedRegex(@"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")]
     private static partial Regex Frame();

@@ -2,16 +2,23 @@ using System.Globalization;
 using System.Reflection;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace KernelEngine;
 
 /// <summary>
 /// Finished PTX on disk, so that a program's first launch of a kernel does not compile it again: in the user's cache folder, in the
 /// folder that <c>KERNEL_ENGINE_PTX_CACHE</c> names, or, where that is <c>off</c>, not at all. A file belongs to one build of the
-/// engine. What cannot be read or written is compiled: no launch fails for it.
+/// engine; those that were used longest ago go once there are too many, and so what older builds left does. What cannot be read or
+/// written is compiled: no launch fails for it.
 /// </summary>
-internal sealed class PtxCache(string? folder)
+/// <param name="folder">Where the files are; null for no cache.</param>
+/// <param name="maxBytes">What they may take together.</param>
+internal sealed partial class PtxCache(string? folder, long maxBytes = PtxCache.MaxBytes)
 {
+    /// <summary>What the files may take together: a build's own take a quarter of it.</summary>
+    public const long MaxBytes = 64 << 20;
+
     private const string Variable = "KERNEL_ENGINE_PTX_CACHE", Off = "off";
 
     /// <summary>The cache of this user.</summary>
@@ -25,9 +32,14 @@ internal sealed class PtxCache(string? folder)
             return compile(entry);
         string key = KeyOf(entry), path = Path.Combine(folder, key + ".ptx");
         if (Read(path, key, entry) is { } cached)
+        {
+            // What Trim goes by.
+            Try(() => File.SetLastWriteTimeUtc(path, DateTime.UtcNow));
             return cached;
+        }
         PtxKernel kernel = compile(entry);
         Write(path, key, kernel);
+        Try(() => Trim(folder, maxBytes));
         return kernel;
     }
 
@@ -91,19 +103,36 @@ internal sealed class PtxCache(string? folder)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            TryDelete(part);
+            Try(() => File.Delete(part));
         }
     }
 
-    private static void TryDelete(string path)
+    // Files that are named as ours are, and no others: the folder may be anyone's.
+    private static void Trim(string folder, long maxBytes)
+    {
+        long bytes = 0;
+        IEnumerable<FileInfo> ours = new DirectoryInfo(folder).EnumerateFiles().Where(f => OurName().IsMatch(f.Name));
+        foreach (FileInfo file in ours.OrderByDescending(f => f.LastWriteTimeUtc))
+        {
+            bytes += file.Length;
+            if (bytes > maxBytes)
+                Try(file.Delete);
+        }
+    }
+
+    // The cache is a convenience: what the disk refuses is left undone.
+    private static void Try(Action action)
     {
         try
         {
-            File.Delete(path);
+            action();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // It stays behind; its name is nobody's key.
         }
     }
+
+    // With what is left of writes that were cut off.
+    [GeneratedRegex(@"^[0-9a-f]{64}\.ptx(\.\d+\.[0-9a-f]{32})?$")]
+    private static partial Regex OurName();
 }

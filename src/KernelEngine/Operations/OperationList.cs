@@ -34,6 +34,7 @@ public static class OperationList
         CrossEntropy.TrainingOperation,
         CrossEntropy.MergeOperation,
         Linear.ForwardOperation,
+        Linear.BackwardOperation,
         FeedForward.RouteOperation,
         FeedForward.ForwardOperation,
         FeedForward.BackwardOperation,

@@ -6,7 +6,7 @@ namespace KernelEngine.Kernels.Cpu.Linear;
 /// output = input · weightᵀ for many rows, blocked as by Goto and van de Geijn (2008, "Anatomy of high-performance matrix
 /// multiplication"): a block of the weight, 512 inputs by 1024 outputs, is packed into panels [512, tile columns], transposed
 /// and widened on the way, and used for every row of the input; a block of 96 input rows stays in the second-level cache.
-/// A weight that lies transposed is copied into the panels row by row; a block of such an input stays transposed.
+/// Whichever way a factor lies in memory, packing turns it.
 /// Threads own ranges of output features (or of rows, when there are few features), so nothing is added across threads.
 /// Workspace per thread: the packed block (2 MiB), one block of input rows, one panel of widened weight rows, one tile.
 /// Cost: 2·m·n·k FLOPs; packing moves each weight once per call.
@@ -19,7 +19,6 @@ public sealed unsafe class MatrixMultiply<TSimd, TVector>() : CpuKernel<LinearPr
     private const int BlockDepth = 512;
     private const int BlockColumns = 1024; // 512 · 1024 floats = 2 MiB of packed weight, in the third-level cache
     private const int PaddedDepth = BlockDepth + 16; // rows a whole number of pages apart would share a few cache sets
-    private const int PaddedRows = BlockRows + 16; // of a transposed block: an odd number of cache lines, with room for a tile's six
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
@@ -27,7 +26,7 @@ public sealed unsafe class MatrixMultiply<TSimd, TVector>() : CpuKernel<LinearPr
     private static int Columns => MatrixTile<TSimd, TVector>.Columns;
 
     private static long FloatsPerThread =>
-        (long)BlockDepth * BlockColumns + BlockDepth * PaddedRows + (long)Columns * PaddedDepth + MatrixTile<TSimd, TVector>.Rows * Columns;
+        (long)BlockDepth * BlockColumns + BlockRows * PaddedDepth + (long)Columns * PaddedDepth + MatrixTile<TSimd, TVector>.Rows * Columns;
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in LinearProblem problem, int threads) => threads * FloatsPerThread * sizeof(float);
@@ -73,7 +72,7 @@ public sealed unsafe class MatrixMultiply<TSimd, TVector>() : CpuKernel<LinearPr
         {
             float* packed = workspace;
             float* inputBlock = packed + (long)BlockDepth * BlockColumns;
-            float* weightRows = inputBlock + BlockDepth * PaddedRows; // more than 96 padded rows
+            float* weightRows = inputBlock + BlockRows * PaddedDepth;
             float* edge = weightRows + (long)Columns * PaddedDepth;
             if (Problem.InputSize == 0)
                 Clear(firstRow, lastRow, firstColumn, lastColumn);
@@ -103,8 +102,9 @@ public sealed unsafe class MatrixMultiply<TSimd, TVector>() : CpuKernel<LinearPr
         {
             if (Problem.IsInputTransposed)
             {
-                for (int k = 0; k < depth; k++)
-                    Rows<TSimd, TVector>.Widen(Input.Address(depth0 + k, row0), DataType.Float32, rows, inputBlock + k * PaddedRows);
+                int width = ((int)depth + 3) / 4 * 4;
+                Rows<TSimd, TVector>.Transpose(
+                    (float*)Input.Address(depth0, row0), Input.Layout.Stride(0), (int)depth, rows, inputBlock, width, PaddedDepth);
                 return;
             }
             for (int r = 0; r < rows; r++)
@@ -143,14 +143,15 @@ public sealed unsafe class MatrixMultiply<TSimd, TVector>() : CpuKernel<LinearPr
             for (int r = 0; r < rows; r += MatrixTile<TSimd, TVector>.Rows)
             {
                 int tileRows = Math.Min(MatrixTile<TSimd, TVector>.Rows, rows - r);
+                float* a = inputBlock + (long)r * PaddedDepth;
                 float* c = (float*)Output.Address(row0 + r) + column0;
                 if (columns == width)
                 {
-                    MultiplyTile(inputBlock, r, tileRows, panel, width, depth, c, Output.Layout.Stride(0), accumulate);
+                    MatrixTile<TSimd, TVector>.Multiply(a, PaddedDepth, tileRows, panel, width, depth, c, Output.Layout.Stride(0), accumulate);
                     continue;
                 }
                 // The last columns end inside a vector: go through a whole tile, so that nothing past the row is touched.
-                MultiplyTile(inputBlock, r, tileRows, panel, width, depth, edge, width, accumulate: false);
+                MatrixTile<TSimd, TVector>.Multiply(a, PaddedDepth, tileRows, panel, width, depth, edge, width, accumulate: false);
                 for (int i = 0; i < tileRows; i++)
                 {
                     float* target = c + i * Output.Layout.Stride(0);
@@ -158,20 +159,6 @@ public sealed unsafe class MatrixMultiply<TSimd, TVector>() : CpuKernel<LinearPr
                         target[n] = edge[i * width + n] + (accumulate ? target[n] : 0f);
                 }
             }
-        }
-
-        private readonly void MultiplyTile(
-            float* inputBlock, int row, int rows, float* panel, int width, long depth, float* c, long cStride, bool accumulate)
-        {
-            if (!Problem.IsInputTransposed)
-            {
-                MatrixTile<TSimd, TVector>.Multiply(
-                    inputBlock + (long)row * PaddedDepth, PaddedDepth, rows, panel, width, depth, c, cStride, accumulate);
-                return;
-            }
-            for (int r = 0; r < rows && !accumulate; r++)
-                new Span<float>(c + r * cStride, width).Clear();
-            TransposedMatrixTile<TSimd, TVector>.MultiplyAdd(inputBlock + row, PaddedRows, rows, panel, width, width, depth, c, cStride);
         }
 
         private readonly void Clear(long firstRow, long lastRow, long firstColumn, long lastColumn)

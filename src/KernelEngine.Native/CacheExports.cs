@@ -173,9 +173,12 @@ internal static unsafe class CacheExports
             SoftmaxScale = given.SoftmaxScale == 0 ? null : given.SoftmaxScale,
             LogitSoftCap = given.LogitSoftCap,
         };
-        DataType type = Arguments.Type(given.Type, nameof(options));
-        int pageSize = given.PageSize == 0 ? KvCacheOptions.Default.PageSize : given.PageSize;
-        return new HeldCache(device, opened => new KvSession(opened, shapes, numHeads, policy, type, pageSize), attention);
+        var storage = new KvCacheOptions
+        {
+            Type = Arguments.Type(given.Type, nameof(options)),
+            PageSize = given.PageSize == 0 ? KvCacheOptions.Default.PageSize : given.PageSize,
+        };
+        return new HeldCache(device, opened => new KvSession(opened, shapes, numHeads, policy, storage), attention);
     }
 
     private static KvPolicySettings Settings(in CacheOptionsStruct given, KvLayerShape[] shapes, int[] firstHeads)

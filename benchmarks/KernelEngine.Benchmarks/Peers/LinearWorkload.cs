@@ -3,7 +3,8 @@ namespace KernelEngine.Benchmarks.Peers;
 /// <summary>A linear layer with its tensors.</summary>
 public sealed class LinearWorkload(LinearProblem sizes) : Workload
 {
-    public LinearProblem Sizes { get; } = sizes;
+    public LinearProblem Sizes { get; } = sizes is { IsInputTransposed: false, IsWeightTransposed: false } ? sizes
+        : throw new FormatException($"'{sizes}' has factors that lie transposed, which no peer takes.");
 
     /// <summary>f32 [rows, inputSize]</summary>
     public HostBuffer Input { get; } = HostBuffer.Random(DataType.Float32, (long)sizes.Rows * sizes.InputSize, 1);

@@ -9,8 +9,8 @@ internal sealed class TrainingBlock : IDisposable
     private const int Blocks = 4, ActiveBlocks = 2;
 
     private readonly int _length, _hiddenSize, _headDim;
-    private readonly Matrix _input, _queryKeyValue, _attended, _middle, _output;
-    private readonly Matrix _gradOutput, _gradMiddle, _gradAttended, _gradQueryKeyValue, _gradInput;
+    private readonly Tensor _input, _queryKeyValue, _attended, _middle, _output;
+    private readonly Tensor _gradOutput, _gradMiddle, _gradAttended, _gradQueryKeyValue, _gradInput;
     private readonly Projection _projectIn, _projectOut;
     private readonly FeedForwardLayer _feedForward;
     private readonly Tensor _lse;
@@ -20,12 +20,12 @@ internal sealed class TrainingBlock : IDisposable
     {
         (_length, _hiddenSize, _headDim) = (length, hiddenSize, headDim);
         int numHeads = hiddenSize / headDim;
-        (_input, _gradOutput) = (Matrix.Draw(device, length, hiddenSize, 1), Matrix.Draw(device, length, hiddenSize, 2));
-        (_queryKeyValue, _gradQueryKeyValue) = (new Matrix(device, length, 3 * hiddenSize), new Matrix(device, length, 3 * hiddenSize));
-        (_attended, _gradAttended, _middle, _gradMiddle) = (Take(), Take(), Take(), Take());
-        (_output, _gradInput) = (Take(), Take());
-        _projectIn = new Projection(device, length, hiddenSize, 3 * hiddenSize, 3);
-        _projectOut = new Projection(device, length, hiddenSize, hiddenSize, 4);
+        (_input, _gradOutput) = (Data.Draw(device, 1, 1, length, hiddenSize), Data.Draw(device, 2, 1, length, hiddenSize));
+        (_queryKeyValue, _gradQueryKeyValue) = (Take(3 * hiddenSize), Take(3 * hiddenSize));
+        (_attended, _gradAttended, _middle, _gradMiddle) = (Take(hiddenSize), Take(hiddenSize), Take(hiddenSize), Take(hiddenSize));
+        (_output, _gradInput) = (Take(hiddenSize), Take(hiddenSize));
+        _projectIn = new Projection(device, hiddenSize, 3 * hiddenSize, 3);
+        _projectOut = new Projection(device, hiddenSize, hiddenSize, 4);
         _feedForward = new FeedForwardLayer(device, length, hiddenSize, innerSize, isSparse ? Blocks : 1, isSparse ? ActiveBlocks : 1);
         _lse = Data.Take(device, 1, numHeads, length);
         if (!isSparse)
@@ -33,7 +33,7 @@ internal sealed class TrainingBlock : IDisposable
         _projectIn.Forward(_input, _queryKeyValue);
         _listed = new ListedKeys(device, Heads(_queryKeyValue, 0), Heads(_queryKeyValue, 1));
 
-        Matrix Take() => new(device, length, hiddenSize);
+        Tensor Take(int columns) => Data.Take(device, length, columns);
     }
 
     public void Step()
@@ -51,12 +51,12 @@ internal sealed class TrainingBlock : IDisposable
             Attention.Forward(query, key, value, attended, AttentionOptions.Causal, _lse);
         }
         _projectOut.Forward(_attended, _middle);
-        Layers.ResidualAdd(_middle.Tensor, _input.Tensor);
-        _feedForward.Forward(_middle.Tensor, _output.Tensor);
-        Layers.ResidualAdd(_output.Tensor, _middle.Tensor);
+        Layers.ResidualAdd(_middle, _input);
+        _feedForward.Forward(_middle, _output);
+        Layers.ResidualAdd(_output, _middle);
 
-        _feedForward.Backward(_middle.Tensor, _gradOutput.Tensor, _gradMiddle.Tensor);
-        Layers.ResidualAdd(_gradMiddle.Tensor, _gradOutput.Tensor);
+        _feedForward.Backward(_middle, _gradOutput, _gradMiddle);
+        Layers.ResidualAdd(_gradMiddle, _gradOutput);
         _projectOut.Backward(_attended, _gradMiddle, _gradAttended);
         TensorView gradAttended = Heads(_gradAttended, 0), gradQuery = Heads(_gradQueryKeyValue, 0), gradKey = Heads(_gradQueryKeyValue, 1),
             gradValue = Heads(_gradQueryKeyValue, 2);
@@ -72,7 +72,7 @@ internal sealed class TrainingBlock : IDisposable
                 AttentionOptions.Causal);
         }
         _projectIn.Backward(_input, _gradQueryKeyValue, _gradInput);
-        Layers.ResidualAdd(_gradInput.Tensor, _gradMiddle.Tensor);
+        Layers.ResidualAdd(_gradInput, _gradMiddle);
     }
 
     public void Dispose()
@@ -86,6 +86,6 @@ internal sealed class TrainingBlock : IDisposable
     }
 
     // Part 0, 1, 2 of rows that hold one, or three, of [numHeads, headDim]: as attention takes it.
-    private TensorView Heads(Matrix rows, int part) =>
-        rows.Tensor.Slice(1, (long)part * _hiddenSize, _hiddenSize).Split(1, _headDim).Split(0, _length);
+    private TensorView Heads(TensorView rows, int part) =>
+        rows.Slice(1, (long)part * _hiddenSize, _hiddenSize).Split(1, _headDim).Split(0, _length);
 }

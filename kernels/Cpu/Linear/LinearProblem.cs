@@ -2,7 +2,8 @@ namespace KernelEngine;
 
 /// <summary>
 /// A linear layer without bias: <c>output = input · weightᵀ</c>, the matrix-matrix (many rows) or matrix-vector (one row)
-/// product of a transformer's projections. Text form: <c>m=512 n=2048 k=768 w=bf16</c>.
+/// product of a transformer's projections, and, with factors that lie transposed, of their gradients. Text form:
+/// <c>m=512 n=2048 k=768 w=bf16 transposedweight</c>.
 /// </summary>
 /// <param name="Rows">Rows of input and output: tokens (<c>m</c>).</param>
 /// <param name="OutputSize">Features out: rows of the weight (<c>n</c>).</param>
@@ -11,14 +12,20 @@ namespace KernelEngine;
 public readonly record struct LinearProblem(int Rows, int OutputSize, int InputSize, DataType WeightType = DataType.Float32)
     : IProblem<LinearProblem>
 {
-    /// <summary>Index of the input operand, f32 [rows, inputSize].</summary>
+    /// <summary>Index of the input operand, f32 [rows, inputSize], or [inputSize, rows] where it lies transposed.</summary>
     public const int Input = 0;
 
-    /// <summary>Index of the weight operand, [outputSize, inputSize].</summary>
+    /// <summary>Index of the weight operand, [outputSize, inputSize], or [inputSize, outputSize] where it lies transposed.</summary>
     public const int Weight = 1;
 
     /// <summary>Index of the output operand, f32 [rows, outputSize].</summary>
     public const int Output = 2;
+
+    /// <summary>Whether the input lies as [inputSize, rows] (<c>transposedinput</c>).</summary>
+    public bool IsInputTransposed { get; init; }
+
+    /// <summary>Whether the weight lies as [inputSize, outputSize] (<c>transposedweight</c>).</summary>
+    public bool IsWeightTransposed { get; init; }
 
     /// <inheritdoc/>
     public int OperandCount => 3;
@@ -26,8 +33,8 @@ public readonly record struct LinearProblem(int Rows, int OutputSize, int InputS
     /// <inheritdoc/>
     public Operand GetOperand(int index) => index switch
     {
-        Input => new("input", OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(Rows, InputSize), "rows, inputSize"),
-        Weight => new("weight", OperandRole.Input, WeightType, TensorLayout.Contiguous(OutputSize, InputSize), "outputSize, inputSize"),
+        Input => Factor("input", DataType.Float32, Rows, "rows", IsInputTransposed),
+        Weight => Factor("weight", WeightType, OutputSize, "outputSize", IsWeightTransposed),
         Output => new("output", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(Rows, OutputSize), "rows, outputSize"),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
     };
@@ -48,14 +55,23 @@ public readonly record struct LinearProblem(int Rows, int OutputSize, int InputS
     public static LinearProblem Read(ProblemText text)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return new LinearProblem(text.TakeSize("m", 1), text.TakeSize("n"), text.TakeSize("k"), text.TakeType("w", DataType.Float32));
+        return new LinearProblem(text.TakeSize("m", 1), text.TakeSize("n"), text.TakeSize("k"), text.TakeType("w", DataType.Float32))
+        {
+            IsInputTransposed = text.TakeFlag("transposedinput"),
+            IsWeightTransposed = text.TakeFlag("transposedweight"),
+        };
     }
 
     /// <inheritdoc/>
     public string ToText() => ProblemText.Join(
         ProblemText.Word("m", Rows), ProblemText.Word("n", OutputSize), ProblemText.Word("k", InputSize),
-        ProblemText.Flag("w=" + WeightType.ToText(), WeightType != DataType.Float32));
+        ProblemText.Flag("w=" + WeightType.ToText(), WeightType != DataType.Float32),
+        ProblemText.Flag("transposedinput", IsInputTransposed), ProblemText.Flag("transposedweight", IsWeightTransposed));
 
     /// <inheritdoc/>
     public override string ToString() => ToText();
+
+    private Operand Factor(string name, DataType type, int size, string sizeName, bool isTransposed) => isTransposed
+        ? new(name, OperandRole.Input, type, TensorLayout.Contiguous(InputSize, size), "inputSize, " + sizeName)
+        : new(name, OperandRole.Input, type, TensorLayout.Contiguous(size, InputSize), sizeName + ", inputSize");
 }

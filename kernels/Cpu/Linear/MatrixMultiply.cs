@@ -6,6 +6,7 @@ namespace KernelEngine.Kernels.Cpu.Linear;
 /// output = input · weightᵀ for many rows, blocked as by Goto and van de Geijn (2008, "Anatomy of high-performance matrix
 /// multiplication"): a block of the weight, 512 inputs by 1024 outputs, is packed into panels [512, tile columns], transposed
 /// and widened on the way, and used for every row of the input; a block of 96 input rows stays in the second-level cache.
+/// Whichever way a factor lies in memory, packing turns it.
 /// Threads own ranges of output features (or of rows, when there are few features), so nothing is added across threads.
 /// Workspace per thread: the packed block (2 MiB), one block of input rows, one panel of widened weight rows, one tile.
 /// Cost: 2·m·n·k FLOPs; packing moves each weight once per call.
@@ -86,8 +87,7 @@ public sealed unsafe class MatrixMultiply<TSimd, TVector>() : CpuKernel<LinearPr
                     for (long row0 = firstRow; row0 < lastRow; row0 += BlockRows)
                     {
                         int rows = (int)Math.Min(BlockRows, lastRow - row0);
-                        for (int r = 0; r < rows; r++)
-                            Rows<TSimd, TVector>.Widen((float*)Input.Address(row0 + r) + depth0, DataType.Float32, depth, inputBlock + r * PaddedDepth);
+                        CopyInput(row0, rows, depth0, depth, inputBlock);
                         for (long column0 = block0; column0 < blockEnd; column0 += Columns)
                         {
                             float* panel = packed + (column0 - block0) * BlockDepth;
@@ -98,10 +98,32 @@ public sealed unsafe class MatrixMultiply<TSimd, TVector>() : CpuKernel<LinearPr
             }
         }
 
+        private readonly void CopyInput(long row0, int rows, long depth0, long depth, float* inputBlock)
+        {
+            if (Problem.IsInputTransposed)
+            {
+                int width = ((int)depth + 3) / 4 * 4;
+                Rows<TSimd, TVector>.Transpose(
+                    (float*)Input.Address(depth0, row0), Input.Layout.Stride(0), (int)depth, rows, inputBlock, width, PaddedDepth);
+                return;
+            }
+            for (int r = 0; r < rows; r++)
+                Rows<TSimd, TVector>.Widen((float*)Input.Address(row0 + r) + depth0, DataType.Float32, depth, inputBlock + r * PaddedDepth);
+        }
+
         private readonly void PackPanel(long column0, long columnEnd, long depth0, long depth, float* weightRows, float* panel)
         {
             int columns = (int)Math.Min(Columns, columnEnd - column0);
             int width = MatrixTile<TSimd, TVector>.PanelWidth(columnEnd, column0);
+            if (Problem.IsWeightTransposed)
+            {
+                for (int k = 0; k < depth; k++, panel += width)
+                {
+                    Rows<TSimd, TVector>.Widen(Weight.Address(depth0 + k, column0), Weight.Type, columns, panel);
+                    new Span<float>(panel + columns, width - columns).Clear();
+                }
+                return;
+            }
             if (Weight.Type == DataType.Float32)
             {
                 Rows<TSimd, TVector>.Transpose(

@@ -25,7 +25,8 @@ public sealed unsafe class MatrixVector<TSimd, TVector>() : CpuKernel<LinearProb
 
     /// <inheritdoc/>
     public override string? WhyUnsupported(in LinearProblem problem) =>
-        problem.Rows <= MaxRows ? null : $"takes at most {MaxRows} rows";
+        problem.IsInputTransposed || problem.IsWeightTransposed ? "takes factors that lie in rows"
+        : problem.Rows <= MaxRows ? null : $"takes at most {MaxRows} rows";
 
     /// <inheritdoc/>
     public override void Run(in LinearProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)

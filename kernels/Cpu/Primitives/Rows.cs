@@ -117,14 +117,18 @@ internal static unsafe class Rows<TSimd, TVector>
     /// <param name="depth">Elements of each row.</param>
     /// <param name="panel">Target, <paramref name="depth"/> · <paramref name="width"/> floats.</param>
     /// <param name="width">Width of the panel.</param>
-    public static void Transpose(float* source, long stride, int rows, long depth, float* panel, int width)
+    public static void Transpose(float* source, long stride, int rows, long depth, float* panel, int width) =>
+        Transpose(source, stride, rows, depth, panel, width, width);
+
+    /// <summary>Transposes into a panel whose rows are <paramref name="panelStride"/> floats apart.</summary>
+    public static void Transpose(float* source, long stride, int rows, long depth, float* panel, int width, int panelStride)
     {
         // A slice of the panel stays in the first-level cache while every group of rows writes its part of each line.
         for (long k0 = 0; k0 < depth; k0 += TransposeDepth)
-            TransposeSlice(source + k0, stride, rows, Math.Min(TransposeDepth, depth - k0), panel + k0 * width, width);
+            TransposeSlice(source + k0, stride, rows, Math.Min(TransposeDepth, depth - k0), panel + k0 * panelStride, width, panelStride);
     }
 
-    private static void TransposeSlice(float* source, long stride, int rows, long depth, float* panel, int width)
+    private static void TransposeSlice(float* source, long stride, int rows, long depth, float* panel, int width, int panelStride)
     {
         int n = 0;
         for (; n <= rows - 4; n += 4)
@@ -132,25 +136,25 @@ internal static unsafe class Rows<TSimd, TVector>
             float* r0 = source + n * stride, r1 = r0 + stride, r2 = r1 + stride, r3 = r2 + stride;
             float* target = panel + n;
             long k = 0;
-            for (; k <= depth - 4; k += 4, target += 4 * width)
+            for (; k <= depth - 4; k += 4, target += 4 * panelStride)
             {
                 Vector128<float> v0 = Vector128.Load(r0 + k), v1 = Vector128.Load(r1 + k);
                 Vector128<float> v2 = Vector128.Load(r2 + k), v3 = Vector128.Load(r3 + k);
                 Vector128<float> low01 = Vectors.UnpackLow(v0, v1), high01 = Vectors.UnpackHigh(v0, v1);
                 Vector128<float> low23 = Vectors.UnpackLow(v2, v3), high23 = Vectors.UnpackHigh(v2, v3);
                 Vectors.JoinLow(low01, low23).Store(target);
-                Vectors.JoinHigh(low01, low23).Store(target + width);
-                Vectors.JoinLow(high01, high23).Store(target + 2 * width);
-                Vectors.JoinHigh(high01, high23).Store(target + 3 * width);
+                Vectors.JoinHigh(low01, low23).Store(target + panelStride);
+                Vectors.JoinLow(high01, high23).Store(target + 2 * panelStride);
+                Vectors.JoinHigh(high01, high23).Store(target + 3 * panelStride);
             }
-            for (; k < depth; k++, target += width)
+            for (; k < depth; k++, target += panelStride)
                 (target[0], target[1], target[2], target[3]) = (r0[k], r1[k], r2[k], r3[k]);
         }
         for (; n < width; n++)
         {
             float* row = source + n * stride;
             for (long k = 0; k < depth; k++)
-                panel[k * width + n] = n < rows ? row[k] : 0f;
+                panel[k * panelStride + n] = n < rows ? row[k] : 0f;
         }
     }
 }

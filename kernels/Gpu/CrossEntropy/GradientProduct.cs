@@ -104,11 +104,8 @@ internal static class GradientProduct
         }
         else
         {
-            for (int i = Group.IdxX; i < Depth * RowQuads; i += LogitTile.Threads)
-            {
-                int term = i / RowQuads, rowQuad = i % RowQuads;
-                operands[term * RowQuads + (rowQuad ^ (term >> 2))] = Float32Storage.Load4(p.Gradients, (tile + first * Size) / 4 + i);
-            }
+            TransposedTile.LoadColumns<float, Float32Storage>(
+                operands, Size, LogitTile.Threads, p.Gradients, tile + first * Size, Size, Size, Depth, 1);
         }
     }
 

@@ -7,7 +7,8 @@ namespace KernelEngine.Kernels.Gpu.Linear;
 /// <summary>
 /// A linear layer for many rows: <c>y_mn = Σ_k x_mk · w_nk</c>. One group of 8 × 8 threads computes 64 rows × 64 features, a
 /// thread 8 × 8 of them in registers (rows 8y .. 8y + 7; feature quads x and 8 + x), from tiles of 32 columns of k in shared
-/// memory (16 KiB). Every input and weight is read once for 64 results; 2 · rows · outputSize · inputSize FLOPs.
+/// memory (16 KiB), whichever way a factor lies. Every input and weight is read once for 64 results;
+/// 2 · rows · outputSize · inputSize FLOPs.
 /// </summary>
 internal static class MatrixTimesMatrix
 {
@@ -30,12 +31,8 @@ internal static class MatrixTimesMatrix
         var sum = default(Tile8x8);
         for (int depth0 = 0; depth0 < p.InputSize; depth0 += TransposedTile.Depth)
         {
-            TransposedTile.Load<float, Float32Storage>(
-                inputTile.Cast<float>(), Block, Threads, p.Input.Data, row0 * p.Input.RowStride, p.Input.RowStride,
-                p.Rows - row0, depth0, p.InputSize, p.Input.HasQuads);
-            TransposedTile.Load<TWeight, TWeightStorage>(
-                weightTile.Cast<float>(), Block, Threads, p.Weight.Data, feature0 * p.Weight.RowStride, p.Weight.RowStride,
-                p.OutputSize - feature0, depth0, p.InputSize, p.Weight.HasQuads);
+            Load<float, Float32Storage>(inputTile, p.Input, p.IsInputTransposed, row0, p.Rows, depth0, p.InputSize);
+            Load<TWeight, TWeightStorage>(weightTile, p.Weight, p.IsWeightTransposed, feature0, p.OutputSize, depth0, p.InputSize);
             Group.Barrier();
             int columns = p.InputSize - depth0;
             for (int quad = 0; quad < TransposedTile.Depth / 4 && 4 * quad < columns; quad++)
@@ -51,6 +48,25 @@ internal static class MatrixTimesMatrix
         StoreRows(ref p, sum.UpperRight, row0 + 8 * y, feature0 + 32 + 4 * x);
         StoreRows(ref p, sum.LowerLeft, row0 + 8 * y + 4, feature0 + 4 * x);
         StoreRows(ref p, sum.LowerRight, row0 + 8 * y + 4, feature0 + 32 + 4 * x);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Load<T, TStorage>(
+        ArrayView<Float4> tile, MatrixView<T> factor, int isTransposed, int row0, int rows, int depth0, int inputSize)
+        where T : unmanaged where TStorage : struct, IStorage<T>
+    {
+        if (isTransposed != 0)
+        {
+            TransposedTile.LoadColumns<T, TStorage>(
+                tile, Block, Threads, factor.Data, depth0 * factor.RowStride + row0, factor.RowStride, rows - row0, inputSize - depth0,
+                factor.HasQuads);
+        }
+        else
+        {
+            TransposedTile.Load<T, TStorage>(
+                tile.Cast<float>(), Block, Threads, factor.Data, row0 * factor.RowStride, factor.RowStride, rows - row0, depth0, inputSize,
+                factor.HasQuads);
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -42,6 +42,32 @@ internal static class TransposedTile
         }
     }
 
+    /// <summary>Loads the same tile from a matrix that lies transposed, column after column; what lies beyond it becomes 0.</summary>
+    /// <param name="tile">Shared memory of 32 · rows / 4 quads.</param>
+    /// <param name="rows">Rows of the tile, a multiple of 32 known when compiling.</param>
+    /// <param name="threads">Threads of the group.</param>
+    /// <param name="data">The matrix.</param>
+    /// <param name="offset">Element where the tile's first column begins.</param>
+    /// <param name="columnStride">Elements between columns.</param>
+    /// <param name="validRows">Rows that exist, from the tile's first.</param>
+    /// <param name="validColumns">Columns that exist, from the tile's first.</param>
+    /// <param name="hasQuads">See <see cref="TokenTensor{T}.HasQuads"/>.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadColumns<T, TStorage>(
+        ArrayView<Float4> tile, int rows, int threads, ArrayView<T> data, long offset, long columnStride, int validRows, int validColumns,
+        int hasQuads)
+        where T : unmanaged where TStorage : struct, IStorage<T>
+    {
+        int rowQuads = rows / 4;
+        for (int i = Group.IdxX; i < Depth * rowQuads; i += threads)
+        {
+            int column = i / rowQuads, quad = i % rowQuads;
+            int valid = column < validColumns ? validRows - 4 * quad : 0;
+            tile[column * rowQuads + (quad ^ (column >> 2))] =
+                Quads.Load<T, TStorage>(data, offset + column * columnStride + 4 * quad, valid, hasQuads);
+        }
+    }
+
     /// <summary>Stores columns 4 · <paramref name="quad"/> .. + 3 of a row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(ArrayView<float> tile, int rows, int quad, int row, Float4 value)

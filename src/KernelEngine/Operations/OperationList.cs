@@ -36,6 +36,7 @@ public static class OperationList
         CrossEntropy.TrainingOperation,
         CrossEntropy.MergeOperation,
         Linear.ForwardOperation,
+        Linear.BackwardOperation,
         FeedForward.RouteOperation,
         FeedForward.ForwardOperation,
         FeedForward.BackwardOperation,

@@ -16,7 +16,11 @@ public sealed class LinearCases : IOperationCases<LinearProblem>
         "m=257 n=65 k=100 w=bf16", "m=239 n=1 k=77", "m=33 n=300 k=259 w=f16", "m=129 n=31 k=80 w=bf16",
         // Longer than a depth panel and wider than a column panel.
         "m=9 n=37 k=2113", "m=13 n=2100 k=19", "m=600 n=20 k=24",
+        // Factors that lie transposed.
+        "m=1 n=17 k=33 transposedweight", "m=5 n=1 k=9 w=bf16 transposedweight", "m=64 n=128 k=32 w=f16 transposedweight",
+        "m=7 n=1 k=3 transposedinput", "m=97 n=67 k=513 transposedinput", "m=103 n=130 k=9 w=bf16 transposedinput transposedweight",
+        "m=13 n=1050 k=529 transposedinput transposedweight",
         // Nothing to add, nothing to compute.
-        "m=5 n=9 k=0", "m=0 n=9 k=4", "m=9 n=0 k=4",
+        "m=5 n=9 k=0", "m=0 n=9 k=4", "m=9 n=0 k=4", "m=5 n=9 k=0 transposedinput transposedweight", "m=0 n=9 k=4 transposedinput",
     ];
 }

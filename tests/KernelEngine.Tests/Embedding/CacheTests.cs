@@ -46,7 +46,7 @@ public sealed unsafe class CacheTests
     {
         var settings = new KvPolicySettings { Budget = Budget, IsFullHead = (_, head) => head == 0, Span = (_, _) => Budget };
         using var session = new KvSession(
-            Cpu, [new(KvHeads, HeadDim, HeadDim)], [Heads], KvPolicyList.Create(policy, settings), pageSize: 4);
+            Cpu, [new(KvHeads, HeadDim, HeadDim)], [Heads], KvPolicyList.Create(policy, settings), new KvCacheOptions { PageSize = 4 });
         nint cache = OpenCache(policy);
         int position = 0;
         foreach (int count in (int[])[17, 9, 1, 1, 1, 1, 1, 1])

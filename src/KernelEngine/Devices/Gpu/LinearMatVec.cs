@@ -19,7 +19,8 @@ internal sealed class LinearMatVec() : GpuKernel<LinearProblem>("linear/ilgpu-ma
 
     /// <inheritdoc/>
     public override string? WhyUnsupported(in LinearProblem problem) =>
-        problem.Rows <= MaxRows ? null : $"computes at most {MaxRows} rows, not {problem.Rows}";
+        problem.IsInputTransposed || problem.IsWeightTransposed ? "takes factors that lie in rows"
+        : problem.Rows <= MaxRows ? null : $"computes at most {MaxRows} rows, not {problem.Rows}";
 
     /// <inheritdoc/>
     public override void Launch(in LinearProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)

@@ -21,7 +21,8 @@ internal sealed class LinearMma() : GpuKernel<LinearProblem>("linear/cuda-mma", 
 
     /// <inheritdoc/>
     public override string? WhyUnsupported(in LinearProblem problem) =>
-        problem.WeightType == DataType.Float32 ? "multiplies with 16-bit weights" : null;
+        problem.IsInputTransposed || problem.IsWeightTransposed ? "takes factors that lie in rows"
+        : problem.WeightType == DataType.Float32 ? "multiplies with 16-bit weights" : null;
 
     /// <inheritdoc/>
     public override void Launch(in LinearProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)

@@ -7,21 +7,21 @@ namespace KernelEngine;
 /// <summary>Launches <see cref="MatrixTimesMatrix"/>: a linear layer for many rows.</summary>
 internal sealed class LinearTiled() : GpuKernel<LinearProblem>("linear/ilgpu-tiled")
 {
-    private readonly GpuEntry<LinearParameters<float>> _float32 = Entry<float, Float32Storage>();
-    private readonly GpuEntry<LinearParameters<ushort>> _float16 = Entry<ushort, Float16Storage>();
-    private readonly GpuEntry<LinearParameters<ushort>> _bfloat16 = Entry<ushort, BFloat16Storage>();
+    private static readonly GpuEntry<LinearParameters<float>> s_float32 = Entry<float, Float32Storage>();
+    private static readonly GpuEntry<LinearParameters<ushort>> s_float16 = Entry<ushort, Float16Storage>();
+    private static readonly GpuEntry<LinearParameters<ushort>> s_bfloat16 = Entry<ushort, BFloat16Storage>();
 
     /// <inheritdoc/>
-    public override IReadOnlyList<GpuEntry> Entries => [_float32, _float16, _bfloat16];
+    public override IReadOnlyList<GpuEntry> Entries => [s_float32, s_float16, s_bfloat16];
 
     /// <inheritdoc/>
     public override void Launch(in LinearProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         long groups = Blocks(problem.Rows) * Blocks(problem.OutputSize);
         if (problem.WeightType == DataType.Float32)
-            device.Launch(_float32, groups, Parameters<float>(problem, operands));
+            device.Launch(s_float32, groups, Parameters<float>(problem, operands));
         else
-            device.Launch(problem.WeightType == DataType.Float16 ? _float16 : _bfloat16, groups, Parameters<ushort>(problem, operands));
+            device.Launch(problem.WeightType == DataType.Float16 ? s_float16 : s_bfloat16, groups, Parameters<ushort>(problem, operands));
     }
 
     internal static LinearParameters<T> Parameters<T>(in LinearProblem problem, ReadOnlySpan<GpuView> operands) where T : unmanaged => new()
@@ -32,6 +32,8 @@ internal sealed class LinearTiled() : GpuKernel<LinearProblem>("linear/ilgpu-til
         Rows = problem.Rows,
         OutputSize = problem.OutputSize,
         InputSize = problem.InputSize,
+        IsInputTransposed = problem.IsInputTransposed ? 1 : 0,
+        IsWeightTransposed = problem.IsWeightTransposed ? 1 : 0,
     };
 
     private static long Blocks(int size) => ((long)size + MatrixTimesMatrix.Block - 1) / MatrixTimesMatrix.Block;

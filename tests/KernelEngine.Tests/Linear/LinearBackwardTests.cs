@@ -1,0 +1,5 @@
+using KernelEngine.Tests.Cases;
+
+namespace KernelEngine.Tests.Linear;
+
+public sealed class LinearBackwardTests : OperationTests<LinearBackwardCases, LinearBackwardProblem>;

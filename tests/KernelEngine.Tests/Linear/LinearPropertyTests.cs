@@ -36,7 +36,9 @@ public sealed class LinearPropertyTests(string deviceName)
             return (above - below) / (2 * Step);
         });
 
-        double Loss() => (from m in Enumerable.Range(0, M) from n in Enumerable.Range(0, N) from k in Enumerable.Range(0, K)
+        double Loss() => (from m in Enumerable.Range(0, M)
+                          from n in Enumerable.Range(0, N)
+                          from k in Enumerable.Range(0, K)
                           select g[m * N + n] * x[m * K + k] * w[n * K + k]).Sum();
     }
 

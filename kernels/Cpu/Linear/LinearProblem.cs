@@ -33,8 +33,12 @@ public readonly record struct LinearProblem(int Rows, int OutputSize, int InputS
     /// <inheritdoc/>
     public Operand GetOperand(int index) => index switch
     {
-        Input => Factor("input", DataType.Float32, Rows, "rows", IsInputTransposed),
-        Weight => Factor("weight", WeightType, OutputSize, "outputSize", IsWeightTransposed),
+        Input => IsInputTransposed
+            ? new("input", OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(InputSize, Rows), "inputSize, rows")
+            : new("input", OperandRole.Input, DataType.Float32, TensorLayout.Contiguous(Rows, InputSize), "rows, inputSize"),
+        Weight => IsWeightTransposed
+            ? new("weight", OperandRole.Input, WeightType, TensorLayout.Contiguous(InputSize, OutputSize), "inputSize, outputSize")
+            : new("weight", OperandRole.Input, WeightType, TensorLayout.Contiguous(OutputSize, InputSize), "outputSize, inputSize"),
         Output => new("output", OperandRole.Output, DataType.Float32, TensorLayout.Contiguous(Rows, OutputSize), "rows, outputSize"),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
     };
@@ -70,8 +74,4 @@ public readonly record struct LinearProblem(int Rows, int OutputSize, int InputS
 
     /// <inheritdoc/>
     public override string ToString() => ToText();
-
-    private Operand Factor(string name, DataType type, int size, string sizeName, bool isTransposed) => isTransposed
-        ? new(name, OperandRole.Input, type, TensorLayout.Contiguous(InputSize, size), "inputSize, " + sizeName)
-        : new(name, OperandRole.Input, type, TensorLayout.Contiguous(size, InputSize), sizeName + ", inputSize");
 }

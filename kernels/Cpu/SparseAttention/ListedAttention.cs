@@ -84,8 +84,9 @@ internal readonly unsafe struct ListedAttention<TSimd, TVector>
         }
         new Span<float>(sums, rows * _plan.ValueWidth).Clear();
         new Span<float>(totals, rows * TSimd.Width).Clear();
-        long head0 = (long)(head / problem.GroupSize) * problem.KvLength;
-        float* keys = _workspace + head0 * _plan.KeyWidth, values = _workspace + _plan.Values + head0 * _plan.ValueWidth;
+        int kvHead = head / problem.GroupSize;
+        float* keys = PackedRows<TSimd, TVector>.Head(_call.Key, batch, kvHead, _workspace);
+        float* values = PackedRows<TSimd, TVector>.Head(_call.Value, batch, kvHead, _workspace + _plan.Values);
         var block = new ListedBlock<TIndex>(_plan.Tiles, workspace + _plan.Lists, lists, rows);
         while (block.TakeSegment())
         {

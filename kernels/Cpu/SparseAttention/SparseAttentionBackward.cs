@@ -167,7 +167,7 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
 
         private readonly void RunBlock<TIndex>(int kvHead, int head, int row0, float* workspace) where TIndex : unmanaged
         {
-            int rows = Math.Min(BlockM, Call.Problem.QueryLength - row0), kvLength = Call.Problem.KvLength;
+            int rows = Math.Min(BlockM, Call.Problem.QueryLength - row0);
             ListedRow<TIndex>* lists = stackalloc ListedRow<TIndex>[BlockM];
             float* lse = stackalloc float[BlockM], delta = stackalloc float[BlockM];
             for (int r = 0; r < rows; r++)
@@ -175,8 +175,8 @@ public sealed unsafe class SparseAttentionBackward<TSimd, TVector>()
                 (lse[r], delta[r]) = LoadRow(head, row0 + r, r, workspace);
                 lists[r] = float.IsNegativeInfinity(lse[r]) ? default : Call.ListOf<TIndex>(Batch, head, row0 + r); // none where it saw nothing
             }
-            long head0 = (long)kvHead * kvLength;
-            float* keys = Workspace + head0 * Plan.KeyWidth, values = Workspace + Plan.Values + head0 * Plan.ValueWidth;
+            float* keys = PackedRows<TSimd, TVector>.Head(Call.Key, Batch, kvHead, Workspace);
+            float* values = PackedRows<TSimd, TVector>.Head(Call.Value, Batch, kvHead, Workspace + Plan.Values);
             float* p = workspace + Plan.P, gradScores = workspace + Plan.GradScores;
             var block = new ListedBlock<TIndex>(Plan.Tiles, workspace + Plan.Lists, lists, rows);
             while (block.TakeSegment())

@@ -9,7 +9,7 @@ namespace KernelEngine.Cli.Commands;
 internal static class VerifyCommand
 {
     /// <summary>The simulator runs one work item at a time: larger problems are left to real devices unless one is named.</summary>
-    public const double SimulatorFlopLimit = 2.5e5;
+    public const double SimulatorFlopLimit = 1.5e5;
 
     public static Command Create(Terminal terminal)
     {

@@ -46,6 +46,28 @@ internal static unsafe class AttentionRow<TSimd, TVector>
     }
 
     /// <summary>
+    /// Replaces scores by weights 2^(s − shift), of hidden ones 0 whatever the shift, and adds them to sums. Whole vectors of scores are
+    /// read and written.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+    public static void ToWeights(float* scores, int count, float shift, float* sums)
+    {
+        TVector s = TSimd.Broadcast(shift), lowest = TSimd.Broadcast(float.MinValue);
+        for (int i = 0; i < count; i += TSimd.Width)
+        {
+            // An lse that belongs to the scores is above them but for rounding; far above it the power overflows.
+            TVector score = TSimd.Load(scores + i);
+            // Hidden stays 0 also where the lse is NaN.
+            TVector p = TSimd.SelectLess(score, lowest, TSimd.Zero, TSimd.Exp2(TSimd.Subtract(score, s)));
+            TSimd.Store(p, scores + i);
+            if (i + TSimd.Width <= count)
+                TSimd.Store(TSimd.Add(TSimd.Load(sums + i), p), sums + i);
+        }
+        for (int j = count / TSimd.Width * TSimd.Width; j < count; j++)
+            sums[j] += scores[j];
+    }
+
+    /// <summary>
     /// The first half of <see cref="Update"/>: raises m to the largest score where that is more than 2^8 times as much, and
     /// rescales. Below that, weights of up to 2^8 lose nothing, and hardly any block after a row's first needs rescaling.
     /// </summary>

@@ -149,22 +149,7 @@ public sealed unsafe class AttentionWeights<TSimd, TVector>() : CpuKernel<Attent
             int end = Math.Clamp(range.End - key0, first, Math.Max(first, to));
             new Span<float>(scores + sinkEnd, first - sinkEnd).Fill(float.NegativeInfinity);
             new Span<float>(scores + end, padded - end).Fill(float.NegativeInfinity);
-            Exponentiate(scores + from, padded - from, range == default ? 0f : lse * Log2E, sums + from);
-        }
-
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void Exponentiate(float* scores, int count, float shift, float* sums)
-        {
-            TVector s = TSimd.Broadcast(shift), lowest = TSimd.Broadcast(float.MinValue);
-            for (int i = 0; i < count; i += TSimd.Width)
-            {
-                // An lse that belongs to the scores is above them but for rounding; far above it the power overflows.
-                TVector score = TSimd.Load(scores + i);
-                // Hidden stays 0 also where the lse is NaN.
-                TVector p = TSimd.SelectLess(score, lowest, TSimd.Zero, TSimd.Exp2(TSimd.Subtract(score, s)));
-                TSimd.Store(p, scores + i);
-                TSimd.Store(TSimd.Add(TSimd.Load(sums + i), p), sums + i);
-            }
+            AttentionRow<TSimd, TVector>.ToWeights(scores + from, padded - from, range == default ? 0f : lse * Log2E, sums + from);
         }
 
         private readonly void PackKeys(in AttentionSequence sequence, int kvHead, int key, int count, float* rows, float* panel)

@@ -566,27 +566,7 @@ public sealed unsafe class FlashDecode<TSimd, TVector>(string name = "attention-
             {
                 float lse = *(float*)Call->Lse.Address(sequence.Batch, head, query);
                 if (lse != float.NegativeInfinity)
-                    AddWeights(ScoreRow(index, head, query) + key0, keys, lse * Log2E, sums);
-            }
-        }
-
-        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static void AddWeights(float* scores, int count, float lse, float* sums)
-        {
-            TVector shift = TSimd.Broadcast(lse), lowest = TSimd.Broadcast(float.MinValue);
-            float* last = stackalloc float[TSimd.Width];
-            for (int i = 0; i < count; i += TSimd.Width)
-            {
-                TVector score = TSimd.Load(scores + i);
-                TVector p = TSimd.SelectLess(score, lowest, TSimd.Zero, TSimd.Exp2(TSimd.Subtract(score, shift)));
-                if (i + TSimd.Width <= count)
-                {
-                    TSimd.Store(TSimd.Add(TSimd.Load(sums + i), p), sums + i);
-                    continue;
-                }
-                TSimd.Store(p, last);
-                for (int j = i; j < count; j++)
-                    sums[j] += last[j - i];
+                    AttentionRow<TSimd, TVector>.ToWeights(ScoreRow(index, head, query) + key0, keys, lse * Log2E, sums);
             }
         }
 

@@ -13,6 +13,7 @@ public sealed partial class KvLayer
     private readonly KvPagePool? _codes;
     private readonly DeviceTable<int> _readPages, _codePages, _codeLengths, _sourcePages, _targetPages;
     private readonly GrowingTensor _otherOutput, _otherLse, _ownLse;
+    private readonly List<(KvCell Cell, int Page)> _toCode = []; // of the latest step; kept so that a step allocates nothing
 
     private DeviceTable<int>[] IntTables =>
         [_lengths, _fullLengths, _slots, _positions, _pages, _steps, _readPages, _codePages, _codeLengths, _sourcePages, _targetPages];
@@ -81,25 +82,25 @@ public sealed partial class KvLayer
     {
         if (_codes is null)
             return;
-        var places = new List<(KvCell Cell, int Page)>();
+        _toCode.Clear();
         foreach (KvCell cell in _cells)
         {
             for (int i = 0; !cell.IsRing && i < Math.Max(0, cell.Length - _options.FullCount) / PageSize; i++)
             {
                 if (cell.Pages[i] >= 0 && !cell.Biases.Slice(i * PageSize, PageSize).ContainsAnyExcept(0f))
-                    places.Add((cell, i));
+                    _toCode.Add((cell, i));
             }
         }
-        if (places.Count == 0)
+        if (_toCode.Count == 0)
             return;
-        _codes.Reserve(places.Count, isExact: false);
-        Span<int> sources = _sourcePages.Begin(places.Count), targets = _targetPages.Begin(places.Count);
-        for (int i = 0; i < places.Count; i++)
-            (sources[i], targets[i]) = (places[i].Cell.Pages[places[i].Page], _codes.Take());
+        _codes.Reserve(_toCode.Count, isExact: false);
+        Span<int> sources = _sourcePages.Begin(_toCode.Count), targets = _targetPages.Begin(_toCode.Count);
+        for (int i = 0; i < _toCode.Count; i++)
+            (sources[i], targets[i]) = (_toCode[i].Cell.Pages[_toCode[i].Page], _codes.Take());
         KvCells.Quantize(Key, Value, Codes, _sourcePages.End(), _targetPages.End());
-        for (int i = 0; i < places.Count; i++)
+        for (int i = 0; i < _toCode.Count; i++)
         {
-            (KvCell cell, int page) = places[i];
+            (KvCell cell, int page) = _toCode[i];
             _pool.Return(cell.Pages[page]);
             cell.Pages[page] = ~targets[i];
             cell.CodedLength += PageSize;

@@ -75,7 +75,8 @@ public sealed class SequenceScorerTests
         Assert.That(Launches(device, "linear"), Is.EqualTo(4 * model.Description.Layers.Length)); // one more would be the logits
         Assert.That(Launches(device, "cross-entropy-forward"), Is.EqualTo(1));
         Assert.That(() => runner.GetLogits(), Throws.InvalidOperationException);
-        Assert.That(Allocated(501), Is.EqualTo(Allocated(101))); // what kernels allocate a call has nothing to do with tokens
+        const int SmallestObject = 24; // one for each of the other 400 tokens would show; what a call allocates changes as its code is compiled again
+        Assert.That(Allocated(501) - Allocated(101), Is.LessThan(400 * SmallestObject));
 
         long Allocated(int count)
         {

@@ -4,7 +4,7 @@ namespace KernelEngine.Native;
 
 /// <summary><c>ke_attention</c> of the header: the words of a text form as numbers.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal unsafe struct AttentionStruct
+internal unsafe struct AttentionStruct : IProblemStruct
 {
     public uint StructSize;
     public int Type;

@@ -4,7 +4,7 @@ namespace KernelEngine.Native;
 
 /// <summary><c>ke_cross_entropy</c> of the header: the words of a text form as numbers.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal unsafe struct CrossEntropyStruct
+internal unsafe struct CrossEntropyStruct : IProblemStruct
 {
     private static readonly string[] s_reductions = ["", "sum", "none", "divisor"]; // as CrossEntropyReduction numbers them
 

@@ -141,7 +141,7 @@ internal static unsafe class DeviceExports
     }
 
     private static GpuDevice RequireGpu(Device device) => GpuDevices.AreIncluded && device is GpuDevice gpu ? gpu
-        : throw new NotSupportedException($"Device '{device.Name}' has no CUDA context and no CUDA streams.");
+        : throw new NotSupportedException($"Device '{device.Name}' has no driver, and so neither a context nor streams.");
 
     private static void Fill(ref DeviceStruct info, Device device, int threads)
     {

@@ -4,7 +4,7 @@ namespace KernelEngine.Native;
 
 /// <summary><c>ke_linear</c> of the header: the words of a text form as numbers.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal struct LinearStruct
+internal struct LinearStruct : IProblemStruct
 {
     public uint StructSize;
     public int WeightType;

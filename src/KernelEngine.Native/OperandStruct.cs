@@ -9,8 +9,6 @@ internal unsafe struct OperandStruct
 {
     public const int ReadOnly = 1, Strided = 2;
 
-    private const nint EmptyAddress = 64;
-
     public uint StructSize;
     public int Type;
     public int Rank;
@@ -52,8 +50,8 @@ internal unsafe struct OperandStruct
         }
         if (address < 0 || Bytes > nint.MaxValue - address)
             throw new ArgumentException($"{name} at 0x{(nuint)address:x} with {Bytes} bytes leaves the address space.");
-        // An empty tensor may have no memory; to kernels no address means an operand that is left out.
-        return new TensorView(device.AddressSpace, address == 0 ? EmptyAddress : address, type, layout, (Flags & ReadOnly) != 0);
+        (TensorStorage storage, long byteOffset) = device.Locate(address);
+        return new TensorView(storage, byteOffset, type, layout, (Flags & ReadOnly) != 0);
     }
 
     [InlineArray(TensorLayout.MaxRank)]

@@ -48,54 +48,18 @@ internal static unsafe class ProblemExports
     }
 
     [UnmanagedCallersOnly(EntryPoint = "ke_problem_open_attention")]
-    public static Status OpenAttention(byte* operation, AttentionStruct* sizes, byte* kernel, nint* problem)
-    {
-        if (ForkGuard.IsInChild)
-            return Failure.ReportFork();
-        try
-        {
-            Arguments.ClearHandle(problem, nameof(problem));
-            Open(Arguments.Text(operation, nameof(operation)), Arguments.Struct(sizes, nameof(sizes)).ToText(), kernel, problem);
-            return Status.Ok;
-        }
-        catch (Exception e)
-        {
-            return Failure.Report(e);
-        }
-    }
+    public static Status OpenAttention(byte* operation, AttentionStruct* sizes, byte* kernel, nint* problem) =>
+        Open(operation, sizes, kernel, problem);
 
     [UnmanagedCallersOnly(EntryPoint = "ke_problem_open_cross_entropy")]
-    public static Status OpenCrossEntropy(byte* operation, CrossEntropyStruct* sizes, byte* kernel, nint* problem)
-    {
-        if (ForkGuard.IsInChild)
-            return Failure.ReportFork();
-        try
-        {
-            Arguments.ClearHandle(problem, nameof(problem));
-            Open(Arguments.Text(operation, nameof(operation)), Arguments.Struct(sizes, nameof(sizes)).ToText(), kernel, problem);
-            return Status.Ok;
-        }
-        catch (Exception e)
-        {
-            return Failure.Report(e);
-        }
-    }
+    public static Status OpenCrossEntropy(byte* operation, CrossEntropyStruct* sizes, byte* kernel, nint* problem) =>
+        Open(operation, sizes, kernel, problem);
 
     [UnmanagedCallersOnly(EntryPoint = "ke_problem_open_linear")]
     public static Status OpenLinear(LinearStruct* sizes, byte* kernel, nint* problem)
     {
-        if (ForkGuard.IsInChild)
-            return Failure.ReportFork();
-        try
-        {
-            Arguments.ClearHandle(problem, nameof(problem));
-            Open(Linear.ForwardOperation.Name, Arguments.Struct(sizes, nameof(sizes)).ToText(), kernel, problem);
-            return Status.Ok;
-        }
-        catch (Exception e)
-        {
-            return Failure.Report(e);
-        }
+        fixed (byte* operation = "linear"u8)
+            return Open(operation, sizes, kernel, problem);
     }
 
     [UnmanagedCallersOnly(EntryPoint = "ke_problem_get_info")]
@@ -195,6 +159,23 @@ internal static unsafe class ProblemExports
                 throw new ArgumentOutOfRangeException(null, $"count must be 0 to {MaxOperands} but is {count}.");
             int stride = count > 0 ? Arguments.ArraySize(operands, count, nameof(operands)) : 0;
             problemLease.Value.Run(deviceLease.Value, new ReadOnlySpan<byte>(operands, count * stride), stride);
+            return Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e);
+        }
+    }
+
+    private static Status Open<TSizes>(byte* operation, TSizes* sizes, byte* kernel, nint* problem)
+        where TSizes : unmanaged, IProblemStruct
+    {
+        if (ForkGuard.IsInChild)
+            return Failure.ReportFork();
+        try
+        {
+            Arguments.ClearHandle(problem, nameof(problem));
+            Open(Arguments.Text(operation, nameof(operation)), Arguments.Struct(sizes, nameof(sizes)).ToText(), kernel, problem);
             return Status.Ok;
         }
         catch (Exception e)

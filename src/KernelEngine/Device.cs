@@ -9,6 +9,9 @@ namespace KernelEngine;
 /// </summary>
 public abstract class Device : IDisposable
 {
+    /// <summary>For an empty tensor, which may have no memory: to kernels no address means an operand that is left out.</summary>
+    internal const int EmptyAddress = 64;
+
     private readonly ConcurrentDictionary<Kernel, StrongBox<long>> _launches = new();
 
     private protected Device(string name, DeviceKinds kind, string description) =>
@@ -79,11 +82,11 @@ public abstract class Device : IDisposable
     internal abstract unsafe TensorStorage Borrow(void* address, long bytes);
 
     /// <summary>
-    /// All memory that kernels reach as one storage that begins at address 0: views of it are operands by address, which costs no
+    /// The storage and the byte in it that an address of somebody else's stands for: views of it are operands by address, which costs no
     /// object a call. Whoever makes such a view vouches for its memory.
     /// </summary>
-    /// <exception cref="NotSupportedException">The device's memory has no addresses.</exception>
-    internal abstract TensorStorage AddressSpace { get; }
+    /// <param name="address">An address that the device's kernels reach, a cl_mem on device opencl; 0 for memory of no bytes.</param>
+    internal abstract (TensorStorage Storage, long ByteOffset) Locate(nint address);
 
     /// <summary>Bytes of scratch memory that a kernel takes from the device's pool.</summary>
     internal abstract long GetWorkspaceBytes<TProblem>(Kernel<TProblem> kernel, in TProblem problem)

@@ -60,11 +60,11 @@ public sealed partial class Tensor : IDisposable
     }
 
     /// <summary>
-    /// Borrows memory by address: of the process, or, on device cuda, of the device's context (<see cref="GpuDevice.Context"/>). The caller
-    /// vouches that <paramref name="layout"/>'s span is valid until <see cref="Dispose"/>.
+    /// Borrows memory by address: of the process, or, on device cuda, of the device's context (<see cref="GpuDevice.Context"/>). On device
+    /// opencl the address is a cl_mem of its context, a sub-buffer where a tensor begins inside another buffer. The caller vouches that
+    /// <paramref name="layout"/>'s span is valid until <see cref="Dispose"/>.
     /// </summary>
     /// <exception cref="ArgumentException">The address is null or not aligned: to the element, or to 16 bytes on a GPU.</exception>
-    /// <exception cref="NotSupportedException">The device's memory has no addresses.</exception>
     public static unsafe Tensor Wrap(Device device, void* address, DataType type, TensorLayout layout)
     {
         if (address == null && layout.Span > 0)

@@ -1,39 +1,13 @@
-/* A program that loads .NET itself and takes the functions of the header from it, GPU devices included: attention on device "cpu" or
-   "simulator". With "cuda" the memory would come from cuMemAlloc in the device's context. host LIBHOSTFXR KERNEL_ENGINE_DLL DEVICE */
-#include "kernel_engine.h"
+/* A program that loads .NET itself: attention on device "cpu" or "simulator". With "cuda" the memory would come from cuMemAlloc in the
+   device's context; host_opencl.c has buffers of OpenCL. host LIBHOSTFXR KERNEL_ENGINE_DLL DEVICE */
+#include "host.h"
 
-#include <dlfcn.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { TOKENS = 6, HEADS = 2, HEAD_DIM = 16, LOAD_ASSEMBLY_AND_GET_FUNCTION_POINTER = 5 };
-
-typedef int (*initialize)(const char *runtime_config, const void *parameters, void **context);
-typedef int (*get_delegate)(void *context, int type, void **delegate);
-typedef int (*load)(const char *assembly, const char *type, const char *method, const char *signature, void *reserved, void **function);
-
-static void *(*find)(const char *name);
-
-#define FUNCTION(name) ((__typeof__(&name))find(#name))
-
-static void check(int status) {
-    if (!status) return;
-    fprintf(stderr, "status %d: %s\n", status, find ? FUNCTION(ke_last_error_message)() : "the runtime does not start");
-    exit(1);
-}
+enum { TOKENS = 6, HEADS = 2, HEAD_DIM = 16 };
 
 int main(int argc, char **argv) {
-    char config[4096];
-    void *context, *loader, *fxr = argc > 3 ? dlopen(argv[1], RTLD_NOW) : NULL;
-    if (!fxr)
-        return fprintf(stderr, "%s\n", argc > 3 ? dlerror() : "host LIBHOSTFXR KERNEL_ENGINE_DLL DEVICE"), 1;
-    snprintf(config, sizeof config, "%.*s.runtimeconfig.json", (int)strlen(argv[2]) - 4, argv[2]);
-    check(((initialize)dlsym(fxr, "hostfxr_initialize_for_runtime_config"))(config, NULL, &context));
-    check(((get_delegate)dlsym(fxr, "hostfxr_get_runtime_delegate"))(context, LOAD_ASSEMBLY_AND_GET_FUNCTION_POINTER, &loader));
-    check(((load)loader)(argv[2], "KernelEngine.Native.HostExports, kernel_engine", "Find", (const char *)-1, NULL, (void **)&find));
-
+    if (argc < 4)
+        return fprintf(stderr, "host LIBHOSTFXR KERNEL_ENGINE_DLL DEVICE\n"), 1;
+    load_engine(argv[1], argv[2]);
     /* All scores are zero, so row i averages the first i + 1 values. */
     static _Alignas(64) float query[TOKENS * HEADS * HEAD_DIM], key[sizeof query / 4], value[sizeof query / 4], output[sizeof query / 4];
     for (int i = 0; i < TOKENS * HEADS * HEAD_DIM; i++)

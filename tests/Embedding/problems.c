@@ -22,6 +22,16 @@ static void same(ke_status status, ke_problem **problem, const char *operation, 
     require(!ke_problem_close(*problem) && !ke_problem_close(other), "a problem does not close");
 }
 
+/* Closes a problem that was opened from numbers after holding its first operands, each with its rank, against what the header says. */
+static void ordered(ke_status status, ke_problem **problem, const char *operands) {
+    char actual[512] = "";
+    ke_operand_info info = { .struct_size = sizeof info };
+    require(!status, operands);
+    for (int i = 0; !ke_problem_describe_operand(*problem, i, &info); i++)
+        snprintf(actual + strlen(actual), sizeof actual - strlen(actual), "%s:%d ", info.name, info.rank);
+    require(!strncmp(actual, operands, strlen(operands)) && !ke_problem_close(*problem), actual);
+}
+
 static void refuse(ke_status status, const char *part) {
     require(status == KE_INVALID_ARGUMENT && strstr(ke_last_error_message(), part), part);
 }
@@ -30,6 +40,7 @@ int main(void) {
     ke_problem *problem;
     ke_attention a = { .struct_size = sizeof a, .num_heads = 8, .query_length = 3, .kv_length = 5, .head_dim = 40 };
     same(ke_problem_open_attention("attention-forward", &a, NULL, &problem), &problem, "attention-forward", "h=8 q=3 k=5 d=40");
+    ordered(ke_problem_open_attention("attention-decode", &a, NULL, &problem), &problem, "query:4 key:4 value:4 output:4 lse:3 ");
     a.type = KE_BF16, a.kv_type = KE_I8, a.is_causal = 1, a.batch_size = 2, a.num_kv_heads = 4, a.value_head_dim = 24;
     a.window_left = 3, a.softmax_scale = 0.25f, a.logit_soft_cap = 30, a.more = "sinks=1 lengths";
     same(ke_problem_open_attention("attention-decode", &a, NULL, &problem), &problem, "attention-decode",
@@ -48,6 +59,10 @@ int main(void) {
 
     ke_cross_entropy c = { .struct_size = sizeof c, .rows = 7, .classes = 100, .hidden_size = 24 };
     same(ke_problem_open_cross_entropy("cross-entropy-forward", &c, NULL, &problem), &problem, "cross-entropy-forward", "n=7 v=100 d=24");
+    c.has_bias = 1;
+    ordered(ke_problem_open_cross_entropy("cross-entropy-training", &c, NULL, &problem), &problem,
+        "hidden:2 classifier:2 bias:1 targets:1 classWeights:0 tokenWeights:0 divisor:0 loss:1 zLoss:1 lse:1 logProbability:1 entropy:1 "
+        "bestClass:1 accuracy:1 meanLogit:1 state:0 gradHidden:2 gradClassifier:2 gradBias:1 ");
     c.type = KE_BF16, c.reduction = KE_SUM, c.has_bias = 1, c.label_smoothing = 0.125f, c.z_loss = 0.5f, c.logit_soft_cap = 20;
     c.temperature = 2, c.more = "ignore=-1 workspace=8";
     same(ke_problem_open_cross_entropy("cross-entropy-training", &c, NULL, &problem), &problem, "cross-entropy-training",
@@ -59,6 +74,7 @@ int main(void) {
 
     ke_linear l = { .struct_size = sizeof l, .weight_type = KE_BF16, .rows = 5, .output_size = 7, .input_size = 9 };
     same(ke_problem_open_linear(&l, NULL, &problem), &problem, "linear", "m=5 n=7 k=9 w=bf16");
+    ordered(ke_problem_open_linear(&l, NULL, &problem), &problem, "input:2 weight:2 output:2 ");
     l.weight_type = KE_I32;
     refuse(ke_problem_open_linear(&l, NULL, &problem), "'w' must be f32, f16 or bf16");
     refuse(ke_problem_open_linear(&l, NULL, NULL), "problem is NULL");

@@ -11,14 +11,15 @@
  *     ke_problem_close(problem);
  *     ke_device_close(device);
  *
- * Errors.     Every function that can fail returns a ke_status. When it is not KE_OK nothing was written to any operand, and
- *             ke_last_error_message() says in one sentence what is wrong and what would be right. No exception and no abort
- *             leaves the library.
- * Ownership.  The library borrows the caller's memory for the length of a call and keeps no address of it. Handles belong to the
- *             caller, who closes each once. A handle is a number, not an address: one that was closed is recognised and refused.
- * Threads.    Any number of threads may call at once, on the same devices and problems too. A runner or a cache belongs to one call
- *             at a time: a second one gets KE_BUSY. So does closing what is in use. Results depend on the number of threads of the
- *             device in their last bits, and on nothing else: the same call gives the same bits each time.
+ * Errors.     Every function that can fail returns a ke_status. When it is not KE_OK nothing was written to any operand or array, a
+ *             handle that would have been made is NULL, and ke_last_error_message() says in one sentence what is wrong and what
+ *             would be right. No exception and no abort leaves the library.
+ * Ownership.  The library borrows the caller's memory for the length of a call and keeps no address of it (GPUs: until the work is done).
+ *             Handles belong to the caller, who closes each once. A handle is a number, not an address: one that was closed is
+ *             recognised and refused. Texts are UTF-8 that ends with a zero, at most 65535 bytes.
+ * Threads.    Any number of threads may call at once, on the same devices, problems and tensors too. A runner or a cache belongs to one
+ *             call at a time: a second one gets KE_BUSY. So does closing what is in use. Results depend on the number of threads of
+ *             the device in their last bits, and on nothing else: the same call gives the same bits each time.
  * Memory.     Once a device has computed a problem, computing it again allocates nothing.
  * Processes.  After fork() the child gets KE_FORKED: the library's threads exist in the parent only. The library stays loaded
  *             until the process ends; dlclose() does not unload it. It handles SIGSEGV and SIGFPE inside its own code only and passes
@@ -45,7 +46,7 @@ extern "C" {
 typedef int32_t ke_status;
 enum {
     KE_OK = 0,
-    KE_INVALID_ARGUMENT = 1, /* NULL, misaligned, too short, overlapping, negative, an unknown word or handle */
+    KE_INVALID_ARGUMENT = 1, /* NULL, misaligned, too short, overlapping, negative, out of range, an unknown word or handle */
     KE_NOT_SUPPORTED = 2,    /* sensible, but this library or machine has no kernel or device for it */
     KE_OUT_OF_MEMORY = 3,
     KE_FILE_ERROR = 4,       /* a file is missing, unreadable or malformed */
@@ -55,20 +56,22 @@ enum {
     KE_INTERNAL_ERROR = 8    /* a bug of the library; the message is for its authors */
 };
 
-/* KE_ABI_VERSION of the library. */
+/* KE_ABI_VERSION of the library; 0 when the build for this processor does not lie beside libkernel_engine.so. Then every function
+ * gives KE_NOT_SUPPORTED, and ke_last_error_message and ke_version say which file is missing. */
 int32_t ke_abi_version(void);
 
 /* "major.minor.patch"; never freed. */
 const char *ke_version(void);
 
 /* What went wrong in the last call of this thread that failed: UTF-8, at most 2047 bytes, empty when none did. Good until the
- * next call of this thread that fails. */
+ * next call of this thread that fails, or the thread's end. */
 const char *ke_last_error_message(void);
 
 enum { KE_LOG_ERROR = 1, KE_LOG_INFORMATION = 2 };
 
-/* Gets each message (failed calls; devices and models opened) on the thread whose call it is about, one at a time. The text is
- * good during the call. The function may call the library, and must return normally: no longjmp, no C++ exception. */
+/* Gets each message (failed calls; devices and models opened) on the thread whose call it is about, one at a time, and user as it was
+ * given. The text is good during the call. The function may call the library, must not wait for another thread that does, and must
+ * return normally: no longjmp, no C++ exception. */
 typedef void (*ke_log_callback)(int32_t level, const char *message, void *user);
 
 /* Sets the one function for messages; NULL for none. When it returns, the function before is not running in another thread. */
@@ -88,26 +91,33 @@ typedef struct ke_device_info {
     char description[128];
 } ke_device_info;
 
-/* How many devices the library knows, and what the one at an index, from 0, is. */
+/* How many devices the library knows (0 in a forked child), and what the one at an index, from 0, is. KE_NOT_SUPPORTED where this
+ * machine has no such device; the message says why. */
 int32_t ke_device_count(void);
 ke_status ke_device_describe(int32_t index, ke_device_info *info);
 
-/* Opens a device with 1 to 1024 threads, or 0 for one a processor. The caller's thread is one of them. */
+/* Opens a device with 1 to 1024 threads, or 0 for one a processor. The caller's thread is one of them. GPUs and "reference" take no
+ * notice of the number. KE_NOT_SUPPORTED where this machine has no such device. */
 ke_status ke_device_open(const char *name, int32_t threads, ke_device **device);
+
+/* What an open device is. */
 ke_status ke_device_get_info(ke_device *device, ke_device_info *info);
 
-/* GPUs, for programs that load .NET and take these functions from it (tests/Embedding/host.c): devices "cuda", "opencl", and "simulator",
- * which runs GPU code on the processor, slowly, in the process's memory. Work on a GPU is queued in order: ke_run and ke_cache_run return
- * before it is done, integers inside operands are trusted, and ke_device_synchronize waits. Of device "cuda", operands are addresses of its
- * memory, on 16 bytes where they can be. Memory and streams must belong to its context: make that current (cuCtxPushCurrent) to allocate.
- * Device "opencl" runs models; its memory has no addresses, so that operands give KE_NOT_SUPPORTED. */
+/* GPUs, for programs that load .NET and take these functions from it (tests/Embedding/host.h). Work is queued in order: ke_run and
+ * ke_cache_run return before it is done and integers inside operands are trusted; the memory must stay until it is done.
+ *     "cuda"       operands are addresses of its memory, on 16 bytes where they can be. Its context must be current
+ *                  (cuCtxPushCurrent) when the memory is allocated
+ *     "opencl"     operands are cl_mem of its context (tests/Embedding/host_opencl.c). One that begins inside a buffer is a sub-buffer
+ *                  (clCreateSubBuffer); that two sub-buffers overlap is not found out
+ *     "simulator"  GPU code on the processor, slowly; operands are addresses of the process, on 16 bytes where they can be
+ * ke_device_synchronize waits until all that was queued is done; other devices have nothing to wait for. */
 ke_status ke_device_synchronize(ke_device *device);
 
-/* The CUcontext of device "cuda". */
+/* The CUcontext of device "cuda" or the cl_context of device "opencl", which stays the device's; KE_NOT_SUPPORTED for others. */
 ke_status ke_device_get_context(ke_device *device, void **context);
 
-/* Queues work on the caller's CUstream from now on, after waiting for what was queued before; NULL for the device's own. The stream must
- * live until another takes its place or the device is closed. */
+/* Queues work on the caller's CUstream or in-order cl_command_queue of that context from now on, after waiting for what was queued before;
+ * NULL for the device's own. The stream must live until another takes its place or the device is closed. KE_NOT_SUPPORTED for others. */
 ke_status ke_device_use_stream(ke_device *device, void *stream);
 
 /* Stops the threads and gives scratch memory back. KE_BUSY while a call, an open runner or an open cache uses it. NULL is ignored. */
@@ -122,6 +132,7 @@ typedef struct ke_operation_info {
     char summary[208]; /* what it computes, in one line */
 } ke_operation_info;
 
+/* How many operations there are (0 in a forked child), and what the one at an index, from 0, is. */
 int32_t ke_operation_count(void);
 ke_status ke_operation_describe(int32_t index, ke_operation_info *info);
 
@@ -133,7 +144,7 @@ typedef struct ke_problem_info {
     int32_t operand_count; /* optional operands included */
     double flops;          /* floating-point operations of the definition, a multiply-add counting 2 */
     double bytes;          /* that must move between memory and processor at the least */
-    char text[256];        /* the text form, defaults left out */
+    char text[256];        /* the text form, defaults left out; cut after 255 bytes */
 } ke_problem_info;
 
 typedef int32_t ke_type;
@@ -167,14 +178,16 @@ typedef struct ke_kernel_info {
 } ke_kernel_info;
 
 /* Reads a problem of an operation from its text form: words separated by spaces, name=value for sizes and numbers, a bare word
- * for a flag or a type. A word that is unknown, missing or twice there is named in the message, with those that are known.
+ * for a flag or a type. A word that is unknown, missing or twice there is named in the message, with those that are known
+ * (KE_INVALID_ARGUMENT). Which operands the problem has, of which shapes, ke_problem_describe_operand tells.
  *     attention-forward, attention-decode:  b=1 h=32 kv=8 q=1 k=4096 d=128 causal bf16
  *     cross-entropy-forward:                n=512 v=32000 d=768
  *     linear:                               m=512 n=2048 k=768 w=bf16
- * kernel: one by its name, or NULL for the best that computes the problem. */
+ * kernel: one by its name, as ke_problem_get_kernel tells it, or NULL for the best that computes the problem on the device. */
 ke_status ke_problem_open(const char *operation, const char *text, const char *kernel, ke_problem **problem);
 
-/* The same from numbers. Fields that are 0 are left out; more holds further words of the text form, or is NULL. */
+/* The same from numbers, for three families of operations. Fields that are 0 are left out, but for sizes that have no other meaning of
+ * 0: those are needed. more holds further words of the text form, or is NULL. */
 typedef struct ke_attention {
     uint32_t struct_size;
     ke_type type;           /* storage of query and output */
@@ -193,7 +206,11 @@ typedef struct ke_attention {
     const char *more;
 } ke_attention;
 
-/* operation: "attention-forward", "attention-decode", or another whose text form begins with that of attention. */
+/* operation: "attention-forward", "attention-decode", or another whose text form begins with that of attention, as "attention-backward".
+ * Operands of the first two, all of the given types but lse, f32 (the natural log of each row's sum of exponentials, optional):
+ *     0 query  [batch_size, query_length, num_heads, head_dim]     3 output [batch_size, query_length, num_heads, value_head_dim]
+ *     1 key    [batch_size, kv_length, num_kv_heads, head_dim]     4 lse    [batch_size, num_heads, query_length]
+ *     2 value  [batch_size, kv_length, num_kv_heads, value_head_dim]; 5 and more belong to words of the text form */
 ke_status ke_problem_open_attention(const char *operation, const ke_attention *sizes, const char *kernel, ke_problem **problem);
 
 enum { KE_MEAN = 0, KE_SUM = 1, KE_NONE = 2, KE_DIVISOR = 3 };
@@ -214,7 +231,12 @@ typedef struct ke_cross_entropy {
     const char *more;
 } ke_cross_entropy;
 
-/* operation: "cross-entropy-forward", "cross-entropy-backward" or "cross-entropy-training". */
+/* operation: "cross-entropy-forward", "cross-entropy-backward" or "cross-entropy-training", which computes the loss and its gradients.
+ * Operands of the first and the last; gradients have the given type:
+ *     0 hidden     [rows, hidden_size]        3 targets i32 [rows], -100 for a row that does not count (ignore= in more)
+ *     1 classifier [classes, hidden_size]     7 loss    f32 [1], or [rows] with KE_NONE
+ *     2 bias       f32 [classes]              9 lse     f32 [rows], the natural log of each row's sum of exponentials, optional
+ *     16 gradHidden, 17 gradClassifier, 18 gradBias: of the last alone, as what they are gradients of, each optional */
 ke_status ke_problem_open_cross_entropy(const char *operation, const ke_cross_entropy *sizes, const char *kernel, ke_problem **problem);
 
 typedef struct ke_linear {
@@ -226,16 +248,19 @@ typedef struct ke_linear {
     int32_t reserved;
 } ke_linear;
 
-/* output [rows, output_size] = input [rows, input_size] times the transpose of weight [output_size, input_size]. */
+/* Operands: 2 output [rows, output_size] = 0 input [rows, input_size] times the transpose of 1 weight [output_size, input_size]. */
 ke_status ke_problem_open_linear(const ke_linear *sizes, const char *kernel, ke_problem **problem);
 
 ke_status ke_problem_get_info(const ke_problem *problem, ke_problem_info *info);
+
+/* What the operand at an index is, from 0 to below operand_count: the index that it has among those of ke_run. */
 ke_status ke_problem_describe_operand(const ke_problem *problem, int32_t index, ke_operand_info *info);
 
-/* Which kernel computes the problem on a device, and how much of the device's scratch memory it takes. */
+/* Which kernel computes the problem on a device, and how much of the device's scratch memory it takes. KE_NOT_SUPPORTED when none
+ * does, or not the one that the problem was opened with. */
 ke_status ke_problem_get_kernel(const ke_problem *problem, ke_device *device, ke_kernel_info *info);
 
-/* NULL is ignored. */
+/* KE_BUSY while a call uses it. NULL is ignored. */
 ke_status ke_problem_close(ke_problem *problem);
 
 /* ---- Running ------------------------------------------------------------------------------------------------------------ */
@@ -251,41 +276,44 @@ typedef struct ke_operand {
     ke_type type;
     int32_t rank;       /* 0 to 4 */
     int32_t flags;      /* KE_READ_ONLY, KE_STRIDED */
-    void *data;         /* the first element, aligned to its size (64 bytes are best); NULL only when there is no element */
+    void *data;         /* the first element, aligned to its size (64 bytes are best); NULL only when there is no element. A cl_mem
+                         * on device "opencl" */
     int64_t bytes;      /* how much memory there is from data on; no byte beyond is read or written */
     int64_t lengths[4]; /* the shape that ke_problem_describe_operand tells */
     int64_t strides[4]; /* elements between neighbours of a dimension: 0 or more, 1 in the last dimension */
 } ke_operand;
 
-/* Computes a problem. Returns when every output is written.
- * operands: in the problem's order; optional ones may be left out, the last ones by giving fewer. An output must not overlap
- * another operand; slices of one wider row, side by side, do not. Every check is made before anything is written, offsets,
- * lengths, labels and page numbers inside the operands included; a token outside the table of an embedding reads the nearest row. */
+/* Computes a problem. Returns when every output is written; on a GPU, when the work is queued.
+ * operands: in the problem's order, at most 32; optional ones may be left out, the last ones by giving fewer (NULL for none). All have the
+ * same struct_size. An output must not overlap another operand; slices of one wider row, side by side, do not. Every check is made
+ * before anything is written, offsets, lengths, labels and page numbers inside the operands included; a token outside the table of
+ * an embedding reads the nearest row. KE_NOT_SUPPORTED when no kernel computes the problem on the device. */
 ke_status ke_run(ke_device *device, const ke_problem *problem, const ke_operand *operands, int32_t count);
 
 /* ---- Tensors of the library, and DLPack --------------------------------------------------------------------------------- */
 
-/* Memory that the library allocated, or that another library lent it through DLPack. */
+/* Memory that the library allocated, or that another library lent it through DLPack. Any number of threads may use it at once. */
 typedef struct ke_tensor ke_tensor;
 
 /* DLManagedTensorVersioned of dlpack.h (https://dmlc.github.io/dlpack), version 1. */
 struct DLManagedTensorVersioned;
 
-/* Allocates host memory, row by row, zeroed, aligned to 64 bytes. */
+/* Allocates host memory, row by row, zeroed, aligned to 64 bytes: rank lengths, 0 to 4 of them. */
 ke_status ke_tensor_allocate(ke_type type, int32_t rank, const int64_t *lengths, ke_tensor **tensor);
 
-/* Borrows a tensor in host memory without a copy; strides and the read-only flag are kept. With KE_OK it belongs to the
- * ke_tensor, whose closing calls its deleter, once; with any other status it stays the caller's. */
+/* Borrows a tensor in host memory without a copy; strides and the read-only flag are kept. With KE_OK it belongs to the ke_tensor, whose
+ * closing calls its deleter, once, on any thread; with any other status it stays the caller's. KE_NOT_SUPPORTED for other memory
+ * (kDLCPU, kDLCUDAHost and kDLROCMHost are host memory), another major version, or elements of a type that ke_type lacks. */
 ke_status ke_tensor_from_dlpack(struct DLManagedTensorVersioned *managed, ke_tensor **tensor);
 
-/* Lends a tensor without a copy. The receiver calls the deleter of what it gets, once; the memory stays until then, even when
- * the ke_tensor is closed before. */
+/* Lends a tensor without a copy, as often as asked. The receiver calls the deleter of what it gets, once, on any thread; the memory stays
+ * until then, even when the ke_tensor is closed before. */
 ke_status ke_tensor_to_dlpack(ke_tensor *tensor, struct DLManagedTensorVersioned **managed);
 
-/* Fills an operand for ke_run; good until the tensor is closed. */
+/* Fills an operand for ke_run, whose struct_size the caller has set; good until the tensor is closed. */
 ke_status ke_tensor_get_operand(ke_tensor *tensor, ke_operand *operand);
 
-/* Gives the memory back. NULL is ignored. */
+/* Gives the memory back, once nobody that it is lent to holds it. KE_BUSY while a call uses the handle. NULL is ignored. */
 ke_status ke_tensor_close(ke_tensor *tensor);
 
 /* ---- The KV cache ------------------------------------------------------------------------------------------------------- */
@@ -330,12 +358,15 @@ typedef struct ke_cache_info {
     int64_t policy_bytes;   /* what the policy remembers */
 } ke_cache_info;
 
-/* An empty cache on a device, which must stay open as long. options may be NULL. */
+/* An empty cache of count layers, 1 to 65536, on a device, which cannot be closed before it. options may be NULL: all fields 0. */
 ke_status ke_cache_open(ke_device *device, const ke_cache_layer *layers, int32_t count, const ke_cache_options *options, ke_cache **cache);
+
+/* What the cache holds now. */
 ke_status ke_cache_get_info(ke_cache *cache, ke_cache_info *info);
 
-/* The positions of the tokens that a head holds, in no order where it is a window. count gets their number; when it exceeds
- * capacity nothing is written to positions and the status is KE_INVALID_ARGUMENT. */
+/* The positions, from 0, of the tokens that a head of a layer holds, in no order where it is a window. positions has room for capacity of
+ * them and may be NULL for 0; count gets their number. When that exceeds capacity nothing is written to positions and the status is
+ * KE_INVALID_ARGUMENT. */
 ke_status ke_cache_read_positions(ke_cache *cache, int32_t layer, int32_t kv_head, int32_t *positions, int64_t capacity, int64_t *count);
 
 enum {
@@ -360,16 +391,17 @@ typedef struct ke_cache_step {
 
 /* Appends the tokens to the layer's heads, computes their attention over what the heads hold and themselves, and then lets the policy
  * drop tokens: what it drops is never missing from the same step, but for a full window, which makes room for a generated token first.
- * Each layer is stepped once for the same tokens. A step that fails appended nothing. */
+ * Each layer is stepped once for the same tokens. A step that fails appended nothing. The operands are the caller's again on return; on
+ * a GPU, when the work is done. */
 ke_status ke_cache_run(ke_cache *cache, const ke_cache_step *step);
 
 /* Forgets the tokens from a position on; 0 forgets the sequence. KE_INVALID_STATE when a window has dropped what it would hold then. */
 ke_status ke_cache_truncate(ke_cache *cache, int32_t position);
 
-/* A copy that goes its own way: tokens, and what the policy knows of them. */
+/* A copy on the same device that goes its own way, and is closed by itself: tokens, and what the policy knows of them. */
 ke_status ke_cache_fork(ke_cache *cache, ke_cache **copy);
 
-/* Gives the memory back. NULL is ignored. */
+/* Gives the memory back. KE_BUSY while a call uses it. NULL is ignored. */
 ke_status ke_cache_close(ke_cache *cache);
 
 /* ---- Running a language model ------------------------------------------------------------------------------------------- */
@@ -392,36 +424,40 @@ typedef struct ke_runner_info {
     int32_t max_position; /* tokens at most */
     int32_t bos_token;    /* begins a sequence; -1 for none */
     int32_t eos_token;    /* ends one; -1 for none */
-    int64_t cache_bytes;
+    int64_t cache_bytes;  /* memory of keys and values, room for tokens to come included */
 } ke_runner_info;
 
 /* Loads a model: a llama2.c checkpoint, a safetensors file with its config.json, or a folder with either; the tokenizer from beside
- * it. Files may come from anywhere: a malformed one gives KE_FILE_ERROR. options may be NULL. */
+ * it. Files may come from anywhere: a malformed one gives KE_FILE_ERROR. The device cannot be closed before the runner. options may be
+ * NULL: all fields 0. */
 ke_status ke_runner_open(ke_device *device, const char *path, const ke_runner_options *options, ke_runner **runner);
+
+/* What the model is, and how far the sequence has come. */
 ke_status ke_runner_get_info(ke_runner *runner, ke_runner_info *info);
 
-/* Text to tokens, with those that begin a sequence while the runner is at position 0. count gets the number of tokens; when it
- * exceeds capacity nothing is written to tokens and the status is KE_INVALID_ARGUMENT. */
+/* Text to tokens, with those that begin a sequence while the runner is at position 0. tokens has room for capacity of them and may be NULL
+ * for 0; count gets their number. When that exceeds capacity nothing is written to tokens and the status is KE_INVALID_ARGUMENT. */
 ke_status ke_runner_encode(ke_runner *runner, const char *text, int32_t *tokens, int64_t capacity, int64_t *count);
 
-/* Tokens to UTF-8 text that ends with a zero. length gets its bytes without the zero; when they do not fit capacity nothing is
- * written to text and the status is KE_INVALID_ARGUMENT. */
+/* Tokens to UTF-8 text that ends with a zero. text has room for capacity bytes and may be NULL for 0; length gets those of the text without
+ * the zero. When text and zero do not fit nothing is written to text and the status is KE_INVALID_ARGUMENT. */
 ke_status ke_runner_text(ke_runner *runner, const int32_t *tokens, int64_t count, char *text, int64_t capacity, int64_t *length);
 
-/* Appends tokens to the sequence: many at once, or one. The logits after the last one are then ready. */
+/* Appends tokens to the sequence: many at once, or one. The logits after the last one are then ready. KE_INVALID_ARGUMENT for a token
+ * outside the vocabulary and for more than max_position tokens; the sequence is then as before. */
 ke_status ke_runner_prefill(ke_runner *runner, const int32_t *tokens, int64_t count);
 ke_status ke_runner_decode(ke_runner *runner, int32_t token);
 
-/* The logits after the last token, f32 [vocab_size]; count must be vocab_size. */
+/* The logits after the last token, f32 [vocab_size]; count must be vocab_size. KE_INVALID_STATE before the first token. */
 ke_status ke_runner_read_logits(ke_runner *runner, float *logits, int64_t count);
 
-/* The token with the largest logit, the lowest of equals. */
+/* The token with the largest logit, the lowest of equals. KE_INVALID_STATE before the first token. */
 ke_status ke_runner_select_greedy(ke_runner *runner, int32_t *token);
 
-/* Forgets the tokens from a position on; 0 forgets the sequence. */
+/* Forgets the tokens from a position on, 0 to that of the runner; 0 forgets the sequence. Logits are ready again after the next token. */
 ke_status ke_runner_rewind(ke_runner *runner, int32_t position);
 
-/* NULL is ignored. */
+/* Gives the memory back. KE_BUSY while a call uses it. NULL is ignored. */
 ke_status ke_runner_close(ke_runner *runner);
 
 #ifdef __cplusplus

@@ -5,8 +5,6 @@ namespace KernelEngine;
 /// <summary>A DLPack tensor of somebody else's as memory that is borrowed: letting go of the pin gives it back, once.</summary>
 internal sealed unsafe class DlpackImport : IPinnable
 {
-    private const int EmptyAddress = 64;
-
     private readonly DlpackManagedTensor* _managed;
 
     public DlpackImport(DlpackManagedTensor* managed)
@@ -32,8 +30,7 @@ internal sealed unsafe class DlpackImport : IPinnable
             throw new ArgumentException($"A tensor of shape {Layout} is larger than an address space.", nameof(managed));
         if (tensor.Data == null && Layout.Span > 0)
             throw new ArgumentException($"The tensor has shape {Layout} but no memory.", nameof(managed));
-        // An empty tensor may have no memory; to kernels no address means an operand that is left out.
-        Address = tensor.Data == null ? (byte*)EmptyAddress : (byte*)tensor.Data + tensor.ByteOffset;
+        Address = tensor.Data == null ? (byte*)Device.EmptyAddress : (byte*)tensor.Data + tensor.ByteOffset;
         if ((nuint)Address % (nuint)Type.SizeInBytes() != 0)
             throw new ArgumentException($"The tensor's first element must be aligned to {Type.SizeInBytes()} bytes.", nameof(managed));
         _managed = managed;

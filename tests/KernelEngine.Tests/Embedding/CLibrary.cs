@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 
 namespace KernelEngine.Tests.Embedding;
 
@@ -34,9 +35,19 @@ internal static class CLibrary
         }
     }
 
-    /// <summary>The functions of the header for programs that load .NET themselves.</summary>
-    public static string HostedAssembly => Path.Combine(
-        TestData.CheckoutRoot ?? "", "src", "KernelEngine.Native", "bin", "Release", "net10.0", "kernel_engine.dll");
+    /// <summary>What a program loads .NET with, and the assembly that has the functions of the header for it.</summary>
+    public static string[] Hosting
+    {
+        get
+        {
+            string runtime = RuntimeEnvironment.GetRuntimeDirectory(); // ROOT/shared/Microsoft.NETCore.App/VERSION/
+            return
+            [
+                Path.Combine(runtime, "..", "..", "..", "host", "fxr", new DirectoryInfo(runtime).Name, "libhostfxr.so"),
+                Path.Combine(TestData.CheckoutRoot ?? "", "src", "KernelEngine.Native", "bin", "Release", "net10.0", "kernel_engine.dll"),
+            ];
+        }
+    }
 
     /// <summary>The full path of a command, ignoring the running test where there is none.</summary>
     public static string Find(string command)
@@ -49,11 +60,11 @@ internal static class CLibrary
     }
 
     /// <summary>Compiles a program against the library, every warning an error, and returns its path.</summary>
-    public static string Compile(string name)
+    public static string Compile(string name, params ReadOnlySpan<string> libraries)
     {
         string output = Path.Combine(Directory.CreateTempSubdirectory("kernel-engine-").FullName, name);
-        Run(Find("cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", $"-I{Folder}", Path.Combine(Programs, name + ".c"), "-o", output,
-            "-Wl,--as-needed", $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread");
+        Run(Find("cc"), ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", $"-I{Folder}", Path.Combine(Programs, name + ".c"), "-o", output,
+            "-Wl,--as-needed", $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread", .. libraries]);
         return output;
     }
 

@@ -1,4 +1,7 @@
 using System.IO.Compression;
+using System.Reflection.Metadata;
+using System.Security.Cryptography;
+using System.Text.Json;
 using System.Text.RegularExpressions;
 
 namespace KernelEngine.Tests.Embedding;
@@ -7,6 +10,10 @@ namespace KernelEngine.Tests.Embedding;
 public sealed partial class PackageTests
 {
     private static readonly string s_version = typeof(Device).Assembly.GetName().Version!.ToString(3);
+
+    // What the format of portable symbols calls them.
+    private static readonly Guid s_sourceLink = new("CC110556-A091-4D38-9FEC-25AB9A351A6A");
+    private static readonly Guid s_embeddedSource = new("0E8A571B-6926-466E-B4AD-8AB04611F5FE");
 
     private static readonly string[] s_metadata =
         ["<license type=\"expression\">MIT<", "<readme>README.md<", "<description>", "<tags>", "<repository type=\"git\""];
@@ -40,6 +47,70 @@ public sealed partial class PackageTests
             return; // compiled ahead of time, without managed symbols
         using ZipArchive symbols = ZipFile.OpenRead(Path.Combine(Folder, $"{name}.{s_version}.snupkg"));
         Assert.That(symbols.Entries.Select(entry => entry.FullName), Does.Contain(Path.ChangeExtension(entries[0], ".pdb")));
+    }
+
+    // Native libraries draw the pictures; the package has those of five platforms, and no room for the other twelve.
+    [Test]
+    public void ToolDrawsAPicture()
+    {
+        const long MaxBytes = 40 << 20;
+        var package = new FileInfo(Path.Combine(Folder, $"kernel-engine.{s_version}.nupkg"));
+        TestContext.Out.WriteLine($"{package.Name}: {package.Length >> 10} KiB");
+        Assert.That(package.Length, Is.LessThan(MaxBytes));
+        string root = Directory.CreateTempSubdirectory("kernel-engine-").FullName, picture = Path.Combine(root, "picture.png");
+        ZipFile.ExtractToDirectory(package.FullName, root);
+        string tool = Path.Combine(root, "tools", "net10.0", "any");
+        CLibrary.Run("dotnet", Path.Combine(tool, "kernel-engine.dll"), "pattern", "window", "--length", "64", "--output", picture);
+        Assert.That(File.ReadAllBytes(picture)[1..4], Is.EqualTo("PNG"u8.ToArray()));
+        // A platform's libraries that are listed but absent would keep the tool from starting there.
+        using var files = JsonDocument.Parse(File.ReadAllText(Path.Combine(tool, "kernel-engine.deps.json")));
+        Assert.That(files.RootElement.GetProperty("targets").EnumerateObject().SelectMany(target => target.Value.EnumerateObject())
+            .Where(library => library.Value.TryGetProperty("runtimeTargets", out _))
+            .SelectMany(library => library.Value.GetProperty("runtimeTargets").EnumerateObject())
+            .Select(file => Path.Combine(tool, file.Name)).Where(file => !File.Exists(file)), Is.Empty);
+        Directory.Delete(root, recursive: true);
+    }
+
+    // Links need a remote that hosts sources, which this checkout may lack, so a clone gets one. All projects share the settings of one.
+    [Test]
+    public void SymbolsLinkTheirSources()
+    {
+        if (!Path.Exists(Path.Combine(TestData.CheckoutRoot ?? "", ".git")))
+            Assert.Ignore("Needs a checkout with its history.");
+        string root = Directory.CreateTempSubdirectory("kernel-engine-").FullName, clone = Path.Combine(root, "clone"), git = CLibrary.Find("git");
+        CLibrary.Run(git, "clone", "--quiet", "--shared", TestData.CheckoutRoot!, clone);
+        CLibrary.Run(git, "-C", clone, "remote", "set-url", "origin", "https://github.com/example/KernelEngine.git");
+        string commit = CLibrary.Run(git, "-C", clone, "rev-parse", "HEAD").Trim();
+        CLibrary.Run("dotnet", "pack", Path.Combine(clone, "kernels", "Gpu"), "-c", "Release", "-o", root, "-v", "quiet",
+            "-nodeReuse:false", "-p:UseSharedCompilation=false", "-p:RunAnalyzers=false");
+
+        using ZipArchive package = ZipFile.OpenRead(Path.Combine(root, $"KernelEngine.Kernels.Gpu.{s_version}.nupkg"));
+        using var nuspec = new StreamReader(package.GetEntry("KernelEngine.Kernels.Gpu.nuspec")!.Open());
+        Assert.That(nuspec.ReadToEnd(), Does.Match($"<repository [^>]*url=\"https://github.com/example/KernelEngine.git\"[^>]*commit=\"{commit}\""));
+        using ZipArchive symbols = ZipFile.OpenRead(Path.Combine(root, $"KernelEngine.Kernels.Gpu.{s_version}.snupkg"));
+        using var pdb = new MemoryStream();
+        using (Stream entry = symbols.GetEntry("lib/net10.0/KernelEngine.Kernels.Gpu.pdb")!.Open())
+            entry.CopyTo(pdb);
+        pdb.Position = 0;
+        using MetadataReaderProvider provider = MetadataReaderProvider.FromPortablePdbStream(pdb);
+        MetadataReader reader = provider.GetMetadataReader();
+        using JsonDocument links = JsonDocument.Parse(Find(reader, EntityHandle.ModuleDefinition, s_sourceLink)!);
+        JsonProperty link = links.RootElement.GetProperty("documents").EnumerateObject().Single();
+        Assert.That(link.Value.GetString(), Is.EqualTo($"https://raw.githubusercontent.com/example/KernelEngine/{commit}/*"));
+        int linked = 0;
+        foreach (DocumentHandle handle in reader.Documents)
+        {
+            if (Find(reader, handle, s_embeddedSource) is not null)
+                continue; // made by the build
+            Document document = reader.GetDocument(handle);
+            string name = reader.GetString(document.Name);
+            Assert.That(name, Does.StartWith(link.Name.TrimEnd('*')));
+            byte[] source = File.ReadAllBytes(Path.Combine(clone, name[(link.Name.Length - 1)..]));
+            Assert.That(reader.GetBlobBytes(document.Hash), Is.EqualTo(SHA256.HashData(source)), name);
+            linked++;
+        }
+        Assert.That(linked, Is.GreaterThan(10));
+        Directory.Delete(root, recursive: true);
     }
 
     // The folder of the packages is the only source; what they depend on is where this checkout's own restore put it.
@@ -84,6 +155,11 @@ public sealed partial class PackageTests
         Assert.That(output, Is.EqualTo("4.8520 = ln 128\nModelRunner, C ABI 1\n"));
         Directory.Delete(root, recursive: true);
     }
+
+    // What a module or a document of the symbols has to say of a kind.
+    private static byte[]? Find(MetadataReader reader, EntityHandle of, Guid kind) => reader.GetCustomDebugInformation(of)
+        .Select(reader.GetCustomDebugInformation).Where(information => reader.GetGuid(information.Kind) == kind)
+        .Select(information => reader.GetBlobBytes(information.Value)).FirstOrDefault();
 
     [GeneratedRegex(@"^## Use it\n\n```csharp\n(.*?)^```", RegexOptions.Singleline | RegexOptions.Multiline)]
     private static partial Regex Example();

@@ -8,21 +8,20 @@ namespace KernelEngine;
 public sealed unsafe class CpuDevice : Device
 {
     private readonly WorkerPool _workers;
+    private readonly HostStorage _addressSpace;
     private readonly HostWorkspacePool _workspaces = new();
 
     internal CpuDevice(string name, DeviceKinds kind, int threads)
         : base(name, kind, $"{HostProcessor.Name}, {threads} thread{(threads == 1 ? "" : "s")}")
     {
         _workers = new WorkerPool(threads);
-        AddressSpace = new HostStorage(this, null, long.MaxValue, default);
+        _addressSpace = new HostStorage(this, null, long.MaxValue, default);
     }
 
     /// <summary>How many threads share the work of one operation. Results depend on it in the last bits.</summary>
     public int Threads => _workers.Count;
 
     internal WorkerPool Workers => _workers;
-
-    internal override TensorStorage AddressSpace { get; }
 
     /// <inheritdoc/>
     public override void Synchronize() => ObjectDisposedException.ThrowIf(IsDisposed, this);
@@ -36,6 +35,9 @@ public sealed unsafe class CpuDevice : Device
     internal TensorStorage Borrow(MemoryHandle handle, long bytes) => new HostStorage(this, handle.Pointer, bytes, handle);
 
     internal override TensorStorage Borrow(void* address, long bytes) => new HostStorage(this, address, bytes, default);
+
+    internal override (TensorStorage Storage, long ByteOffset) Locate(nint address) =>
+        (_addressSpace, address == 0 ? EmptyAddress : address);
 
     internal override long GetWorkspaceBytes<TProblem>(Kernel<TProblem> kernel, in TProblem problem) =>
         ((CpuKernel<TProblem>)kernel).GetWorkspaceBytes(problem, Threads);

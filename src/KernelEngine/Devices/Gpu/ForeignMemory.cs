@@ -2,10 +2,11 @@ using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
 using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
 
 namespace KernelEngine;
 
-/// <summary>Memory of somebody else's: of a CUDA device, or of the process under the simulator.</summary>
+/// <summary>Memory of somebody else's: of a CUDA device, a cl_mem, or of the process under the simulator.</summary>
 internal sealed class ForeignMemory : MemoryBuffer
 {
     public ForeignMemory(Accelerator accelerator, nint address, long bytes) : base(accelerator, bytes, 1) => NativePtr = address;
@@ -27,6 +28,8 @@ internal sealed class ForeignMemory : MemoryBuffer
     {
         if (stream is CudaStream cuda)
             CudaMemoryBuffer.CudaCopy(cuda, source, target);
+        else if (stream is CLStream cl)
+            CLMemoryBuffer.CLCopy(cl, source, target);
         else
             CPUMemoryBuffer.CPUCopy(stream, source, target);
     }

@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
 using KernelEngine.Kernels.Gpu.Primitives.Ptx;
 
 namespace KernelEngine;
@@ -18,10 +19,10 @@ public sealed class GpuDevice : Device
     private readonly Accelerator _accelerator;
     private readonly Lock _gate = new();
     private readonly Dictionary<GpuEntry, Delegate> _loaded = [];
+    private readonly Dictionary<nint, GpuStorage> _foreign = [];
     private readonly ICudaExecutor? _executor;
     private readonly GpuWorkspacePool _workspaces;
     private AcceleratorStream _stream;
-    private TensorStorage? _addressSpace;
     private string? _compilerFailure;
 
     internal GpuDevice(string name, DeviceKinds kind, Context context, Accelerator accelerator, ICudaExecutor? executor = null)
@@ -39,29 +40,34 @@ public sealed class GpuDevice : Device
     public long AllocatedBytes { get; private set; }
 
     /// <summary>
-    /// The CUcontext that the device works in. Memory and streams of other owners must belong to it: make it current before allocating.
+    /// The CUcontext or cl_context that the device works in. Memory and streams of other owners must belong to it: a CUcontext is made
+    /// current before allocating.
     /// </summary>
-    /// <exception cref="NotSupportedException">It is not device cuda.</exception>
-    public nint Context => RequireCuda().NativePtr;
+    /// <exception cref="NotSupportedException">It is the simulator.</exception>
+    public nint Context => Kind == DeviceKinds.Simulator ? throw NoDriver() : _accelerator.NativePtr;
 
     /// <summary>
     /// Queues work on somebody else's stream from now on, in order with what its owner queues there, after waiting for what was queued
     /// before. The stream must live until another one takes its place or the device is disposed.
     /// </summary>
-    /// <param name="stream">A CUstream of <see cref="Context"/>; 0 for the device's own.</param>
-    /// <exception cref="NotSupportedException">It is not device cuda.</exception>
+    /// <param name="stream">A CUstream or an in-order cl_command_queue of <see cref="Context"/>; 0 for the device's own.</param>
+    /// <exception cref="NotSupportedException">It is the simulator.</exception>
     public void UseStream(nint stream)
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
-        CudaAccelerator cuda = RequireCuda();
+        if (Kind == DeviceKinds.Simulator)
+            throw NoDriver();
         lock (_gate)
         {
-            using var binding = cuda.BindScoped();
+            using var binding = _accelerator.BindScoped();
             _stream.Synchronize();
-            if (_stream != cuda.DefaultStream)
+            if (_stream != _accelerator.DefaultStream)
                 _stream.Dispose(); // ILGPU's object alone: the stream stays its owner's
-            _stream = stream == 0 ? cuda.DefaultStream : cuda.CreateStream(stream, false);
-            ((CudaExecutor)_executor!).Stream = (CudaStream)_stream;
+            _stream = stream == 0 ? _accelerator.DefaultStream
+                : _accelerator is CLAccelerator cl ? cl.CreateStream(stream, false)
+                : ((CudaAccelerator)_accelerator).CreateStream(stream, false);
+            if (_executor is CudaExecutor executor)
+                executor.Stream = (CudaStream)_stream;
         }
     }
 
@@ -88,22 +94,25 @@ public sealed class GpuDevice : Device
         }
     }
 
-    internal override TensorStorage AddressSpace
+    // Addresses lie in one storage that begins at 0. A cl_mem names a storage of its own, which is kept for its next use: NULL is one too.
+    internal override (TensorStorage Storage, long ByteOffset) Locate(nint address)
     {
-        get
+        bool isName = Kind == DeviceKinds.OpenCL;
+        lock (_gate)
         {
-            lock (_gate)
-                return _addressSpace ??= Foreign(0, long.MaxValue);
+            ref GpuStorage? storage = ref CollectionsMarshal.GetValueRefOrAddDefault(_foreign, isName ? address : 0, out _);
+            storage ??= new GpuStorage(this, new ForeignMemory(_accelerator, isName ? address : 0, long.MaxValue));
+            return (storage, isName ? 0 : address == 0 ? EmptyAddress : address);
         }
     }
 
     internal override unsafe TensorStorage Borrow(void* address, long bytes)
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
-        if ((nint)address % GpuStorage.MinBytes != 0)
+        if (Kind != DeviceKinds.OpenCL && (nint)address % GpuStorage.MinBytes != 0)
             throw new ArgumentException($"The address must be aligned to {GpuStorage.MinBytes} bytes.", nameof(address));
         _executor?.Allocated((nint)address, bytes);
-        return Foreign((nint)address, bytes);
+        return new GpuStorage(this, new ForeignMemory(_accelerator, (nint)address, bytes));
     }
 
     internal override long GetWorkspaceBytes<TProblem>(Kernel<TProblem> kernel, in TProblem problem) =>
@@ -275,12 +284,7 @@ public sealed class GpuDevice : Device
 
     private ICudaExecutor Executor => _executor ?? throw new NotSupportedException($"Device '{Name}' does not run NVIDIA's instructions.");
 
-    private GpuStorage Foreign(nint address, long bytes) => Kind == DeviceKinds.OpenCL
-        ? throw new NotSupportedException($"Memory of device '{Name}' has no addresses: it takes tensors of its own alone.")
-        : new GpuStorage(this, new ForeignMemory(_accelerator, address, bytes));
-
-    private CudaAccelerator RequireCuda() => _accelerator as CudaAccelerator
-        ?? throw new NotSupportedException($"Device '{Name}' has no CUDA context and no CUDA streams.");
+    private NotSupportedException NoDriver() => new($"Device '{Name}' has no driver, and so neither a context nor streams.");
 
     private static string Describe(Accelerator accelerator) =>
         $"{accelerator.Name.Trim()}, {accelerator.NumMultiprocessors} compute unit{(accelerator.NumMultiprocessors == 1 ? "" : "s")}";

@@ -36,17 +36,21 @@ int main(int argc, char **argv) {
         check(status);
         operands[i] = (ke_operand){ sizeof(ke_operand), KE_F32, 4, 0, part[i], sizeof value, { 1, TOKENS, HEADS, HEAD_DIM }, { 0 } };
     }
-    check(clEnqueueWriteBuffer(queue, part[2], CL_FALSE, 0, sizeof value, value, 0, NULL, NULL));
+    /* The values come when the program says so; the kernel is queued behind them, and what reads its output behind the kernel. */
+    cl_event ready = clCreateUserEvent(context, &status);
+    check(status);
+    check(clEnqueueWriteBuffer(queue, part[2], CL_FALSE, 0, sizeof value, value, 1, &ready, NULL));
     check(FUNCTION(ke_problem_open)("attention-forward", "h=2 q=6 k=6 d=16 causal", NULL, &problem));
     check(FUNCTION(ke_run)(device, problem, operands, 4));
-    check(clEnqueueReadBuffer(queue, all, CL_TRUE, 3 * GAP, sizeof output, output, 0, NULL, NULL)); /* queued behind the kernel */
+    check(clSetUserEventStatus(ready, CL_COMPLETE));
+    check(clEnqueueReadBuffer(queue, all, CL_TRUE, 3 * GAP, sizeof output, output, 0, NULL, NULL));
     for (int i = 0; i < COUNT; i++)
         if (fabsf(output[i] - value[i] / 2) > 1e-5f)
             return fprintf(stderr, "output[%d] is %g\n", i, output[i]), 1;
     for (int i = 0; i < 4; i++)
         check(clReleaseMemObject(part[i]));
     check(FUNCTION(ke_device_use_stream)(device, NULL));
-    check(clReleaseMemObject(all) || clReleaseCommandQueue(queue));
+    check(clReleaseMemObject(all) || clReleaseEvent(ready) || clReleaseCommandQueue(queue));
     check(FUNCTION(ke_problem_close)(problem) || FUNCTION(ke_device_close)(device));
     printf("attention in buffers and on a queue of a program in C that loaded .NET\n");
     return 0;

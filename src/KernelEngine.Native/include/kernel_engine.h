@@ -232,11 +232,11 @@ typedef struct ke_cross_entropy {
 } ke_cross_entropy;
 
 /* operation: "cross-entropy-forward", "cross-entropy-backward" or "cross-entropy-training", which computes the loss and its gradients.
- * Operands of the first and the last; gradients have the given type:
+ * Operands of the first and the last, optional but for hidden, classifier, bias and targets:
  *     0 hidden     [rows, hidden_size]        3 targets i32 [rows], -100 for a row that does not count (ignore= in more)
  *     1 classifier [classes, hidden_size]     7 loss    f32 [1], or [rows] with KE_NONE
- *     2 bias       f32 [classes]              9 lse     f32 [rows], the natural log of each row's sum of exponentials, optional
- *     16 gradHidden, 17 gradClassifier, 18 gradBias: of the last alone, as what they are gradients of, each optional */
+ *     2 bias       f32 [classes]              9 lse     f32 [rows], the natural log of each row's sum of exponentials
+ *     16 gradHidden, 17 gradClassifier, 18 gradBias: of the last alone, of the types and shapes of what they are gradients of */
 ke_status ke_problem_open_cross_entropy(const char *operation, const ke_cross_entropy *sizes, const char *kernel, ke_problem **problem);
 
 typedef struct ke_linear {
@@ -251,6 +251,7 @@ typedef struct ke_linear {
 /* Operands: 2 output [rows, output_size] = 0 input [rows, input_size] times the transpose of 1 weight [output_size, input_size]. */
 ke_status ke_problem_open_linear(const ke_linear *sizes, const char *kernel, ke_problem **problem);
 
+/* What a problem is: its text form, and how much work it stands for. */
 ke_status ke_problem_get_info(const ke_problem *problem, ke_problem_info *info);
 
 /* What the operand at an index is, from 0 to below operand_count: the index that it has among those of ke_run. */

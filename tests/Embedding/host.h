@@ -33,5 +33,6 @@ static void load_engine(const char *hostfxr, const char *kernel_engine_dll) {
     snprintf(config, sizeof config, "%.*s.runtimeconfig.json", (int)strlen(kernel_engine_dll) - 4, kernel_engine_dll);
     check(((initialize)dlsym(fxr, "hostfxr_initialize_for_runtime_config"))(config, NULL, &context));
     check(((get_delegate)dlsym(fxr, "hostfxr_get_runtime_delegate"))(context, LOAD_ASSEMBLY_AND_GET_FUNCTION_POINTER, &loader));
-    check(((load)loader)(kernel_engine_dll, "KernelEngine.Native.HostExports, kernel_engine", "Find", (const char *)-1, NULL, (void **)&find));
+    check(((load)loader)(
+        kernel_engine_dll, "KernelEngine.Native.HostExports, kernel_engine", "Find", (const char *)-1, NULL, (void **)&find));
 }

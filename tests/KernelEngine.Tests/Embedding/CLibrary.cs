@@ -35,7 +35,7 @@ internal static class CLibrary
         }
     }
 
-    /// <summary>What a program loads .NET with, and the assembly that has the functions of the header for it.</summary>
+    /// <summary>The arguments of a program that loads .NET: what it loads it with, and the assembly with the header's functions.</summary>
     public static string[] Hosting
     {
         get
@@ -59,12 +59,12 @@ internal static class CLibrary
         return path!;
     }
 
-    /// <summary>Compiles a program against the library, every warning an error, and returns its path.</summary>
+    /// <summary>Compiles a program against the library and others, every warning an error, and returns its path.</summary>
     public static string Compile(string name, params ReadOnlySpan<string> libraries)
     {
         string output = Path.Combine(Directory.CreateTempSubdirectory("kernel-engine-").FullName, name);
-        Run(Find("cc"), ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", $"-I{Folder}", Path.Combine(Programs, name + ".c"), "-o", output,
-            "-Wl,--as-needed", $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread", .. libraries]);
+        Run(Find("cc"), ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", $"-I{Folder}", Path.Combine(Programs, name + ".c"),
+            "-o", output, "-Wl,--as-needed", $"-L{Folder}", $"-Wl,-rpath,{Folder}", "-lkernel_engine", "-lm", "-pthread", .. libraries]);
         return output;
     }
 

@@ -63,9 +63,9 @@ public sealed partial class PackageTests
         CLibrary.Run("dotnet", Path.Combine(tool, "kernel-engine.dll"), "pattern", "window", "--length", "64", "--output", picture);
         Assert.That(File.ReadAllBytes(picture)[1..4], Is.EqualTo("PNG"u8.ToArray()));
         // A platform's libraries that are listed but absent would keep the tool from starting there.
-        string[] listed = [.. NativeFile().Matches(File.ReadAllText(Path.Combine(tool, "kernel-engine.deps.json"))).Select(match => match.Groups[1].Value)];
+        MatchCollection listed = NativeFile().Matches(File.ReadAllText(Path.Combine(tool, "kernel-engine.deps.json")));
         Assert.That(listed, Is.Not.Empty);
-        Assert.That(listed.Where(file => !File.Exists(Path.Combine(tool, file))), Is.Empty);
+        Assert.That(listed.Select(match => Path.Combine(tool, match.Groups[1].Value)).Where(file => !File.Exists(file)), Is.Empty);
         Directory.Delete(root, recursive: true);
     }
 
@@ -73,18 +73,20 @@ public sealed partial class PackageTests
     [Test]
     public void SymbolsLinkTheirSources()
     {
+        const string Remote = "https://github.com/example/KernelEngine.git";
         if (!Path.Exists(Path.Combine(TestData.CheckoutRoot ?? "", ".git")))
             Assert.Ignore("Needs a checkout with its history.");
-        string root = Directory.CreateTempSubdirectory("kernel-engine-").FullName, clone = Path.Combine(root, "clone"), git = CLibrary.Find("git");
+        string git = CLibrary.Find("git");
+        string root = Directory.CreateTempSubdirectory("kernel-engine-").FullName, clone = Path.Combine(root, "clone");
         CLibrary.Run(git, "clone", "--quiet", "--shared", TestData.CheckoutRoot!, clone);
-        CLibrary.Run(git, "-C", clone, "remote", "set-url", "origin", "https://github.com/example/KernelEngine.git");
+        CLibrary.Run(git, "-C", clone, "remote", "set-url", "origin", Remote);
         string commit = CLibrary.Run(git, "-C", clone, "rev-parse", "HEAD").Trim();
         CLibrary.Run("dotnet", "pack", Path.Combine(clone, "kernels", "Gpu"), "-c", "Release", "-o", root, "-v", "quiet",
             "-nodeReuse:false", "-p:UseSharedCompilation=false", "-p:RunAnalyzers=false");
 
         using ZipArchive package = ZipFile.OpenRead(Path.Combine(root, $"KernelEngine.Kernels.Gpu.{s_version}.nupkg"));
         using var nuspec = new StreamReader(package.GetEntry("KernelEngine.Kernels.Gpu.nuspec")!.Open());
-        Assert.That(nuspec.ReadToEnd(), Does.Match($"<repository [^>]*url=\"https://github.com/example/KernelEngine.git\"[^>]*commit=\"{commit}\""));
+        Assert.That(nuspec.ReadToEnd(), Does.Match($"<repository [^>]*url=\"{Remote}\"[^>]*commit=\"{commit}\""));
         using ZipArchive symbols = ZipFile.OpenRead(Path.Combine(root, $"KernelEngine.Kernels.Gpu.{s_version}.snupkg"));
         using var pdb = new MemoryStream();
         using (Stream entry = symbols.GetEntry("lib/net10.0/KernelEngine.Kernels.Gpu.pdb")!.Open())

@@ -6,8 +6,8 @@ using KernelEngine.Benchmarks.Study;
 namespace KernelEngine.Benchmarks.Embedding;
 
 /// <summary>
-/// The same problems on the same memory from .NET and through the C library. .NET takes part twice: how far its two rows lie apart is what
-/// the machine's noise amounts to.
+/// The same problems on the same memory from .NET and through the C library. .NET takes part twice, with a device each: how far its two
+/// rows lie apart is what the machine's noise amounts to.
 /// </summary>
 internal static class CallStudy
 {
@@ -15,7 +15,7 @@ internal static class CallStudy
 
     public static string Introduction(StudyOptions options) => string.Create(CultureInfo.InvariantCulture, $"""
         The same memory, {options.Rounds} rounds in turns, {options.Threads} threads; ratios are medians of those of the rounds. The second row of
-        .NET shows the noise of the machine. The last problem is all overhead.
+        .NET, a second device, shows the noise of the machine. The last problem is all overhead.
 
 
         """);
@@ -28,9 +28,11 @@ internal static class CallStudy
         using var engine = new NativeEngine(file, options.Threads);
         var problem = ProblemText.Parse<TProblem>(text);
         var views = new TensorView[problem.OperandCount];
+        var others = new TensorView[views.Length];
         var operands = new NativeOperand[problem.OperandCount];
         var tensors = new List<Tensor>();
         var borrowed = new List<nint>();
+        using Device second = DeviceList.Open("cpu", options.Threads);
         nint native = engine.OpenProblem(operation.Name, text);
         try
         {
@@ -41,19 +43,22 @@ internal static class CallStudy
                     continue;
                 Tensor tensor = RandomTensors.CreateRepeating(device, operand, seed: i + 1);
                 tensors.Add(tensor);
+                Tensor other = Tensor.FromDlpack(second, tensor.ToDlpack());
+                tensors.Add(other);
+                others[i] = other;
                 views[i] = tensor;
                 borrowed.Add(engine.Borrow(tensor, out operands[i]));
             }
-            Action managed = () =>
+            Action Repeat(Action call) => () =>
             {
                 for (int i = 0; i < calls; i++)
-                    device.Run(operation, problem, views);
+                    call();
             };
-            Turns turns = new Turns().Add(Managed, managed).Add(Native, () =>
-            {
-                for (int i = 0; i < calls; i++)
-                    engine.Run(native, operands);
-            }).Add(Again, managed).Measure(options.Rounds);
+            Turns turns = new Turns()
+                .Add(Managed, Repeat(() => device.Run(operation, problem, views)))
+                .Add(Native, Repeat(() => engine.Run(native, operands)))
+                .Add(Again, Repeat(() => second.Run(operation, problem, others)))
+                .Measure(options.Rounds);
             var table = new StringBuilder();
             table.Append(CultureInfo.InvariantCulture, $"## {operation.Name} {text}\n\n");
             table.Append(CultureInfo.InvariantCulture, $"| | median of a call, ms | time against {Managed} |\n| --- | ---: | ---: |\n");
@@ -68,6 +73,7 @@ internal static class CallStudy
         {
             engine.CloseProblem(native);
             borrowed.ForEach(engine.CloseTensor);
+            tensors.Reverse();
             tensors.ForEach(tensor => tensor.Dispose());
         }
     }

@@ -4,7 +4,10 @@ using KernelEngine.Benchmarks.Compare;
 
 namespace KernelEngine.Benchmarks.Study;
 
-/// <summary>Contenders that are timed in turns, A B C A B C ..., so that what slows the machine for a while slows all of them.</summary>
+/// <summary>
+/// Contenders that are timed in turns, A B C B C A C A B ..., so that what slows the machine for a while slows all of them, and none
+/// always follows the same one.
+/// </summary>
 internal sealed class Turns
 {
     private readonly List<(string Name, Action Run, List<double> Seconds)> _contenders = [];
@@ -23,7 +26,10 @@ internal sealed class Turns
         for (int round = 0; round < rounds; round++)
         {
             for (int i = 0; i < expected.Length; i++)
-                _contenders[i].Seconds.Add(Sampler.Sample(_contenders[i].Run, 0.1, expected[i]));
+            {
+                int turn = (round + i) % expected.Length;
+                _contenders[turn].Seconds.Add(Sampler.Sample(_contenders[turn].Run, 0.1, expected[turn]));
+            }
         }
         return this;
     }

@@ -98,6 +98,7 @@ internal static unsafe class AttentionRow<TSimd, TVector>
     }
 
     /// <summary>sums *= factor.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Scale(float* sums, int width, float factor)
     {
         TVector f = TSimd.Broadcast(factor);

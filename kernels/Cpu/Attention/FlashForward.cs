@@ -250,6 +250,7 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                 float* row = isReady ? (float*)Call.ValueRow(sequence, kvHead, key0 + j) : rows;
                 if (!isReady)
                     Rows<TSimd, TVector>.Widen(Call.ValueRow(sequence, kvHead, key0 + j), Call.Value.Type, Call.Problem.ValueHeadDim, row);
+                TVector rowZeros = TSimd.Zero; // no calls in its life: it stays in a register
                 for (int column = 0; column < Plan.ValueWidth; column += Columns)
                 {
                     int width = MatrixTile<TSimd, TVector>.PanelWidth(Plan.ValueWidth, column);
@@ -258,9 +259,10 @@ public sealed unsafe class FlashForward<TSimd, TVector>() : CpuKernel<AttentionP
                     {
                         TVector x = TSimd.Load(row + column + c);
                         TSimd.Store(x, target + c);
-                        zeros = TSimd.MultiplyAdd(x, TSimd.Zero, zeros);
+                        rowZeros = TSimd.MultiplyAdd(x, TSimd.Zero, rowZeros);
                     }
                 }
+                zeros = TSimd.Add(zeros, rowZeros);
             }
             workspace[Plan.Finiteness + place / Columns] = TSimd.Sum(zeros);
         }

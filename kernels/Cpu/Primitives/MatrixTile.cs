@@ -16,9 +16,14 @@ internal static unsafe class MatrixTile<TSimd, TVector>
     public const int Rows = 6;
 
     /// <summary>Columns of a full tile.</summary>
-    public static int Columns => TSimd.TileVectors * TSimd.Width;
+    public static int Columns
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => TSimd.TileVectors * TSimd.Width;
+    }
 
     /// <summary>Columns, rounded up to whole vectors, of the panel that begins at <paramref name="column"/> of <paramref name="total"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int PanelWidth(long total, long column) =>
         (int)Math.Min(Columns, (total - column + TSimd.Width - 1) / TSimd.Width * TSimd.Width);
 

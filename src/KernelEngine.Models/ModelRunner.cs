@@ -444,7 +444,7 @@ public sealed class ModelRunner : IDisposable
     // Sees to it that so many new tokens have their positions.
     private void EnsureCapacity(int newTokens)
     {
-        int length = newTokens + (IsReindexed ? _session!.Cache.Layers.Max(layer => layer.MaxLength) : Position);
+        long length = _session?.PositionsFor(Position, newTokens) ?? (long)Position + newTokens;
         if (length <= Capacity)
             return;
         if (length > Description.MaxPosition)

@@ -99,16 +99,24 @@ public sealed class KvSession : IDisposable
         KvStep step = _steps[layer];
         RequireFit(step, query, newKey, newValue, output, position, rotary);
         (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Causal);
-        (step.NewQuery, step.NewKey, step.NewValue) = (query, newKey, newValue);
+        (step.NewQuery, step.NewKey, step.NewValue, step.Rotary) = (query, newKey, newValue, rotary);
         step.NumTokens = position;
-        Policy.Observe(step);
-        step.MakeRoom((int)newKey[1]);
-        step.Layer.Append(query, newKey, newValue, position, rotary);
-        step.NumTokens = position + (int)newKey[1];
-        Policy.Record(step);
-        int stepsLeft = StepsLeft(layer, phase);
-        step.Attend(output, stepsLeft);
-        Attended?.Invoke(layer, output);
+        int stepsLeft;
+        try
+        {
+            Policy.Observe(step);
+            step.MakeRoom((int)newKey[1]);
+            step.Layer.Append(query, newKey, newValue, position, rotary);
+            step.NumTokens = position + (int)newKey[1];
+            Policy.Record(step);
+            stepsLeft = StepsLeft(layer, phase);
+            step.Attend(output, stepsLeft);
+            Attended?.Invoke(layer, output);
+        }
+        finally
+        {
+            step.Layer.SeenPages = null; // what a policy left out is left out of this step alone
+        }
         step.Remember();
         step.Layer.Settle();
         if (stepsLeft == 1)
@@ -122,6 +130,17 @@ public sealed class KvSession : IDisposable
             step.Layer.Release();
     }
 
+    /// <summary>Positions that rotary tables must have for a step: those of the tokens, or those within what attention sees.</summary>
+    /// <param name="position">Position of the first new token in the sequence.</param>
+    /// <param name="count">New tokens.</param>
+    public long PositionsFor(int position, int count)
+    {
+        long positions = 0;
+        foreach (KvLayer layer in Cache.Layers)
+            positions = Math.Max(positions, PositionsFor(layer, position, count));
+        return positions;
+    }
+
     /// <summary>A copy that goes its own way: the tokens, and what the policy learnt of them.</summary>
     public KvSession Fork() => new(this);
 
@@ -131,7 +150,7 @@ public sealed class KvSession : IDisposable
     {
         Cache.Truncate(position);
         foreach (KvStep step in _steps)
-            step.Clear();
+            step.Truncate(position);
     }
 
     /// <summary>Forgets everything; memory stays.</summary>
@@ -140,7 +159,7 @@ public sealed class KvSession : IDisposable
         Cache.Clear();
         Array.Clear(_decoded);
         foreach (KvStep step in _steps)
-            step.Clear();
+            step.Truncate(0);
         foreach (KvLayer layer in Cache.Layers)
             Policy.Begin(layer);
     }
@@ -167,11 +186,22 @@ public sealed class KvSession : IDisposable
         if (!rotary.IsPresent)
             return;
         Shapes.RequireRank(rotary.Cos, 2, nameof(rotary.Cos));
-        if (position > rotary.Cos[0] - count)
+        long positions = PositionsFor(step.Layer, position, count);
+        if (positions > rotary.Cos[0])
         {
             throw new ArgumentException(
-                $"The rotary tables have {rotary.Cos[0]} positions but the step ends at position {position + (long)count}.", nameof(rotary));
+                $"The rotary tables have {rotary.Cos[0]} positions but the step ends at position {positions}.", nameof(rotary));
         }
+    }
+
+    private long PositionsFor(KvLayer layer, int position, int count)
+    {
+        if (Policy.Positions == KvPositions.Original)
+            return (long)position + count;
+        long slots = 0;
+        foreach (KvCell cell in layer.Cells)
+            slots = Math.Max(slots, (long)cell.NextIndex(count) + count);
+        return count == 1 && Policy.MaxSeen(layer) is { } seen ? Math.Min(slots, seen) : slots;
     }
 
     // After how many steps, this one included, the policy drops tokens; more than there can be for never.

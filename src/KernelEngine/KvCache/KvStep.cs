@@ -48,6 +48,9 @@ public sealed class KvStep : IDisposable
     /// <summary>The values of the new tokens, [1, newLength, numKvHeads, valueHeadDim].</summary>
     public TensorView NewValue { get; internal set; }
 
+    /// <summary>The layer's rotary embedding.</summary>
+    public KvRotary Rotary { get; internal set; }
+
     /// <summary>What the policy itself keeps of this layer between steps; forgotten with the tokens.</summary>
     public IKvPolicyState? State { get; set; }
 
@@ -56,7 +59,7 @@ public sealed class KvStep : IDisposable
 
     /// <summary>Bytes of what is kept for the policy between steps.</summary>
     public long StateBytes => (_window?.Bytes ?? 0) + _budgets.Bytes + _sums.Bytes + _scores.Bytes + _weights.Bytes + _mass.Bytes
-        + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
+        + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts) + (State?.Bytes ?? 0);
 
     /// <summary>Whether a cell may lose slots.</summary>
     public bool AppliesTo(int cell) => Policy.AppliesTo(Layer.Index, cell);
@@ -83,6 +86,13 @@ public sealed class KvStep : IDisposable
         Attention.Weights(query, rows.Key, lse, default, weights.Split(0, NumHeads), options, rows.Inputs);
         return weights;
     }
+
+    /// <summary>
+    /// Lets the new token see some pages of each cell alone, for a policy that re-indexes on reading: keys and the query stand at 0, 1,
+    /// 2, … within what is seen. To be called by <see cref="KvPolicy.Observe"/> of a step of one token.
+    /// </summary>
+    /// <param name="pages">For each cell ascending pages, the one that the new token goes to among them; null for all.</param>
+    public void See(int[]?[] pages) => Layer.SeenPages = pages;
 
     /// <summary>Scores from the host: score(cell, slot), +∞ to keep a slot whatever the budget.</summary>
     public void SetScores(Func<int, int, float> score)
@@ -168,11 +178,11 @@ public sealed class KvStep : IDisposable
         return fork;
     }
 
-    internal void Clear()
+    internal void Truncate(int position)
     {
         _window?.Clear();
         _summed = 0;
-        State = null;
+        State = State?.Truncate(position);
     }
 
     // The log-sum-exps of the new queries, [1, numHeads, newLength], for a policy that looks at weights.

@@ -96,6 +96,8 @@ public sealed class ExpectedAttention(KvBudget budget, int sinkCount = 4, int fu
 
         public long Count { get; private set; }
 
+        public long Bytes => (long)sizeof(double) * (_sums.Length + _products.Length);
+
         public IKvPolicyState Copy()
         {
             var copy = new QuerySums(numHeads, headDim) { Count = Count };
@@ -103,6 +105,9 @@ public sealed class ExpectedAttention(KvBudget budget, int sinkCount = 4, int fu
             _products.CopyTo(copy._products, 0);
             return copy;
         }
+
+        // What the forgotten queries added is not known any more.
+        public IKvPolicyState? Truncate(int position) => null;
 
         public void Add(float[] queries, int rows)
         {

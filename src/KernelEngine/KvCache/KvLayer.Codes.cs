@@ -18,6 +18,8 @@ public sealed partial class KvLayer
     private DeviceTable<int>[] IntTables =>
         [_lengths, _fullLengths, _slots, _positions, _pages, _steps, _readPages, _codePages, _codeLengths, _sourcePages, _targetPages];
 
+    internal bool StoresCodes => _codes is not null;
+
     private bool HasCodes => _codes is { Used: > 0 };
 
     private bool IsTurnedOnRead => _options.Positions == KvPositions.ReindexedOnRead && _rotary.IsPresent;

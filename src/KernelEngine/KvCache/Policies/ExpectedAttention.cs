@@ -17,6 +17,9 @@ public sealed class ExpectedAttention(KvBudget budget, int sinkCount = 4, int fu
     /// <inheritdoc/>
     public override string Name => "expected";
 
+    /// <inheritdoc/>
+    public override bool NeedsWholeKeys => true;
+
     /// <summary>Added to the attention of every slot, so that the norms of values decide among those that get none.</summary>
     public float Epsilon { get; init; }
 

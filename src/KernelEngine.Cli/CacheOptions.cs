@@ -38,7 +38,8 @@ internal sealed class CacheOptions
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks, _projections])
+        ReadOnlySpan<Option> options = [_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks, _projections];
+        foreach (Option option in options)
             command.Add(option);
     }
 

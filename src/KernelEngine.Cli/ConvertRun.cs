@@ -15,8 +15,11 @@ internal static class ConvertRun
 
     public static int Run(Terminal terminal, Device device, ConvertRequest request)
     {
-        string? reads = request.GroupSize > 1 ? "--group" : request.AddsCodebooks ? "--codebooks" : request.FeedForwardBlocks > 0 ? "--ffn-blocks"
-            : request.KvShare < 1 ? "--kv-share" : null;
+        string? reads = request.GroupSize > 1 ? "--group"
+            : request.AddsCodebooks ? "--codebooks"
+            : request.FeedForwardBlocks > 0 ? "--ffn-blocks"
+            : request.KvShare < 1 ? "--kv-share"
+            : null;
         if (reads is not null && request.TextPath is null)
             throw new ArgumentException($"{reads} needs a text: --text FILE.");
         using ModelFile model = ModelFile.Open(request.ModelPath);

@@ -15,8 +15,8 @@ internal static class NeedleRun
         var model = new InductionModel(new InductionModelOptions { MaxPosition = Math.Max(InductionModelOptions.Default.MaxPosition, length + task.Answer.Length) });
         using ModelWeights weights = ModelWeights.Load(device, model.Description, model, options);
         using KvProjections? projections = cache.LoadProjections(device, model.Description);
-        using var runner = new ModelRunner(model.Description, weights, attention.Apply(
-            runnerOptions with { Policy = cache.CreatePolicy(model.Description), Projections = projections?.Layers }, model.Description, length));
+        runnerOptions = runnerOptions with { Policy = cache.CreatePolicy(model.Description), Projections = projections?.Layers };
+        using var runner = new ModelRunner(model.Description, weights, attention.Apply(runnerOptions, model.Description, length));
         TimeSpan prefill = default;
         long start = Stopwatch.GetTimestamp();
         NeedleResult result = terminal.Wait("reading the prompt", () => task.Run(runner, compress: r =>

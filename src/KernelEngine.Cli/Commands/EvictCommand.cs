@@ -6,7 +6,8 @@ namespace KernelEngine.Cli.Commands;
 /// <summary><c>evict</c>: what cache policies cost a model at several budgets.</summary>
 internal static class EvictCommand
 {
-    private static readonly string[] DefaultPolicies = ["streaming", "h2o", "snapkv", "tova", "knorm", "ada:snapkv", "ems", "locret", "random"];
+    private static readonly string[] DefaultPolicies =
+        ["streaming", "h2o", "snapkv", "tova", "knorm", "ada:snapkv", "ems", "locret", "random"];
 
     public static Command Create(Terminal terminal)
     {
@@ -32,11 +33,11 @@ internal static class EvictCommand
         Option<double> full = new("--full-share") { DefaultValueFactory = _ => 0.5, Description = "Share of the heads that keep everything." };
         Option<string?> networks = new("--networks")
         {
-            Description = "Trained networks of the model in safetensors (Locret's fc1 and fc2), for locret, which is left out without them.",
+            Description = "Trained networks of the model in safetensors (Locret's fc1 and fc2); without them locret is left out.",
         };
         Option<string?> projections = new("--kv-projections")
         {
-            Description = "Bases of the model (see `convert --kv-share`) by which the rows of all policies, but the first table row's, are shorter.",
+            Description = "Bases of the model (see `convert --kv-share`) by which cached rows are shorter, but for the first line's.",
         };
         Option<string?> output = new("--output") { Description = "A folder for evict.json and the pictures." };
         Option<string?> device = Arguments.Device("Where to run; cpu without it");
@@ -57,7 +58,10 @@ internal static class EvictCommand
               kernel-engine evict --policies snapkv ada:snapkv --budgets 64 128 --output results
               kernel-engine evict --model model.safetensors --text story.txt --length 512
             """)
-        { model, tokenizer, text, policies, budgets, length, prompt, seeds, heads, full, networks, projections, output, device, threads, json };
+        {
+            model, tokenizer, text, policies, budgets, length, prompt, seeds, heads, full, networks, projections, output, device, threads,
+            json,
+        };
         command.SetAction(parsed =>
         {
             using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));

@@ -144,7 +144,8 @@ public sealed class MatryoshkaProjection
     }
 
     /// <summary>
-    /// Writes the bases as a safetensors file, to lie beside a checkpoint (<see cref="KvProjections"/> reads it): for each head <c>layers.0.heads.0.key_mean</c> [headDim],
+    /// Writes the bases as a safetensors file, to lie beside a checkpoint (<see cref="KvProjections"/> reads it): for each head
+    /// <c>layers.0.heads.0.key_mean</c> [headDim],
     /// <c>key_basis</c> [rank, headDim] and <c>value_basis</c> [rank, valueHeadDim], a direction a row.
     /// </summary>
     public void Save(string path)

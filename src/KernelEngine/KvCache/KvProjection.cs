@@ -19,7 +19,7 @@ public sealed class KvProjection : IDisposable
     /// <param name="shape">The rows as the model makes them.</param>
     /// <param name="keyBasis">[numKvHeads, rank, headDim], a direction a row; rows of zeros where a head has fewer than others</param>
     /// <param name="valueBasis">[numKvHeads, rank, valueHeadDim]</param>
-    /// <exception cref="ArgumentException">The numbers do not fit one another, or there are more directions than elements, or none.</exception>
+    /// <exception cref="ArgumentException">The numbers do not fit one another, or there is no direction or more than elements.</exception>
     public KvProjection(Device device, KvLayerShape shape, ReadOnlySpan<float> keyBasis, ReadOnlySpan<float> valueBasis)
     {
         if (shape.FindError() is { } error)

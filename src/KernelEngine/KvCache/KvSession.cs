@@ -20,7 +20,7 @@ public sealed class KvSession : IDisposable
     /// <param name="options">How slots are stored, at the positions of the policy; null for f32.</param>
     /// <param name="projections">What makes the rows of each layer shorter, which stays the caller's; null to store them whole.</param>
     /// <exception cref="ArgumentException">The numbers do not fit one another, or an option is not possible.</exception>
-    /// <exception cref="NotSupportedException">Rows are to be shorter and the policy turns stored keys, or compares them with whole ones.</exception>
+    /// <exception cref="NotSupportedException">Rows are to be shorter, and the policy turns stored keys or needs them whole.</exception>
     public KvSession(
         Device device, IReadOnlyList<KvLayerShape> layers, IReadOnlyList<int> numHeads, KvPolicy policy, KvCacheOptions? options = null,
         IReadOnlyList<KvProjection>? projections = null)
@@ -215,7 +215,10 @@ public sealed class KvSession : IDisposable
             1, step.NumHeads, shape.NumKvHeads, count, count, shape.HeadDim, shape.ValueHeadDim, true, null, query.Type, newKey.Type);
         OperandChecks.Check(Cache.Device, problem, [query, newKey, newValue, output]);
         if (_projections is not null && (query.Type != DataType.Float32 || newKey.Type != DataType.Float32))
-            throw new ArgumentException($"Rows are projected from f32, not from {query.Type.ToText()} and {newKey.Type.ToText()}.", nameof(query));
+        {
+            throw new ArgumentException(
+                $"Rows are projected from f32, not from {query.Type.ToText()} and {newKey.Type.ToText()}.", nameof(query));
+        }
         if (!rotary.IsPresent)
             return;
         Shapes.RequireRank(rotary.Cos, 2, nameof(rotary.Cos));

@@ -60,8 +60,8 @@ public sealed class KvStep : IDisposable
     public TensorView Scores => Table(_scores, Layer.Cells.Count);
 
     /// <summary>Bytes of what is kept for the policy between steps.</summary>
-    public long StateBytes => (_window?.Bytes ?? 0) + (_unsummed?.Bytes ?? 0) + _budgets.Bytes + _sums.Bytes + _scores.Bytes + _weights.Bytes + _mass.Bytes
-        + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts) + (State?.Bytes ?? 0);
+    public long StateBytes => (_window?.Bytes ?? 0) + (_unsummed?.Bytes ?? 0) + (State?.Bytes ?? 0) + _budgets.Bytes + _sums.Bytes
+        + _scores.Bytes + _weights.Bytes + _mass.Bytes + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
 
     /// <summary>Whether a cell may lose slots.</summary>
     public bool AppliesTo(int cell) => Policy.AppliesTo(Layer.Index, cell);
@@ -86,8 +86,8 @@ public sealed class KvStep : IDisposable
     }
 
     /// <summary>
-    /// Lets the new token see some pages of each cell alone, for a policy that re-indexes on reading: keys and the query stand at 0, 1,
-    /// 2, … within what is seen. To be called by <see cref="KvPolicy.Observe"/> of a step of one token.
+    /// Lets the new token see some pages of each cell alone; where positions are re-indexed on reading, they count within what is seen.
+    /// To be called by <see cref="KvPolicy.Observe"/> of a step of one token.
     /// </summary>
     /// <param name="pages">For each cell ascending pages, the one that the new token goes to among them; null for all.</param>
     public void See(int[]?[] pages) => Layer.SeenPages = pages;

@@ -113,8 +113,10 @@ public sealed class InductionPolicyTests
         string[] evict = ["evict", "--policies", "locret", "streaming", "--budgets", "32", "--length", "200", "--seeds", "2", "--json"];
         CommandRun run = CommandRun.Of([.. evict, "--networks", path]), without = CommandRun.Of(evict);
         Assert.That(run.Json[1].GetProperty("policy").GetString(), Is.EqualTo("locret"), run.Error);
-        Assert.That(run.Json[1].GetProperty("needleAccuracy").EnumerateObject().Select(pair => pair.Value.GetDouble()), Has.All.EqualTo(1.0));
-        Assert.That(without.Json.EnumerateArray().Select(row => row.GetProperty("policy").GetString()), Is.EqualTo(new[] { "full", "streaming" }));
+        IEnumerable<double> accuracy = run.Json[1].GetProperty("needleAccuracy").EnumerateObject().Select(pair => pair.Value.GetDouble());
+        Assert.That(accuracy, Has.All.EqualTo(1.0));
+        string?[] measured = [.. without.Json.EnumerateArray().Select(row => row.GetProperty("policy").GetString())];
+        Assert.That(measured, Is.EqualTo(new[] { "full", "streaming" }));
         Assert.That(without.Error, Does.Contain("locret is left out"));
         SafetensorsWriter.Write(path, tensors[..^1]);
         Assert.That(

@@ -25,13 +25,15 @@ public sealed class KvProjectionTests
         Device device = TestDevices.Get(deviceName);
         int numHeads = NumKvHeads * groupSize;
         var shape = new KvLayerShape(NumKvHeads, HeadDim, ValueHeadDim);
-        float[] keyBasis = [.. Enumerable.Range(0, NumKvHeads).SelectMany(head => Basis(HeadDim, head).Take(keyRank * HeadDim))];
-        float[] valueBasis = [.. Enumerable.Range(0, NumKvHeads).SelectMany(head => Basis(ValueHeadDim, 9 + head).Take(valueRank * ValueHeadDim))];
+        float[] keyBasis = [.. Basis(HeadDim, 1)[..(keyRank * HeadDim)], .. Basis(HeadDim, 2)[..(keyRank * HeadDim)]];
+        int valueCount = valueRank * ValueHeadDim;
+        float[] valueBasis = [.. Basis(ValueHeadDim, 3)[..valueCount], .. Basis(ValueHeadDim, 4)[..valueCount]];
         using var projection = new KvProjection(device, shape, keyBasis, valueBasis);
         using var session = new KvSession(
             device, [shape], [numHeads], new FullCache(), new KvCacheOptions { PageSize = 1 }, projections: [projection]);
         RotaryTables tables = RotaryTables.Create(Length, RotaryDim, 10_000);
-        using Tensor cos = Tensor.From<float>(device, tables.Cos, Length, RotaryDim / 2), sin = Tensor.From<float>(device, tables.Sin, Length, RotaryDim / 2);
+        using Tensor cos = Tensor.From<float>(device, tables.Cos, Length, RotaryDim / 2);
+        using Tensor sin = Tensor.From<float>(device, tables.Sin, Length, RotaryDim / 2);
         float[] queries = Numbers(1, Length * numHeads * HeadDim), keys = Numbers(2, Length * NumKvHeads * HeadDim);
         float[] values = Numbers(3, Length * NumKvHeads * ValueHeadDim);
         var outputs = new List<float>();
@@ -63,16 +65,18 @@ public sealed class KvProjectionTests
         double[] Attend(int token, int head)
         {
             int kvHead = head / groupSize;
-            double[] query = Turn(queries.AsSpan((token * numHeads + head) * HeadDim, HeadDim), token);
+            double[] query = RotaryOracle.Turn(queries.AsSpan((token * numHeads + head) * HeadDim, HeadDim), token, RotaryDim);
             double[] weights = [.. Enumerable.Range(0, token + 1).Select(j =>
             {
-                double[] key = Left(Turn(keys.AsSpan((j * NumKvHeads + kvHead) * HeadDim, HeadDim), j), keyBasis.AsSpan(kvHead * keyRank * HeadDim), keyRank);
+                double[] key = RotaryOracle.Turn(keys.AsSpan((j * NumKvHeads + kvHead) * HeadDim, HeadDim), j, RotaryDim);
+                key = Left(key, keyBasis.AsSpan(kvHead * keyRank * HeadDim), keyRank);
                 return Math.Exp(query.Zip(key, (x, y) => x * y).Sum() / Math.Sqrt(HeadDim));
             })];
             double[] sums = new double[ValueHeadDim];
             for (int j = 0; j <= token; j++)
             {
-                double[] value = [.. values.AsSpan((j * NumKvHeads + kvHead) * ValueHeadDim, ValueHeadDim).ToArray().Select(x => (double)x)];
+                int first = (j * NumKvHeads + kvHead) * ValueHeadDim;
+                double[] value = [.. values.AsSpan(first, ValueHeadDim).ToArray().Select(x => (double)x)];
                 value = Left(value, valueBasis.AsSpan(kvHead * valueRank * ValueHeadDim), valueRank);
                 for (int i = 0; i < ValueHeadDim; i++)
                     sums[i] += weights[j] / weights.Sum() * value[i];
@@ -81,8 +85,8 @@ public sealed class KvProjectionTests
         }
     }
 
-    // What the search for ranks says that a layer's output loses is what it loses: with equal ranks in a layer, and with ranks of each head,
-    // where the file has fewer directions of some. Its keys were centred there, and are not in the cache.
+    // What the search for ranks says that a layer's output loses is what it loses: with equal ranks in a layer, and with ranks of each
+    // head, where the file has fewer directions of some. Its keys were centred there, and are not in the cache.
     [TestCase(true)]
     [TestCase(false)]
     public void ARealModelLosesWhatTheSearchSays(bool isByLayer)
@@ -104,7 +108,8 @@ public sealed class KvProjectionTests
             Enumerable.Range(0, 4).Select(head => (projection.Key(layer, head).Rank, projection.Value(layer, head).Rank)).ToArray())];
         Assert.That(ranks.All(layer => layer.Distinct().Count() == 1), Is.EqualTo(isByLayer));
         (float[] logits, float[] output, long shorter) = Read(path);
-        Assert.That(shorter, Is.EqualTo(bytes / (5 * 16) * ranks.Sum(layer => layer.Max(rank => rank.Key) + layer.Max(rank => rank.Value))));
+        int stored = ranks.Sum(layer => layer.Max(rank => rank.Key) + layer.Max(rank => rank.Value));
+        Assert.That(shorter, Is.EqualTo(bytes / (5 * 16) * stored));
         if (isByLayer)
             Assert.That(shorter, Is.EqualTo(bytes * projection.Share).Within(1).And.LessThanOrEqualTo(0.7 * bytes));
         float[] whole = Read(null).Output;
@@ -133,12 +138,15 @@ public sealed class KvProjectionTests
         var shape = new KvLayerShape(1, 4, 4);
         float[] basis = Basis(4, 1);
         using var projection = new KvProjection(device, shape, basis, basis);
-        Assert.That(() => new KvProjection(device, shape, basis.AsSpan(1), basis), Throws.ArgumentException.With.Message.Contains("keyBasis"));
-        Assert.That(() => new KvProjection(device, shape, basis, []), Throws.ArgumentException.With.Message.Contains("valueBasis"));
+        Assert.That(
+            () => new KvProjection(device, shape, basis.AsSpan(1), basis), Throws.ArgumentException.With.Message.Contains("keyBasis"));
+        Assert.That(
+            () => new KvProjection(device, shape, basis, []), Throws.ArgumentException.With.Message.Contains("valueBasis"));
         Assert.That(
             () => new KvSession(device, [shape with { HeadDim = 5 }], [1], new FullCache(), projections: [projection]),
             Throws.ArgumentException.With.Message.Contains("projections"));
-        foreach (KvPolicy policy in (KvPolicy[])[new StreamingLlm(8, isReindexed: true), new ExpectedAttention(new UniformBudget(8)), new LongHeads()])
+        KvPolicy[] policies = [new StreamingLlm(8, isReindexed: true), new ExpectedAttention(new UniformBudget(8)), new LongHeads()];
+        foreach (KvPolicy policy in policies)
         {
             Assert.That(
                 () => new KvSession(device, [shape], [1], policy, projections: [projection]),
@@ -191,17 +199,5 @@ public sealed class KvProjectionTests
                 left[j] += product * directions[i * row.Length + j];
         }
         return left;
-    }
-
-    private static double[] Turn(ReadOnlySpan<float> source, int position)
-    {
-        double[] row = [.. source.ToArray().Select(x => (double)x)];
-        for (int i = 0; i < RotaryDim / 2; i++)
-        {
-            (double sin, double cos) = Math.SinCos(position * Math.Pow(10_000, -2.0 * i / RotaryDim));
-            (double x, double y) = (row[i], row[i + RotaryDim / 2]);
-            (row[i], row[i + RotaryDim / 2]) = (x * cos - y * sin, y * cos + x * sin);
-        }
-        return row;
     }
 }

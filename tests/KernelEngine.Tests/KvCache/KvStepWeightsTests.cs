@@ -5,8 +5,8 @@ public sealed class KvStepWeightsTests
 {
     private const int NumKvHeads = 2, GroupSize = 3, NumHeads = NumKvHeads * GroupSize, HeadDim = 8, PageSize = 4;
 
-    // Chunks of a prompt, then tokens one by one, through several pages and some intervals, with a second prompt in the midst of one. Over
-    // codes, which hold the keys exactly, steps are remembered and weighed at once.
+    // Chunks of a prompt, then tokens one by one, through several pages and some intervals, with a second prompt and a step of two tokens
+    // in the midst of one. Over codes, which hold the keys exactly, steps are remembered and weighed at once.
     [TestCase("cpu", 1, 0)]
     [TestCase("cpu", 7, 0)]
     [TestCase("cpu", 7, 4)]
@@ -22,11 +22,12 @@ public sealed class KvStepWeightsTests
         run.Append(3, KvPhases.PrefillEnd);
         for (int step = 0; step < 2 * interval; step++)
             run.Append(1, KvPhases.Decode);
-        if (interval > 1)
-            run.Append(2, KvPhases.Decode);
-        for (int step = 0; step < 4; step++)
+        foreach ((int count, KvPhases phase) in (ReadOnlySpan<(int, KvPhases)>)[(5, KvPhases.PrefillEnd), (2, KvPhases.Decode)])
+        {
             run.Append(1, KvPhases.Decode);
-        run.Append(5, KvPhases.PrefillEnd);
+            run.Append(1, KvPhases.Decode);
+            run.Append(count, phase);
+        }
         while (run.Decoded % interval != 0)
             run.Append(1, KvPhases.Decode);
         Assert.That(run.Session.Cache.Layers[0].Cells[0].CodedLength, codeBits > 0 ? Is.GreaterThan(8) : Is.Zero);

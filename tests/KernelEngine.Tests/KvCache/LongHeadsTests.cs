@@ -83,6 +83,21 @@ public sealed class LongHeadsTests
         Assert.That(hits, Is.EqualTo(found ?? hits));
     }
 
+    // A new token needs positions for what it sees alone; a prompt sees everything.
+    [Test]
+    public void AModelGoesOnBeyondItsPositions()
+    {
+        const int Positions = 128;
+        var model = new InductionModel(new InductionModelOptions { MaxPosition = Positions });
+        using ModelWeights weights = ModelWeights.Load(ModelFixture.GetDevice("cpu"), model.Description, model);
+        using var runner = new ModelRunner(model.Description, weights, new RunnerOptions { Policy = new LongHeads(64), PageSize = 16 });
+        runner.Prefill(new NeedleTask(100, 0.5).Context);
+        while (runner.Position < 2 * Positions)
+            runner.Decode(1);
+        Assert.That(runner.GetLogits(), Has.All.Matches<float>(float.IsFinite));
+        Assert.That(() => runner.Prefill([1, 1]), Throws.ArgumentException.With.Message.Contains($"{Positions} positions"));
+    }
+
     [Test]
     public void WhatCannotBeChosenIsRefused()
     {
@@ -99,7 +114,7 @@ public sealed class LongHeadsTests
         private readonly Device _device;
         private readonly int _groupSize, _numHeads;
         private readonly Tensor _cos, _sin;
-        private readonly float[] _query, _key, _value; // [length, numHeads, headDim], unturned, those of keys and values for each query head
+        private readonly float[] _query, _key, _value; // [length, numHeads, headDim], unturned; keys and values for each query head
         private readonly float[] _representatives;
         private readonly KvSession _own;
 
@@ -170,22 +185,31 @@ public sealed class LongHeadsTests
             int complete = (Position + 1) / ChunkSize;
             return [.. Enumerable.Range(0, NumKvHeads).Select(kvHead =>
             {
-                int[] others = [.. Enumerable.Range(1, complete - 2).OrderByDescending(chunk => Enumerable.Range(kvHead * _groupSize, _groupSize)
-                    .Max(head => Enumerable.Range(0, HeadDim).Sum(i =>
-                        (double)_query[(Position * _numHeads + head) * HeadDim + i] * _representatives[(chunk * _numHeads + head) * HeadDim + i])))];
+                int[] others = [.. Enumerable.Range(1, complete - 2).OrderByDescending(chunk =>
+                    Enumerable.Range(kvHead * _groupSize, _groupSize).Max(head => Product(chunk, head)))];
                 return (int[])[0, .. others.Take(Chunks - 3).Order(), complete - 1, complete];
             })];
         }
 
-        public int[] PagesOf(int[] chunks) => [.. chunks.SelectMany(chunk => Enumerable.Range(chunk * ChunkSize / PageSize, ChunkSize / PageSize))
-            .Where(page => page * PageSize < Position)];
+        // The pages that have a token.
+        public int[] PagesOf(int[] chunks) =>
+        [
+            .. from chunk in chunks
+               from page in Enumerable.Range(chunk * ChunkSize / PageSize, ChunkSize / PageSize)
+               where page * PageSize < Position
+               select page,
+        ];
 
         // The output of the token appended last.
         public double[] Attend(int[][] chunks) => [.. Enumerable.Range(0, _numHeads).SelectMany(head =>
         {
-            int[] tokens = [.. chunks[head / _groupSize].SelectMany(chunk => Enumerable.Range(chunk * ChunkSize, ChunkSize)).Where(token => token < Position)];
+            int[] tokens = [.. from chunk in chunks[head / _groupSize]
+                               from token in Enumerable.Range(chunk * ChunkSize, ChunkSize)
+                               where token < Position
+                               select token];
             double[] query = Turn(_query, Position - 1, head, tokens.Length - 1);
-            double[] weights = [.. tokens.Select((token, i) => Math.Exp(query.Zip(Turn(_key, token, head, i), (x, y) => x * y).Sum() / Math.Sqrt(HeadDim)))];
+            double[] weights = [.. tokens.Select((token, i) =>
+                Math.Exp(query.Zip(Turn(_key, token, head, i), (x, y) => x * y).Sum() / Math.Sqrt(HeadDim)))];
             double total = weights.Sum();
             return Enumerable.Range(0, HeadDim).Select(i =>
                 tokens.Select((token, j) => weights[j] / total * _value[(token * _numHeads + head) * HeadDim + i]).Sum());
@@ -198,20 +222,20 @@ public sealed class LongHeadsTests
             _sin.Dispose();
         }
 
-        private float[] Rows(float[] all, int rows, int copies) => [.. Enumerable.Range(Position, rows).SelectMany(token =>
-            Enumerable.Range(0, _numHeads / copies).SelectMany(head => all.Skip((token * _numHeads + head * copies) * HeadDim).Take(HeadDim)))];
+        // The next rows, of one head in so many.
+        private float[] Rows(float[] all, int rows, int copies) =>
+        [
+            .. from token in Enumerable.Range(Position, rows)
+               from head in Enumerable.Range(0, _numHeads / copies)
+               from number in all.Skip((token * _numHeads + head * copies) * HeadDim).Take(HeadDim)
+               select number,
+        ];
 
-        private double[] Turn(float[] rows, int token, int head, int position)
-        {
-            double[] row = [.. rows.AsSpan((token * _numHeads + head) * HeadDim, HeadDim).ToArray().Select(x => (double)x)];
-            for (int i = 0; i < RotaryDim / 2; i++)
-            {
-                double angle = position * Math.Pow(10_000, -2.0 * i / RotaryDim);
-                (double x, double y) = (row[i], row[i + RotaryDim / 2]);
-                row[i] = x * Math.Cos(angle) - y * Math.Sin(angle);
-                row[i + RotaryDim / 2] = y * Math.Cos(angle) + x * Math.Sin(angle);
-            }
-            return row;
-        }
+        // The next token's query times a chunk's representative.
+        private double Product(int chunk, int head) => Enumerable.Range(0, HeadDim).Sum(i =>
+            (double)_query[(Position * _numHeads + head) * HeadDim + i] * _representatives[(chunk * _numHeads + head) * HeadDim + i]);
+
+        private double[] Turn(float[] rows, int token, int head, int position) =>
+            RotaryOracle.Turn(rows.AsSpan((token * _numHeads + head) * HeadDim, HeadDim), position, RotaryDim);
     }
 }

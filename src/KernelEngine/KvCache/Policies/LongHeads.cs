@@ -42,7 +42,8 @@ public sealed class LongHeads : KvPolicy
         if (layer.Shape.HeadDim != layer.Shape.ValueHeadDim)
         {
             throw new NotSupportedException(
-                $"LongHeads asks keys with means of values: both need the same size but have {layer.Shape.HeadDim} and {layer.Shape.ValueHeadDim}.");
+                "LongHeads asks keys with means of values: both need the same size but have "
+                + $"{layer.Shape.HeadDim} and {layer.Shape.ValueHeadDim}.");
         }
     }
 
@@ -76,17 +77,18 @@ public sealed class LongHeads : KvPolicy
         if (complete <= chosen)
             return;
         int pages = (length + layer.PageSize - 1) / layer.PageSize;
-        var seen = new int[]?[layer.Cells.Count];
-        for (int h = 0; h < seen.Length; h++)
+        step.See([.. Enumerable.Range(0, layer.Cells.Count).Select(cell => step.AppliesTo(cell) ? PagesOf(cell) : null)]);
+
+        int[] PagesOf(int cell)
         {
-            int cell = h;
             IEnumerable<int> best = DynamicPatterns.Highest(
                 Enumerable.Range(0, complete),
                 chunk => chunk == 0 || chunk == complete - 1 ? double.PositiveInfinity : chunks.Score(chunk, cell, query), chosen);
-            if (step.AppliesTo(h))
-                seen[h] = [.. best.Append(complete).SelectMany(chunk => Enumerable.Range(chunk * pagesOfChunk, pagesOfChunk)).Where(page => page < pages)];
+            return [.. from chunk in best.Append(complete)
+                       from page in Enumerable.Range(chunk * pagesOfChunk, pagesOfChunk)
+                       where page < pages
+                       select page];
         }
-        step.See(seen);
     }
 
     // The representatives of complete chunks, and the tokens of the one that is not complete.
@@ -109,7 +111,8 @@ public sealed class LongHeads : KvPolicy
             (_key, _value) = (new float[size * numKvHeads * headDim], new float[size * numKvHeads * headDim]);
         }
 
-        public long Bytes => (_query.Length + _key.Length + _value.Length + (long)_representatives.Count * _numHeads * _headDim) * sizeof(float);
+        public long Bytes =>
+            (_query.Length + _key.Length + _value.Length + (long)_representatives.Count * _numHeads * _headDim) * sizeof(float);
 
         public IKvPolicyState Copy()
         {
@@ -137,7 +140,10 @@ public sealed class LongHeads : KvPolicy
             int groupSize = _numHeads / _numKvHeads;
             double best = double.NegativeInfinity;
             for (int head = kvHead * groupSize; head < (kvHead + 1) * groupSize; head++)
-                best = Math.Max(best, Dot(query.Slice(head * _headDim, _headDim), _representatives[chunk].AsSpan(head * _headDim, _headDim)));
+            {
+                int first = head * _headDim;
+                best = Math.Max(best, Dot(query.Slice(first, _headDim), _representatives[chunk].AsSpan(first, _headDim)));
+            }
             return best;
         }
 
@@ -164,7 +170,8 @@ public sealed class LongHeads : KvPolicy
         {
             Device device = step.Layer.Device;
             int count = _size - _first, width = _numHeads * _headDim;
-            using Tensor query = Rows(device, _query, _numHeads), key = Rows(device, _key, _numKvHeads), value = Rows(device, _value, _numKvHeads);
+            using Tensor query = Rows(device, _query, _numHeads);
+            using Tensor key = Rows(device, _key, _numKvHeads), value = Rows(device, _value, _numKvHeads);
             using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, count, _numHeads, _headDim);
             if (step.Rotary.IsPresent)
             {
@@ -186,7 +193,8 @@ public sealed class LongHeads : KvPolicy
 
         private static float Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
         {
-            ReadOnlySpan<Vector<float>> left = MemoryMarshal.Cast<float, Vector<float>>(a), right = MemoryMarshal.Cast<float, Vector<float>>(b);
+            ReadOnlySpan<Vector<float>> left = MemoryMarshal.Cast<float, Vector<float>>(a);
+            ReadOnlySpan<Vector<float>> right = MemoryMarshal.Cast<float, Vector<float>>(b);
             Vector<float> sums = Vector<float>.Zero;
             for (int i = 0; i < left.Length; i++)
                 sums += left[i] * right[i];

@@ -66,49 +66,6 @@ public sealed partial class KvLayer
         }
     }
 
-    // Which pages of each cell attention reads in the step at hand, ascending, the last among them; null for all.
-    internal int[]?[]? SeenPages { get; set; }
-
-    // Pages in the longest row of those that are seen.
-    private int SeenWidth
-    {
-        get
-        {
-            int width = 1;
-            for (int h = 0; h < _cells.Length; h++)
-                width = Math.Max(width, SeenCount(h));
-            return width;
-        }
-    }
-
-    // i32 [1, numKvHeads]: the slots of each cell that are seen.
-    private TensorView SeenLengths
-    {
-        get
-        {
-            Span<int> row = _lengths.Begin(1, Shape.NumKvHeads);
-            for (int h = 0; h < row.Length; h++)
-                row[h] = _cells[h].Length - UnseenSlots(h);
-            return _lengths.End();
-        }
-    }
-
-    // The slots that are seen, as attention takes them beside the keys and values; all of them are stored in full.
-    private AttentionInputs SeenInputs
-    {
-        get
-        {
-            int width = SeenWidth;
-            Span<int> pages = _readPages.Begin(1, Shape.NumKvHeads, width);
-            for (int h = 0; h < _cells.Length; h++)
-            {
-                for (int i = 0; i < SeenCount(h); i++)
-                    pages[h * width + i] = _cells[h].Pages[SeenPage(h, i)];
-            }
-            return FullInputs with { KvLengths = SeenLengths, PageTable = _readPages.End(), SlotBias = SendBiases(isFull: false) };
-        }
-    }
-
     // The slots that are stored in full, as attention takes them beside the keys and values.
     private AttentionInputs FullInputs => new()
     {
@@ -290,13 +247,6 @@ public sealed partial class KvLayer
         KvCells.Rotate(target, Rows(pages), Rows(SeenLengths), _steps.End(), _rotary.Cos, _rotary.Sin, _rotary.IsInterleaved, source);
         return target;
     }
-
-    private int SeenCount(int cell) => SeenPages?[cell]?.Length ?? _cells[cell].Pages.Count;
-
-    // The i-th of the pages that are seen, among those of the cell.
-    private int SeenPage(int cell, int i) => SeenPages?[cell] is { } pages ? pages[i] : i;
-
-    private int UnseenSlots(int cell) => (_cells[cell].Pages.Count - SeenCount(cell)) * PageSize;
 
     // i32 [1, numKvHeads, pages]: the pages of each cell that are in the one pool or the other.
     private TensorView SendPages(DeviceTable<int> table, bool areCodes)

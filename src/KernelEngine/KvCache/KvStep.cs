@@ -90,7 +90,37 @@ public sealed class KvStep : IDisposable
     /// To be called by <see cref="KvPolicy.Observe"/> of a step of one token.
     /// </summary>
     /// <param name="pages">For each cell ascending pages, the one that the new token goes to among them; null for all.</param>
-    public void See(int[]?[] pages) => Layer.SeenPages = pages;
+    /// <exception cref="ArgumentException">The pages are others than that, or those of a ring, or several tokens are new.</exception>
+    public void See(int[]?[] pages)
+    {
+        ArgumentNullException.ThrowIfNull(pages);
+        if (pages.Length != Layer.Cells.Count || NewQuery[1] != 1)
+        {
+            throw new ArgumentException(
+                $"One new token sees pages of {Layer.Cells.Count} cells, not {NewQuery[1]} tokens of {pages.Length}.", nameof(pages));
+        }
+        for (int h = 0; h < pages.Length; h++)
+        {
+            if (pages[h] is { } seen && (Layer.Cells[h].IsRing || !Ascend(seen, Layer.Cells[h].Length / Layer.PageSize)))
+            {
+                throw new ArgumentException(
+                    $"What is seen of cell {h} must be pages that ascend to that of the new token, of no ring.", nameof(pages));
+            }
+        }
+        Layer.SeenPages = pages;
+
+        static bool Ascend(ReadOnlySpan<int> pages, int last)
+        {
+            int before = -1;
+            foreach (int page in pages)
+            {
+                if (page <= before)
+                    return false;
+                before = page;
+            }
+            return before == last;
+        }
+    }
 
     /// <summary>Scores from the host: score(cell, slot), +∞ to keep a slot whatever the budget.</summary>
     public void SetScores(Func<int, int, float> score)

@@ -89,7 +89,7 @@ public sealed class HeadsCommandTests
         CommandRun run = CommandRun.Of("run", "--model", output, "--prompt", "Once upon", "--tokens", "10", "--kv-projections", bases);
         Assert.That(run.ExitCode, Is.Zero, run.Error);
         CommandRun evict = CommandRun.Of(
-            "evict", "--model", output, "--text", story, "--policies", "full", "--budgets", "99", "--kv-projections", bases, "--json");
+            "evict", "--model", output, "--text", story, "--policies", "full", "--budgets", "99", "--length", "99", "--kv-projections", bases, "--json");
         Assert.That(evict.ExitCode, Is.Zero, evict.Error);
         double[] bytes = [.. evict.Json.EnumerateArray().Select(row => row.GetProperty("cacheBytes").GetDouble())];
         Assert.That(bytes[1], Is.EqualTo(0.7 * bytes[0]).Within(1).Percent);

@@ -108,6 +108,44 @@ public sealed class LongHeadsTests
             Throws.TypeOf<NotSupportedException>().With.Message.Contains("8 and 4"));
     }
 
+    // A policy of one's own may see other pages, which must be those of the cell.
+    [TestCase(1, new[] { 0, 2 }, true)]
+    [TestCase(1, new[] { 2 }, true)]
+    [TestCase(1, new[] { 0, 1 }, false)]
+    [TestCase(1, new[] { 0, 0, 2 }, false)]
+    [TestCase(1, new[] { 0, 2, 3 }, false)]
+    [TestCase(1, new int[0], false)]
+    [TestCase(2, new[] { 0, 2 }, false)]
+    public void PagesThatAreSeenAreThoseOfTheCell(int count, int[] pages, bool isRight)
+    {
+        Device device = TestDevices.Get("cpu");
+        using var session = new KvSession(
+            device, [new KvLayerShape(1, 4, 4)], [1], new SomePages(pages), new KvCacheOptions { PageSize = PageSize });
+        const int PromptRows = 2 * PageSize + 1;
+        using Tensor prompt = Tensor.Allocate(device, DataType.Float32, 1, PromptRows, 1, 4);
+        using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, PromptRows, 1, 4);
+        session.Run(0, prompt, prompt, prompt, output, 0, KvPhases.PrefillEnd);
+        TensorView rows = prompt.Slice(1, 0, count), outputs = output.Slice(1, 0, count);
+        Action step = () => session.Run(0, rows, rows, rows, outputs, PromptRows, KvPhases.Decode);
+        Assert.That(step, isRight ? Throws.Nothing : Throws.ArgumentException.With.Message.Contains("new token"));
+        Assert.That(session.Cache.Layers[0].Cells[0].Length, Is.EqualTo(PromptRows + (isRight ? 1 : 0)));
+    }
+
+    private sealed class SomePages(int[] pages) : KvPolicy
+    {
+        public override string Name => "some";
+
+        public override void Observe(KvStep step)
+        {
+            if (step.Phase == KvPhases.Decode)
+                step.See([pages]);
+        }
+
+        public override void Evict(KvStep step)
+        {
+        }
+    }
+
     // One text of random numbers, in a cache and in lists.
     private sealed class Text : IDisposable
     {

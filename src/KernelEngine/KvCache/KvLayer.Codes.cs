@@ -225,7 +225,8 @@ public sealed partial class KvLayer
                 _scratch.Values.Tensor!.CopyFrom(_pool[ValuePart], page * valuePage, next * valuePage, valuePage);
             }
         }
-        KvCells.Dequantize(key, value, Codes, _sourcePages.End(), _targetPages.End());
+        if (numCoded > 0)
+            KvCells.Dequantize(key, value, Codes, _sourcePages.End(), _targetPages.End());
         TensorView pages = _readPages.End();
         if (IsTurnedOnRead)
             key = Turn(default, key, pages);

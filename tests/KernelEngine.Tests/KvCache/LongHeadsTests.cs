@@ -108,7 +108,7 @@ public sealed class LongHeadsTests
             Throws.TypeOf<NotSupportedException>().With.Message.Contains("8 and 4"));
     }
 
-    // A policy of one's own may see other pages, which must be those of the cell.
+    // A policy of one's own may see other pages, which must be those of the cell. All but the last are codes.
     [TestCase(1, new[] { 0, 2 }, true)]
     [TestCase(1, new[] { 2 }, true)]
     [TestCase(1, new[] { 0, 1 }, false)]
@@ -120,11 +120,13 @@ public sealed class LongHeadsTests
     {
         Device device = TestDevices.Get("cpu");
         using var session = new KvSession(
-            device, [new KvLayerShape(1, 4, 4)], [1], new SomePages(pages), new KvCacheOptions { PageSize = PageSize });
+            device, [new KvLayerShape(1, 4, 4)], [1], new SomePages(pages),
+            new KvCacheOptions { PageSize = PageSize, CodeBits = 8, FullCount = 0 });
         const int PromptRows = 2 * PageSize + 1;
         using Tensor prompt = Tensor.Allocate(device, DataType.Float32, 1, PromptRows, 1, 4);
         using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, PromptRows, 1, 4);
         session.Run(0, prompt, prompt, prompt, output, 0, KvPhases.PrefillEnd);
+        Assert.That(session.Cache.Layers[0].Cells[0].CodedLength, Is.EqualTo(2 * PageSize));
         TensorView rows = prompt.Slice(1, 0, count), outputs = output.Slice(1, 0, count);
         Action step = () => session.Run(0, rows, rows, rows, outputs, PromptRows, KvPhases.Decode);
         Assert.That(step, isRight ? Throws.Nothing : Throws.ArgumentException.With.Message.Contains("new token"));

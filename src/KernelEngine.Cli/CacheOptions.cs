@@ -21,6 +21,11 @@ internal sealed class CacheOptions
         Description = "Trained networks in safetensors (Locret's fc1 and fc2), for locret.",
     };
 
+    private readonly Option<string?> _projections = new("--kv-projections")
+    {
+        Description = "Bases in safetensors (see `convert --kv-share`) by which cached keys and values become shorter, with any --cache.",
+    };
+
     private readonly Option<int> _interval = new("--interval") { DefaultValueFactory = _ => 1, Description = "New tokens from one eviction to the next." };
 
     public CacheOptions()
@@ -33,7 +38,8 @@ internal sealed class CacheOptions
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks])
+        ReadOnlySpan<Option> options = [_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks, _projections];
+        foreach (Option option in options)
             command.Add(option);
     }
 
@@ -47,5 +53,6 @@ internal sealed class CacheOptions
         FullShare = parsed.GetValue(_full),
         SpansPath = parsed.GetValue(_spans),
         NetworksPath = parsed.GetValue(_networks),
+        ProjectionsPath = parsed.GetValue(_projections),
     };
 }

@@ -42,6 +42,15 @@ internal sealed record CacheRequest
     /// <summary>The networks of that file, which outlive the run.</summary>
     public IReadOnlyList<RetainingNetwork>? Networks { get; init; }
 
+    /// <summary>A file of bases that make cached rows shorter; null to store them whole.</summary>
+    public string? ProjectionsPath { get; init; }
+
+    /// <summary>Reads that file for a model; null without one.</summary>
+    /// <exception cref="IOException">The file cannot be opened.</exception>
+    /// <exception cref="ModelFormatException">The file is malformed or of another model.</exception>
+    public KvProjections? LoadProjections(Device device, ModelDescription description) =>
+        ProjectionsPath is { } path ? KvProjections.Load(device, path, description) : null;
+
     /// <summary>Makes the policy for a model; null for none.</summary>
     /// <exception cref="ArgumentException">There is no such policy, or it needs what was not given, or a file is of another model.</exception>
     /// <exception cref="IOException">A file cannot be opened.</exception>

@@ -30,6 +30,9 @@ internal sealed record ConvertRequest
     /// <summary>Which units make up a block.</summary>
     public UnitGrouping Grouping { get; init; }
 
+    /// <summary>The share of keys and values that a cache is to store, by bases written beside the model; 1 to write none.</summary>
+    public double KvShare { get; init; } = 1;
+
     /// <summary>What the model reads to show what its heads hold.</summary>
     public string? TextPath { get; init; }
 }

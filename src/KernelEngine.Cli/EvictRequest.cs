@@ -28,6 +28,12 @@ internal sealed record EvictRequest
     /// <summary>Share of the heads with the highest scores that keep everything.</summary>
     public double FullShare { get; init; } = 0.5;
 
+    /// <summary>Trained networks in safetensors, for policies that ask them; null to leave those out.</summary>
+    public string? NetworksPath { get; init; }
+
+    /// <summary>A file of bases that make the rows of all policies shorter; null to store them whole.</summary>
+    public string? ProjectionsPath { get; init; }
+
     /// <summary>Where files go; null for none.</summary>
     public string? OutputFolder { get; init; }
 

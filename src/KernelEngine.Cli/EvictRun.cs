@@ -3,6 +3,7 @@ using System.Text;
 using KernelEngine.Cli.Pictures;
 using KernelEngine.Models;
 using KernelEngine.Models.Evaluation;
+using KernelEngine.Models.Heads;
 using Spectre.Console;
 
 namespace KernelEngine.Cli;
@@ -11,6 +12,7 @@ namespace KernelEngine.Cli;
 internal static class EvictRun
 {
     private const int DefaultLength = 512, RetrievalLayer = 1, RetrievalHead = 0;
+    private const string Locret = "locret";
 
     private static readonly (double Depth, bool Question, string Name)[] Needles =
         [(0.3, true, "asked, 0.3"), (0.7, true, "asked, 0.7"), (0.3, false, "unasked, 0.3"), (0.7, false, "unasked, 0.7")];
@@ -20,8 +22,21 @@ internal static class EvictRun
         // A folder that cannot be written, or a picture that cannot be drawn, shows before the hours of work.
         if (request.OutputFolder is { } folder)
             Directory.CreateDirectory(folder);
-        (string Policy, int Budget)[] runs = [.. from policy in request.Policies from budget in request.Budgets select (policy, budget)];
-        List<EvictRow> rows = request.ModelPath is { } path ? ReadText(terminal, device, path, request, runs) : FindNeedles(terminal, device, request, runs);
+        string[] policies = [.. request.Policies.Where(policy => policy != Locret || request.NetworksPath is not null)];
+        if (policies.Length < request.Policies.Count)
+            terminal.Error.WriteLine($"{Locret} is left out: its networks are trained for a model, and --networks names no file of them");
+        (string Policy, int Budget)[] runs = [.. from policy in policies from budget in request.Budgets select (policy, budget)];
+        using RetainingNetworks? networks = request.NetworksPath is { } file ? RetainingNetworks.Load(device, file) : null;
+        var cache = new CacheRequest
+        {
+            HeadsPath = request.HeadsPath,
+            FullShare = request.FullShare,
+            Networks = networks?.Layers,
+            ProjectionsPath = request.ProjectionsPath,
+        };
+        List<EvictRow> rows = request.ModelPath is { } path
+            ? ReadText(terminal, device, path, request, cache, runs)
+            : FindNeedles(terminal, device, request, cache, runs);
         if (request.IsJson)
             Json.Write(terminal.Output, rows);
         else
@@ -31,37 +46,39 @@ internal static class EvictRun
         return ExitCodes.Success;
     }
 
-    private static List<EvictRow> FindNeedles(Terminal terminal, Device device, EvictRequest request, (string Policy, int Budget)[] runs)
+    private static List<EvictRow> FindNeedles(
+        Terminal terminal, Device device, EvictRequest request, CacheRequest cache, (string Policy, int Budget)[] runs)
     {
         int length = request.Length > 0 ? request.Length : DefaultLength;
         using var needles = new NeedleEvaluation(device, length);
-        KvPolicySettings settings = new CacheRequest
+        KvPolicySettings settings = (cache with
         {
             Phases = KvPhases.PrefillEnd,
             Applies = (layer, head) => (layer, head) == (RetrievalLayer, RetrievalHead),
             Length = length,
-            HeadsPath = request.HeadsPath,
-            FullShare = request.FullShare,
-        }.CreateSettings(needles.Description);
+        }).CreateSettings(needles.Description);
         Check(runs, settings);
-        var rows = new List<EvictRow> { Measure("full", null) };
-        terminal.ForEach("evict", runs, run => $"{run.Policy} {run.Budget}", run => rows.Add(Measure(run.Policy, run.Budget)));
+        using KvProjections? projections = cache.LoadProjections(device, needles.Description);
+        var shorter = new RunnerOptions { Projections = projections?.Layers };
+        var rows = new List<EvictRow> { Measure("full", null, RunnerOptions.Default) };
+        terminal.ForEach("evict", runs, run => $"{run.Policy} {run.Budget}", run => rows.Add(Measure(run.Policy, run.Budget, shorter)));
         return rows;
 
-        EvictRow Measure(string policy, int? budget)
+        EvictRow Measure(string policy, int? budget, RunnerOptions options)
         {
             var accuracy = new Dictionary<string, double>();
             NeedleScore score = default;
             foreach ((double depth, bool question, string name) in Needles)
             {
-                score = needles.Run(Create(policy, budget ?? length, settings), depth, request.Seeds, question);
+                score = needles.Run(Create(policy, budget ?? length, settings), depth, request.Seeds, question, options);
                 accuracy.Add(name, score.Accuracy);
             }
             return new EvictRow { Policy = policy, Budget = budget, KeptShare = score.KeptShare, CacheBytes = score.CacheBytes, NeedleAccuracy = accuracy };
         }
     }
 
-    private static List<EvictRow> ReadText(Terminal terminal, Device device, string path, EvictRequest request, (string Policy, int Budget)[] runs)
+    private static List<EvictRow> ReadText(
+        Terminal terminal, Device device, string path, EvictRequest request, CacheRequest cache, (string Policy, int Budget)[] runs)
     {
         string text = request.TextPath is { } file ? File.ReadAllText(file, new UTF8Encoding(false, throwOnInvalidBytes: true))
             : throw new ArgumentException("A model from files reads a text: give --text.");
@@ -69,13 +86,14 @@ internal static class EvictRun
         int[] tokens = model.Tokenizer.Encode(text);
         int length = Math.Min(Math.Min(request.Length > 0 ? request.Length : DefaultLength, model.Description.MaxPosition), tokens.Length);
         int prompt = request.PromptLength >= 0 ? request.PromptLength : length / 2;
-        KvPolicySettings settings = new CacheRequest { Length = length, HeadsPath = request.HeadsPath, FullShare = request.FullShare }
-            .CreateSettings(model.Description);
+        KvPolicySettings settings = (cache with { Length = length }).CreateSettings(model.Description);
         Check(runs, settings);
+        using KvProjections? projections = cache.LoadProjections(device, model.Description);
+        var shorter = new RunnerOptions { Projections = projections?.Layers };
         TextEvaluation evaluation = terminal.Wait("reading with a full cache", () => new TextEvaluation(model.Description, model.Weights, tokens.AsSpan(0, length), prompt));
         var rows = new List<EvictRow> { ToRow("full", null, evaluation.Full) };
         terminal.ForEach("evict", runs, run => $"{run.Policy} {run.Budget}", run => rows.Add(ToRow(
-            run.Policy, run.Budget, evaluation.Run(Create(run.Policy, run.Budget, settings)))));
+            run.Policy, run.Budget, evaluation.Run(Create(run.Policy, run.Budget, settings), shorter))));
         return rows;
     }
 

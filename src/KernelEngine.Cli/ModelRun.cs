@@ -10,7 +10,12 @@ internal static class ModelRun
     public static int Run(Terminal terminal, Device device, string path, ModelRunRequest request)
     {
         using LoadedModel model = terminal.Wait("loading the model", () => ModelLoader.Load(path, device, request.Load));
-        RunnerOptions options = request.Runner with { Policy = request.Cache.CreatePolicy(model.Description) };
+        using KvProjections? projections = request.Cache.LoadProjections(device, model.Description);
+        RunnerOptions options = request.Runner with
+        {
+            Policy = request.Cache.CreatePolicy(model.Description),
+            Projections = projections?.Layers,
+        };
         if (request.ActiveFeedForwardBlocks is { } active)
             options = options with { ActiveFeedForwardBlocks = active > 0 ? active : RoutedBlocks(model.Description) };
         using ModelRunner runner = model.CreateRunner(request.Attention.Apply(options, model.Description, request.Cache.Length));

@@ -25,6 +25,6 @@ internal sealed record ModelRunRequest
 
     /// <summary>True when the text is determined by the stored weights alone, so that an expected one applies without being asked for.</summary>
     public bool IsExact => Generation.Sampling.Temperature == 0 && (Load.Weights.MatrixType is null or DataType.Float32)
-        && Runner.KvType == DataType.Float32 && (Cache.Policy is null or "full")
+        && Runner.KvType == DataType.Float32 && (Cache.Policy is null or "full") && Cache.ProjectionsPath is null
         && Attention.Kind == AttentionRequest.Full && ActiveFeedForwardBlocks is null;
 }

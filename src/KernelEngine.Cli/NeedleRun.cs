@@ -14,8 +14,9 @@ internal static class NeedleRun
         var task = new NeedleTask(length, depth, seed);
         var model = new InductionModel(new InductionModelOptions { MaxPosition = Math.Max(InductionModelOptions.Default.MaxPosition, length + task.Answer.Length) });
         using ModelWeights weights = ModelWeights.Load(device, model.Description, model, options);
-        using var runner = new ModelRunner(model.Description, weights, attention.Apply(
-            runnerOptions with { Policy = cache.CreatePolicy(model.Description) }, model.Description, length));
+        using KvProjections? projections = cache.LoadProjections(device, model.Description);
+        runnerOptions = runnerOptions with { Policy = cache.CreatePolicy(model.Description), Projections = projections?.Layers };
+        using var runner = new ModelRunner(model.Description, weights, attention.Apply(runnerOptions, model.Description, length));
         TimeSpan prefill = default;
         long start = Stopwatch.GetTimestamp();
         NeedleResult result = terminal.Wait("reading the prompt", () => task.Run(runner, compress: r =>

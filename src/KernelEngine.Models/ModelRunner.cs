@@ -36,6 +36,8 @@ public sealed class ModelRunner : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.InitialCapacity, 1, nameof(options));
         if (options.KvBits > 0 && options.Policy is null)
             throw new ArgumentException($"Codes of {options.KvBits} bits lie in pages, which only a cache under a policy has.", nameof(options));
+        if (options.Projections is not null && options.Policy is null)
+            throw new ArgumentException("Projected rows lie in pages, which only a cache under a policy has.", nameof(options));
         if (!options.KvType.IsFloat() && options.Policy is null)
             throw new ArgumentException($"Without a policy the cache holds f32, f16 or bf16, not {options.KvType.ToText()}.", nameof(options));
         ArgumentOutOfRangeException.ThrowIfNegative(options.KeepCount, nameof(options));
@@ -70,7 +72,8 @@ public sealed class ModelRunner : IDisposable
                     PageSize = options.PageSize,
                     CodeBits = options.KvBits,
                     FullCount = options.KvFullCount,
-                });
+                },
+                options.Projections);
         }
         else
         {
@@ -444,7 +447,7 @@ public sealed class ModelRunner : IDisposable
     // Sees to it that so many new tokens have their positions.
     private void EnsureCapacity(int newTokens)
     {
-        int length = newTokens + (IsReindexed ? _session!.Cache.Layers.Max(layer => layer.MaxLength) : Position);
+        long length = _session?.PositionsFor(Position, newTokens) ?? (long)Position + newTokens;
         if (length <= Capacity)
             return;
         if (length > Description.MaxPosition)

@@ -32,6 +32,12 @@ public sealed record RunnerOptions
     /// <summary>Newest slots that stay in <see cref="KvType"/> where <see cref="KvBits"/> are given.</summary>
     public int KvFullCount { get; init; } = KvCacheOptions.Default.FullCount;
 
+    /// <summary>
+    /// What makes the cached rows of each layer shorter (<see cref="KvProjections"/>), which stays the caller's; null to store them whole.
+    /// Goes with a policy.
+    /// </summary>
+    public IReadOnlyList<KvProjection>? Projections { get; init; }
+
     /// <summary>Slots of a page of a cache under a policy.</summary>
     public int PageSize { get; init; } = 32;
 

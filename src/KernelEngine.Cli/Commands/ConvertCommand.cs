@@ -37,10 +37,17 @@ internal static class ConvertCommand
             DefaultValueFactory = _ => UnitGrouping.CoActivation,
             Description = "Which units make up a block: those that are active together, or neighbours.",
         };
+        Option<double> kvShare = new("--kv-share")
+        {
+            DefaultValueFactory = _ => 1,
+            Description = "Write bases by which a cache stores this share of keys and values, for `run --kv-projections`; needs --text.",
+        };
         Option<string?> text = new("--text") { Description = "A text in UTF-8, as what the model is for, that shows what the heads hold." };
         Option<string?> device = Arguments.Device("Where the model reads the text; cpu without it");
         Option<int> threads = Arguments.Threads();
         blocks.Validators.Add(result => Arguments.Require(result, result.GetValue(blocks) is 0 or >= 2, "--ffn-blocks must be at least 2."));
+        kvShare.Validators.Add(result =>
+            Arguments.Require(result, result.GetValue(kvShare) is > 0 and <= 1, "--kv-share must be above 0 and at most 1."));
         group.Validators.Add(result => Arguments.Require(result, result.GetValue(group) >= 1, "--group must be at least 1."));
         var command = new Command("convert", """
             Write a model as config.json, model.safetensors and its tokenizer, which is what run and score read.
@@ -52,9 +59,10 @@ internal static class ConvertCommand
               kernel-engine convert --model stories260K.bin --output stories
               kernel-engine convert --model stories260K.bin --output smaller --group 2 --text story.txt
               kernel-engine convert --model stories260K.bin --output coded --codebooks --text story.txt
+              kernel-engine convert --model stories260K.bin --output shorter --kv-share 0.75 --text story.txt
               kernel-engine convert --model stories260K.bin --output routed --ffn-blocks 4 --ffn-active 2 --text story.txt
             """)
-        { model, tokenizer, output, weights, group, codebooks, blocks, active, grouping, text, device, threads };
+        { model, tokenizer, output, weights, group, codebooks, blocks, active, grouping, kvShare, text, device, threads };
         command.SetAction(parsed =>
         {
             using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
@@ -69,6 +77,7 @@ internal static class ConvertCommand
                 ActiveFeedForwardBlocks = parsed.GetValue(active) is > 0 and var given ? given : parsed.GetValue(blocks) / 2,
                 Grouping = parsed.GetValue(grouping),
                 AddsCodebooks = parsed.GetValue(codebooks),
+                KvShare = parsed.GetValue(kvShare),
                 TextPath = parsed.GetValue(text),
             });
         });

@@ -6,7 +6,8 @@ namespace KernelEngine.Cli.Commands;
 /// <summary><c>evict</c>: what cache policies cost a model at several budgets.</summary>
 internal static class EvictCommand
 {
-    private static readonly string[] DefaultPolicies = ["streaming", "h2o", "snapkv", "tova", "knorm", "ada:snapkv", "ems", "random"];
+    private static readonly string[] DefaultPolicies =
+        ["streaming", "h2o", "snapkv", "tova", "knorm", "ada:snapkv", "ems", "locret", "random"];
 
     public static Command Create(Terminal terminal)
     {
@@ -30,6 +31,14 @@ internal static class EvictCommand
         Option<int> seeds = new("--seeds") { DefaultValueFactory = _ => 8, Description = "Texts to draw for the built-in model." };
         Option<string?> heads = new("--heads") { Description = "A table of head scores (see `heads`), for duo and razor." };
         Option<double> full = new("--full-share") { DefaultValueFactory = _ => 0.5, Description = "Share of the heads that keep everything." };
+        Option<string?> networks = new("--networks")
+        {
+            Description = "Trained networks of the model in safetensors (Locret's fc1 and fc2); without them locret is left out.",
+        };
+        Option<string?> projections = new("--kv-projections")
+        {
+            Description = "Bases of the model (see `convert --kv-share`) by which cached rows are shorter, but for the first line's.",
+        };
         Option<string?> output = new("--output") { Description = "A folder for evict.json and the pictures." };
         Option<string?> device = Arguments.Device("Where to run; cpu without it");
         Option<int> threads = Arguments.Threads();
@@ -49,7 +58,10 @@ internal static class EvictCommand
               kernel-engine evict --policies snapkv ada:snapkv --budgets 64 128 --output results
               kernel-engine evict --model model.safetensors --text story.txt --length 512
             """)
-        { model, tokenizer, text, policies, budgets, length, prompt, seeds, heads, full, output, device, threads, json };
+        {
+            model, tokenizer, text, policies, budgets, length, prompt, seeds, heads, full, networks, projections, output, device, threads,
+            json,
+        };
         command.SetAction(parsed =>
         {
             using Device target = DeviceList.Open(parsed.GetValue(device) ?? "cpu", parsed.GetValue(threads));
@@ -64,6 +76,8 @@ internal static class EvictCommand
                 Seeds = parsed.GetValue(seeds),
                 HeadsPath = parsed.GetValue(heads),
                 FullShare = parsed.GetValue(full),
+                NetworksPath = parsed.GetValue(networks),
+                ProjectionsPath = parsed.GetValue(projections),
                 OutputFolder = parsed.GetValue(output),
                 Load = new LoadOptions { TokenizerPath = parsed.GetValue(tokenizer) },
                 IsJson = parsed.GetValue(json),

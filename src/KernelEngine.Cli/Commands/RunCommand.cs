@@ -71,6 +71,7 @@ internal static class RunCommand
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache streaming-reindexed --budget 128 --tokens 5000
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache ada:snapkv --budget 64 --interval 16
               kernel-engine run --model model.safetensors --prompt "Once upon a time" --cache snapkv --kv-bits 4
+              kernel-engine run --model shorter --prompt "Once upon a time" --kv-projections shorter/projections.safetensors
               kernel-engine run --length 4096 --attention spt --top 1/8
             """)
         { model, tokenizer, prompt, tokens, weights, kvType, kvBits, kvFull, temperature, topK, topP, minP, seed, expect, length, depth, attention,
@@ -87,9 +88,9 @@ internal static class RunCommand
                 KvBits = parsed.GetValue(kvBits),
                 KvFullCount = parsed.GetValue(kvFull),
             };
-            // Codes lie in pages: everything is kept there when nothing else is asked for.
+            // Codes and shorter rows lie in pages: everything is kept there when nothing else is asked for.
             CacheRequest keeps = cache.Read(parsed);
-            if ((runner.KvType == DataType.Int8 || runner.KvBits > 0) && keeps.Policy is null)
+            if ((runner.KvType == DataType.Int8 || runner.KvBits > 0 || keeps.ProjectionsPath is not null) && keeps.Policy is null)
                 keeps = keeps with { Policy = "full" };
             using RetainingNetworks? networks = keeps.NetworksPath is { } file ? RetainingNetworks.Load(target, file) : null;
             keeps = keeps with { Networks = networks?.Layers };

@@ -50,19 +50,23 @@ public sealed class MatryoshkaProjection
     /// </summary>
     /// <param name="share">What may be stored, above 0 and at most 1.</param>
     /// <param name="step">Numbers a step; each rank stays at least so many.</param>
-    public void ChooseRanks(double share, int step)
+    /// <param name="isByLayer">
+    /// Whether the heads of a layer keep the same ranks, so that nothing is left empty in a cache whose rows have one length a layer.
+    /// </param>
+    public void ChooseRanks(double share, int step, bool isByLayer = false)
     {
         if (!(share is > 0 and <= 1))
             throw new ArgumentOutOfRangeException(nameof(share), share, "The share must be above 0 and at most 1.");
         ArgumentOutOfRangeException.ThrowIfLessThan(step, 1);
-        HeadCost[] heads = [.. from layer in Enumerable.Range(0, _keys.Length)
+        RankCost[] costs = [.. from layer in Enumerable.Range(0, _keys.Length)
                                let norm = OutputNorm(layer)
-                               from head in Enumerable.Range(0, _keys[layer].Length)
-                               select new HeadCost(this, layer, head, norm, step)];
-        Parallel.ForEach(heads, head => head.Refresh());
+                               let heads = Enumerable.Range(0, _keys[layer].Length)
+                               from together in isByLayer ? [[.. heads]] : heads.Select(head => (int[])[head])
+                               select new RankCost(this, layer, together, norm, step)];
+        Parallel.ForEach(costs, cost => cost.Refresh());
         while (Share > share)
         {
-            HeadCost best = heads.MinBy(head => head.Increase)!;
+            RankCost best = costs.MinBy(cost => cost.Increase)!;
             if (double.IsPositiveInfinity(best.Increase))
                 throw new ArgumentException($"With steps of {step} no more than {Share:0.###} can be left out.", nameof(share));
             best.Apply();
@@ -140,7 +144,8 @@ public sealed class MatryoshkaProjection
     }
 
     /// <summary>
-    /// Writes the bases as a safetensors file, to lie beside a checkpoint: for each head <c>layers.0.heads.0.key_mean</c> [headDim],
+    /// Writes the bases as a safetensors file, to lie beside a checkpoint (<see cref="KvProjections"/> reads it): for each head
+    /// <c>layers.0.heads.0.key_mean</c> [headDim],
     /// <c>key_basis</c> [rank, headDim] and <c>value_basis</c> [rank, valueHeadDim], a direction a row.
     /// </summary>
     public void Save(string path)
@@ -195,10 +200,10 @@ public sealed class MatryoshkaProjection
     private static HeadBasis[] Heads(CapturedLayer layer, Func<int, HeadBasis> create) =>
         [.. Enumerable.Range(0, layer.Description.NumKvHeads).Select(create)];
 
-    // What the next step of a head would cost, of its keys or of its values, whichever is less.
-    private sealed class HeadCost(MatryoshkaProjection projection, int layer, int head, double norm, int step)
+    // What the next step of heads with the same ranks would cost, of their keys or of their values, whichever is less.
+    private sealed class RankCost(MatryoshkaProjection projection, int layer, int[] heads, double norm, int step)
     {
-        private readonly HeadBasis _key = projection._keys[layer][head], _value = projection._values[layer][head];
+        private readonly HeadBasis _key = projection._keys[layer][heads[0]], _value = projection._values[layer][heads[0]];
         private double _error;
         private bool _isKey;
 
@@ -214,12 +219,13 @@ public sealed class MatryoshkaProjection
         public void Apply()
         {
             _error += Increase;
-            (_isKey ? _key : _value).Rank -= step;
+            foreach (int head in heads)
+                (_isKey ? projection._keys : projection._values)[layer][head].Rank -= step;
             Refresh();
         }
 
         private double Error(int keyRank, int valueRank) => keyRank < step || valueRank < step
             ? double.PositiveInfinity
-            : projection.SquaredError(layer, head, keyRank, valueRank) / norm;
+            : heads.Sum(head => projection.SquaredError(layer, head, keyRank, valueRank)) / norm;
     }
 }

@@ -18,6 +18,8 @@ public sealed partial class KvLayer
     private DeviceTable<int>[] IntTables =>
         [_lengths, _fullLengths, _slots, _positions, _pages, _steps, _readPages, _codePages, _codeLengths, _sourcePages, _targetPages];
 
+    internal bool StoresCodes => _codes is not null;
+
     private bool HasCodes => _codes is { Used: > 0 };
 
     private bool IsTurnedOnRead => _options.Positions == KvPositions.ReindexedOnRead && _rotary.IsPresent;
@@ -196,18 +198,22 @@ public sealed partial class KvLayer
     // Everything in full, page after page.
     private KvRows ReadCodes()
     {
-        int width = Capacity / PageSize, count = 0;
-        foreach (KvCell cell in _cells)
-            count += cell.Pages.Count;
+        int width = SeenWidth, count = 0, numCoded = 0;
+        for (int h = 0; h < _cells.Length; h++)
+        {
+            count += SeenCount(h);
+            for (int i = 0; i < SeenCount(h); i++)
+                numCoded += _cells[h].Pages[SeenPage(h, i)] < 0 ? 1 : 0;
+        }
         TensorView key = _scratch.Keys.Take(Key.Type, count, PageSize, 1, Shape.HeadDim);
         TensorView value = _scratch.Values.Take(Value.Type, count, PageSize, 1, Shape.ValueHeadDim);
         Span<int> table = _readPages.Begin(1, Shape.NumKvHeads, width);
-        Span<int> sources = _sourcePages.Begin(_codes!.Used), targets = _targetPages.Begin(_codes.Used);
+        Span<int> sources = _sourcePages.Begin(numCoded), targets = _targetPages.Begin(numCoded);
         for (int h = 0, next = 0, coded = 0; h < _cells.Length; h++)
         {
-            for (int i = 0; i < _cells[h].Pages.Count; i++, next++)
+            for (int i = 0; i < SeenCount(h); i++, next++)
             {
-                int page = _cells[h].Pages[i];
+                int page = _cells[h].Pages[SeenPage(h, i)];
                 table[h * width + i] = next;
                 if (page < 0)
                 {
@@ -219,24 +225,27 @@ public sealed partial class KvLayer
                 _scratch.Values.Tensor!.CopyFrom(_pool[ValuePart], page * valuePage, next * valuePage, valuePage);
             }
         }
-        KvCells.Dequantize(key, value, Codes, _sourcePages.End(), _targetPages.End());
+        if (numCoded > 0)
+            KvCells.Dequantize(key, value, Codes, _sourcePages.End(), _targetPages.End());
         TensorView pages = _readPages.End();
         if (IsTurnedOnRead)
             key = Turn(default, key, pages);
-        return new KvRows(key, value, new AttentionInputs { KvLengths = Lengths, PageTable = pages, SlotBias = SendBiases(isFull: false) });
+        return new KvRows(
+            key, value, new AttentionInputs { KvLengths = SeenLengths, PageTable = pages, SlotBias = SendBiases(isFull: false) });
     }
 
     // The keys turned to their present indices, from a source or in place.
     private TensorView Turn(TensorView source, TensorView target, TensorView pages)
     {
-        int capacity = Capacity;
+        int capacity = SeenWidth * PageSize;
         Span<int> steps = _steps.Begin(Shape.NumKvHeads, capacity);
         for (int h = 0; h < _cells.Length; h++)
         {
-            for (int slot = 0; slot < _cells[h].Length; slot++)
-                steps[h * capacity + slot] = _cells[h].RankOf(slot);
+            int unseen = UnseenSlots(h);
+            for (int slot = 0; slot < _cells[h].Length - unseen; slot++)
+                steps[h * capacity + slot] = unseen > 0 ? slot : _cells[h].RankOf(slot);
         }
-        KvCells.Rotate(target, Rows(pages), Rows(Lengths), _steps.End(), _rotary.Cos, _rotary.Sin, _rotary.IsInterleaved, source);
+        KvCells.Rotate(target, Rows(pages), Rows(SeenLengths), _steps.End(), _rotary.Cos, _rotary.Sin, _rotary.IsInterleaved, source);
         return target;
     }
 
@@ -257,22 +266,23 @@ public sealed partial class KvLayer
         return table.End();
     }
 
-    // f32 [1, numKvHeads, capacity]: the biases of the slots, of all or of those stored in full; the default when there are none.
+    // f32 [1, numKvHeads, seen capacity]: the biases of the slots, of all or of those stored in full; the default when there are none.
     private TensorView SendBiases(bool isFull)
     {
         if (!_hasBiases)
             return default;
-        int capacity = Capacity;
+        int capacity = SeenWidth * PageSize;
         Span<float> table = _biases.Begin(1, Shape.NumKvHeads, capacity);
         for (int h = 0; h < _cells.Length; h++)
         {
             KvCell cell = _cells[h];
             int next = h * capacity;
-            for (int i = 0; i < cell.Pages.Count; i++)
+            for (int i = 0; i < SeenCount(h); i++)
             {
-                if (isFull && cell.Pages[i] < 0)
+                int page = SeenPage(h, i);
+                if (isFull && cell.Pages[page] < 0)
                     continue;
-                ReadOnlySpan<float> biases = cell.Biases[(i * PageSize)..Math.Min(cell.Length, (i + 1) * PageSize)];
+                ReadOnlySpan<float> biases = cell.Biases[(page * PageSize)..Math.Min(cell.Length, (page + 1) * PageSize)];
                 biases.CopyTo(table[next..]);
                 next += biases.Length;
             }

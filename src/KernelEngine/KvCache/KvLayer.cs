@@ -164,7 +164,8 @@ public sealed partial class KvLayer : IDisposable
     {
         Shapes.RequireRank(query, 4, nameof(query));
         options = options is { IsCausal: true } ? options : options is null ? AttentionOptions.Causal : options with { IsCausal = true };
-        bool isApart = HasCodes && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0 && !columnMass.IsPresent;
+        bool isApart = HasCodes && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0 && !columnMass.IsPresent
+            && SeenPages is null;
         if (!lse.IsPresent && (isApart || columnMass.IsPresent))
             lse = _ownLse.Take(DataType.Float32, 1, query[2], query[1]);
         if (isApart)
@@ -207,7 +208,7 @@ public sealed partial class KvLayer : IDisposable
     {
         if (HasCodes)
             return ReadCodes();
-        AttentionInputs inputs = FullInputs;
+        AttentionInputs inputs = SeenPages is null ? FullInputs : SeenInputs;
         TensorView key = Key;
         if (IsTurnedOnRead)
             key = Turn(key, _scratch.Keys.Take(key.Type, key[0], key[1], 1, key[3]), inputs.PageTable);
@@ -471,7 +472,10 @@ public sealed partial class KvLayer : IDisposable
         }
         Attention.Append(keys, values, Key, Value, indices, inputs);
         for (int h = 0; queries.IsPresent && h < _cells.Length; h++)
-            Layers.Rotary(queries.Slice(0, h, 1).Join(0), _rotary.Cos, _rotary.Sin, _cells[h].NextIndex(count), _rotary.IsInterleaved);
+        {
+            int start = _cells[h].NextIndex(count) - UnseenSlots(h);
+            Layers.Rotary(queries.Slice(0, h, 1).Join(0), _rotary.Cos, _rotary.Sin, start, _rotary.IsInterleaved);
+        }
     }
 
     private AttentionAppendInputs Turning(AttentionAppendInputs inputs, TensorView query) =>

@@ -35,6 +35,15 @@ public abstract class KvPolicy
     /// <summary>How many values a query head reads of a cell while tokens are generated, those of the largest weights; 0 for all.</summary>
     public virtual int ValueCount => 0;
 
+    /// <summary>
+    /// Whether what is learnt of tokens before they are appended is held against stored keys, which then must not be shorter (<see
+    /// cref="KvProjection"/>).
+    /// </summary>
+    public virtual bool NeedsWholeKeys => false;
+
+    /// <summary>The most slots of a cell that a single new token sees, or null for all.</summary>
+    public virtual int? MaxSeen(KvLayer layer) => null;
+
     /// <summary>The most slots that a cell holds after an eviction, or null when there is no bound.</summary>
     public virtual int? MaxSlots(int layer, int cell) => null;
 

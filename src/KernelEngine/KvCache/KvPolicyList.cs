@@ -32,6 +32,7 @@ public static class KvPolicyList
             }),
         new("selective-values", "everything, of which a query reads the values of the largest weights",
             (s, _) => new SelectiveValues(s.Budget)),
+        new("longheads", "everything, of which a new token sees the chunks most like its query", (s, _) => new LongHeads(s.Budget)),
         new("random", "slots at random", (s, budget) => new RandomSlots(budget, s.Seed, s.SinkCount)),
     ];
 

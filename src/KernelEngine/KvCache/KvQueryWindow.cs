@@ -52,6 +52,15 @@ internal sealed class KvQueryWindow(Device device, int size) : IDisposable
 
     public void Clear() => Count = 0;
 
+    /// <summary>Adds what is held to another window.</summary>
+    public void CopyTo(KvQueryWindow target)
+    {
+        if (Count == 0)
+            return;
+        (TensorView queries, TensorView lses) = Last(Count);
+        target.Append(queries, lses);
+    }
+
     public void Dispose()
     {
         device.Synchronize();

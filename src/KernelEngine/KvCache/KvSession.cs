@@ -8,6 +8,9 @@ public sealed class KvSession : IDisposable
 {
     private readonly KvStep[] _steps;
     private readonly int[] _decoded;
+    private readonly KvLayerShape[] _shapes; // of the rows that come in
+    private readonly IReadOnlyList<KvProjection>? _projections;
+    private readonly KvProjectedRows _projected;
 
     /// <summary>An empty cache under a policy.</summary>
     /// <param name="device">Where keys and values lie.</param>
@@ -15,9 +18,12 @@ public sealed class KvSession : IDisposable
     /// <param name="numHeads">Query heads of each layer, a multiple of its key/value heads.</param>
     /// <param name="policy">What to keep.</param>
     /// <param name="options">How slots are stored, at the positions of the policy; null for f32.</param>
+    /// <param name="projections">What makes the rows of each layer shorter, which stays the caller's; null to store them whole.</param>
     /// <exception cref="ArgumentException">The numbers do not fit one another, or an option is not possible.</exception>
+    /// <exception cref="NotSupportedException">Rows are to be shorter, and the policy turns stored keys or needs them whole.</exception>
     public KvSession(
-        Device device, IReadOnlyList<KvLayerShape> layers, IReadOnlyList<int> numHeads, KvPolicy policy, KvCacheOptions? options = null)
+        Device device, IReadOnlyList<KvLayerShape> layers, IReadOnlyList<int> numHeads, KvPolicy policy, KvCacheOptions? options = null,
+        IReadOnlyList<KvProjection>? projections = null)
     {
         ArgumentNullException.ThrowIfNull(layers);
         ArgumentNullException.ThrowIfNull(numHeads);
@@ -34,7 +40,16 @@ public sealed class KvSession : IDisposable
         }
         if (policy.Interval < 1)
             throw new ArgumentOutOfRangeException(nameof(policy), policy.Interval, "Evictions are at least one step apart.");
-        Cache = new KvCache(device, layers, (options ?? KvCacheOptions.Default) with { Positions = policy.Positions });
+        (_shapes, _projections, _projected) = ([.. layers], projections, new KvProjectedRows(device));
+        if (projections is not null && !projections.Select(projection => projection.Shape).SequenceEqual(layers))
+            throw new ArgumentException("projections must have one entry a layer, of its sizes.", nameof(projections));
+        if (projections is not null && (policy.Positions != KvPositions.Original || policy.NeedsWholeKeys))
+        {
+            throw new NotSupportedException(
+                $"'{policy.Name}' needs whole keys: where rows are projected, keys were turned before and stay at their positions.");
+        }
+        IReadOnlyList<KvLayerShape> stored = projections is null ? layers : [.. projections.Select(projection => projection.Stored)];
+        Cache = new KvCache(device, stored, (options ?? KvCacheOptions.Default) with { Positions = policy.Positions });
         Policy = policy;
         _steps = [.. Cache.Layers.Select((layer, i) => new KvStep(layer, policy, numHeads[i]))];
         _decoded = new int[_steps.Length];
@@ -45,6 +60,7 @@ public sealed class KvSession : IDisposable
     private KvSession(KvSession source)
     {
         (Cache, Policy, _decoded) = (source.Cache.Fork(), source.Policy, [.. source._decoded]);
+        (_shapes, _projections, _projected) = (source._shapes, source._projections, new KvProjectedRows(Cache.Device));
         _steps = [.. source._steps.Select((step, i) => step.Fork(Cache.Layers[i]))];
     }
 
@@ -58,7 +74,7 @@ public sealed class KvSession : IDisposable
     public Action<int, TensorView>? Attended { get; set; }
 
     /// <summary>Where the bytes are.</summary>
-    public KvBytes Bytes => Cache.Bytes + new KvBytes(0, 0, 0, _steps.Sum(step => step.StateBytes));
+    public KvBytes Bytes => Cache.Bytes + new KvBytes(0, 0, _projected.Bytes, _steps.Sum(step => step.StateBytes));
 
     /// <summary>Takes the memory that a prompt read in chunks needs at the most, where the policy knows it, so that nothing moves.</summary>
     /// <param name="chunkSize">Tokens of a chunk.</param>
@@ -82,9 +98,9 @@ public sealed class KvSession : IDisposable
     /// <summary>Appends the tokens of a step to a layer, attends, and lets the policy drop tokens.</summary>
     /// <param name="layer">The layer.</param>
     /// <param name="query">[1, newLength, numHeads, headDim], turned in place</param>
-    /// <param name="newKey">[1, newLength, numKvHeads, headDim]</param>
+    /// <param name="newKey">[1, newLength, numKvHeads, headDim]; where rows are projected turned in place too</param>
     /// <param name="newValue">[1, newLength, numKvHeads, valueHeadDim]</param>
-    /// <param name="output">[1, newLength, numHeads, valueHeadDim], written</param>
+    /// <param name="output">[1, newLength, numHeads, valueHeadDim], written; this and the others are f32 where rows are projected</param>
     /// <param name="position">Position of the first new token in the sequence.</param>
     /// <param name="phase">One of the phases: which kind of step this is.</param>
     /// <param name="rotary">The layer's rotary embedding.</param>
@@ -99,16 +115,30 @@ public sealed class KvSession : IDisposable
         KvStep step = _steps[layer];
         RequireFit(step, query, newKey, newValue, output, position, rotary);
         (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Causal);
-        (step.NewQuery, step.NewKey, step.NewValue) = (query, newKey, newValue);
+        if (_projections is not null && step.Options.SoftmaxScale is null)
+            step.Options = step.Options with { SoftmaxScale = 1f / MathF.Sqrt(_shapes[layer].HeadDim) }; // shorter rows would have another
+        (step.NewQuery, step.NewKey, step.NewValue, step.Rotary) = (query, newKey, newValue, rotary);
         step.NumTokens = position;
-        Policy.Observe(step);
-        step.MakeRoom((int)newKey[1]);
-        step.Layer.Append(query, newKey, newValue, position, rotary);
-        step.NumTokens = position + (int)newKey[1];
-        Policy.Record(step);
-        int stepsLeft = StepsLeft(layer, phase);
-        step.Attend(output, stepsLeft);
-        Attended?.Invoke(layer, output);
+        int stepsLeft;
+        try
+        {
+            Policy.Observe(step);
+            step.MakeRoom((int)newKey[1]);
+            if (_projections is null)
+                step.Layer.Append(query, newKey, newValue, position, rotary);
+            else
+                AppendProjected(step, _projections[layer], position);
+            step.NumTokens = position + (int)newKey[1];
+            Policy.Record(step);
+            stepsLeft = StepsLeft(layer, phase);
+            step.Attend(_projections is null ? output : _projected.Output, stepsLeft);
+            _projections?[layer].RestoreValues(_projected.Output, output);
+            Attended?.Invoke(layer, output);
+        }
+        finally
+        {
+            step.Layer.SeenPages = null; // what a policy left out is left out of this step alone
+        }
         step.Remember();
         step.Layer.Settle();
         if (stepsLeft == 1)
@@ -122,6 +152,17 @@ public sealed class KvSession : IDisposable
             step.Layer.Release();
     }
 
+    /// <summary>Positions that rotary tables must have for a step: those of the tokens, or those within what attention sees.</summary>
+    /// <param name="position">Position of the first new token in the sequence.</param>
+    /// <param name="count">New tokens.</param>
+    public long PositionsFor(int position, int count)
+    {
+        long positions = 0;
+        foreach (KvLayer layer in Cache.Layers)
+            positions = Math.Max(positions, PositionsFor(layer, position, count));
+        return positions;
+    }
+
     /// <summary>A copy that goes its own way: the tokens, and what the policy learnt of them.</summary>
     public KvSession Fork() => new(this);
 
@@ -131,7 +172,7 @@ public sealed class KvSession : IDisposable
     {
         Cache.Truncate(position);
         foreach (KvStep step in _steps)
-            step.Clear();
+            step.Truncate(position);
     }
 
     /// <summary>Forgets everything; memory stays.</summary>
@@ -140,7 +181,7 @@ public sealed class KvSession : IDisposable
         Cache.Clear();
         Array.Clear(_decoded);
         foreach (KvStep step in _steps)
-            step.Clear();
+            step.Truncate(0);
         foreach (KvLayer layer in Cache.Layers)
             Policy.Begin(layer);
     }
@@ -151,6 +192,15 @@ public sealed class KvSession : IDisposable
         foreach (KvStep step in _steps)
             step.Dispose();
         Cache.Dispose();
+        _projected.Dispose();
+    }
+
+    // From here on the step is one of shorter rows that do not turn.
+    private void AppendProjected(KvStep step, KvProjection projection, int position)
+    {
+        _projected.Project(projection, step.NewQuery, step.NewKey, step.NewValue, position, step.Rotary);
+        (step.NewQuery, step.NewKey, step.NewValue) = (_projected.Query, _projected.Key, _projected.Value);
+        step.Layer.Append(step.NewQuery, step.NewKey, step.NewValue, position);
     }
 
     // What appending or attention would refuse, before the policy has learnt or a token is in the cells: a step that fails did nothing.
@@ -160,18 +210,34 @@ public sealed class KvSession : IDisposable
         Shapes.RequireRank(newKey, 4, nameof(newKey));
         ArgumentOutOfRangeException.ThrowIfNegative(position);
         int count = Shapes.Size(newKey, 1, nameof(newKey));
-        KvLayerShape shape = step.Layer.Shape;
+        KvLayerShape shape = _shapes[step.Layer.Index];
         var problem = new AttentionProblem(
             1, step.NumHeads, shape.NumKvHeads, count, count, shape.HeadDim, shape.ValueHeadDim, true, null, query.Type, newKey.Type);
         OperandChecks.Check(Cache.Device, problem, [query, newKey, newValue, output]);
+        if (_projections is not null && (query.Type != DataType.Float32 || newKey.Type != DataType.Float32))
+        {
+            throw new ArgumentException(
+                $"Rows are projected from f32, not from {query.Type.ToText()} and {newKey.Type.ToText()}.", nameof(query));
+        }
         if (!rotary.IsPresent)
             return;
         Shapes.RequireRank(rotary.Cos, 2, nameof(rotary.Cos));
-        if (position > rotary.Cos[0] - count)
+        long positions = PositionsFor(step.Layer, position, count);
+        if (positions > rotary.Cos[0])
         {
             throw new ArgumentException(
-                $"The rotary tables have {rotary.Cos[0]} positions but the step ends at position {position + (long)count}.", nameof(rotary));
+                $"The rotary tables have {rotary.Cos[0]} positions but the step ends at position {positions}.", nameof(rotary));
         }
+    }
+
+    private long PositionsFor(KvLayer layer, int position, int count)
+    {
+        if (Policy.Positions == KvPositions.Original)
+            return (long)position + count;
+        long slots = 0;
+        foreach (KvCell cell in layer.Cells)
+            slots = Math.Max(slots, (long)cell.NextIndex(count) + count);
+        return count == 1 && Policy.MaxSeen(layer) is { } seen ? Math.Min(slots, seen) : slots;
     }
 
     // After how many steps, this one included, the policy drops tokens; more than there can be for never.

@@ -8,6 +8,7 @@ public sealed class KvStep : IDisposable
     private const int MostGathered = 256; // tokens that there is room for before weights are taken up
 
     private readonly KvQueryWindow? _window;
+    private readonly KvQueryWindow? _unsummed; // decoding steps whose weights are summed up at once, where that spares decoding
     private readonly DeviceTable<int> _budgets;
     private readonly DeviceTable<float> _sums; // [numHeads, room]: weights of decoding steps, gathered for the next eviction
     private readonly GrowingTensor _scores, _weights, _mass, _lse;
@@ -19,6 +20,7 @@ public sealed class KvStep : IDisposable
         (Layer, Policy, NumHeads, _budgets, _sums) = (layer, policy, numHeads, new(layer.Device), new(layer.Device));
         (_scores, _weights, _mass, _lse) = (new(layer.Device), new(layer.Device), new(layer.Device), new(layer.Device));
         _window = policy.QueryWindow > 0 ? new KvQueryWindow(layer.Device, policy.QueryWindow) : null;
+        _unsummed = policy.SumsWeights && IsPostponed ? new KvQueryWindow(layer.Device, MostBefore) : null;
     }
 
     /// <summary>The layer.</summary>
@@ -48,6 +50,9 @@ public sealed class KvStep : IDisposable
     /// <summary>The values of the new tokens, [1, newLength, numKvHeads, valueHeadDim].</summary>
     public TensorView NewValue { get; internal set; }
 
+    /// <summary>The layer's rotary embedding.</summary>
+    public KvRotary Rotary { get; internal set; }
+
     /// <summary>What the policy itself keeps of this layer between steps; forgotten with the tokens.</summary>
     public IKvPolicyState? State { get; set; }
 
@@ -55,8 +60,8 @@ public sealed class KvStep : IDisposable
     public TensorView Scores => Table(_scores, Layer.Cells.Count);
 
     /// <summary>Bytes of what is kept for the policy between steps.</summary>
-    public long StateBytes => (_window?.Bytes ?? 0) + _budgets.Bytes + _sums.Bytes + _scores.Bytes + _weights.Bytes + _mass.Bytes
-        + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
+    public long StateBytes => (_window?.Bytes ?? 0) + (_unsummed?.Bytes ?? 0) + (State?.Bytes ?? 0) + _budgets.Bytes + _sums.Bytes
+        + _scores.Bytes + _weights.Bytes + _mass.Bytes + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
 
     /// <summary>Whether a cell may lose slots.</summary>
     public bool AppliesTo(int cell) => Policy.AppliesTo(Layer.Index, cell);
@@ -77,11 +82,44 @@ public sealed class KvStep : IDisposable
         (TensorView query, TensorView lse) = NewQuery[1] >= counted
             ? (NewQuery.Slice(1, NewQuery[1] - counted, counted), NewLse.Slice(2, NewLse[2] - counted, counted))
             : _window!.Last(counted);
-        AttentionOptions options = Options.IsCausal ? Options : Options with { IsCausal = true };
-        KvRows rows = Layer.Read();
-        TensorView weights = Table(_weights, NumHeads);
-        Attention.Weights(query, rows.Key, lse, default, weights.Split(0, NumHeads), options, rows.Inputs);
-        return weights;
+        return SumWeights(query, lse);
+    }
+
+    /// <summary>
+    /// Lets the new token see some pages of each cell alone; where positions are re-indexed on reading, they count within what is seen.
+    /// To be called by <see cref="KvPolicy.Observe"/> of a step of one token.
+    /// </summary>
+    /// <param name="pages">For each cell ascending pages, the one that the new token goes to among them; null for all.</param>
+    /// <exception cref="ArgumentException">The pages are others than that, or those of a ring, or several tokens are new.</exception>
+    public void See(int[]?[] pages)
+    {
+        ArgumentNullException.ThrowIfNull(pages);
+        if (pages.Length != Layer.Cells.Count || NewQuery[1] != 1)
+        {
+            throw new ArgumentException(
+                $"One new token sees pages of {Layer.Cells.Count} cells, not {NewQuery[1]} tokens of {pages.Length}.", nameof(pages));
+        }
+        for (int h = 0; h < pages.Length; h++)
+        {
+            if (pages[h] is { } seen && (Layer.Cells[h].IsRing || !Ascend(seen, Layer.Cells[h].Length / Layer.PageSize)))
+            {
+                throw new ArgumentException(
+                    $"What is seen of cell {h} must be pages that ascend to that of the new token, of no ring.", nameof(pages));
+            }
+        }
+        Layer.SeenPages = pages;
+
+        static bool Ascend(ReadOnlySpan<int> pages, int last)
+        {
+            int before = -1;
+            foreach (int page in pages)
+            {
+                if (page <= before)
+                    return false;
+                before = page;
+            }
+            return before == last;
+        }
     }
 
     /// <summary>Scores from the host: score(cell, slot), +∞ to keep a slot whatever the budget.</summary>
@@ -147,6 +185,7 @@ public sealed class KvStep : IDisposable
     {
         Layer.Device.Synchronize();
         _window?.Dispose();
+        _unsummed?.Dispose();
         foreach (IDisposable? tensor in (ReadOnlySpan<IDisposable?>)[_budgets, _sums, _scores, _weights, _mass, _lse, _kept, _keptCounts])
             tensor?.Dispose();
     }
@@ -155,11 +194,8 @@ public sealed class KvStep : IDisposable
     internal KvStep Fork(KvLayer layer)
     {
         var fork = new KvStep(layer, Policy, NumHeads) { NumTokens = NumTokens, State = State?.Copy(), _summed = _summed, _room = _room };
-        if (_window is { Count: > 0 })
-        {
-            (TensorView queries, TensorView lses) = _window.Last(_window.Count);
-            fork._window!.Append(queries, lses);
-        }
+        _window?.CopyTo(fork._window!);
+        _unsummed?.CopyTo(fork._unsummed!);
         if (_summed > 0)
         {
             fork._sums.Begin(NumHeads, _room);
@@ -168,26 +204,38 @@ public sealed class KvStep : IDisposable
         return fork;
     }
 
-    internal void Clear()
+    internal void Truncate(int position)
     {
         _window?.Clear();
+        _unsummed?.Clear();
         _summed = 0;
-        State = null;
+        State = State?.Truncate(position);
     }
 
     // The log-sum-exps of the new queries, [1, numHeads, newLength], for a policy that looks at weights.
     private TensorView NewLse { get; set; }
 
+    // Whether queries are remembered and weigh all slots at once, as codes are decoded for that: not at each of several steps.
+    private bool IsPostponed => Layer.StoresCodes && Policy.Interval > 1;
+
+    // Whether the new query waits to be summed up.
+    private bool IsUnsummed => _unsummed is not null && Phase == KvPhases.Decode && NewQuery[1] == 1;
+
+    // Decoding steps at the most before weights are summed up.
+    private int MostBefore => Math.Min(Policy.Interval, MostGathered);
+
     // Whether the weights of the window's queries are gathered while they decode, as no two evictions share any.
-    private bool IsWindowSummed => !Policy.SumsWeights && Policy.QueryWindow > 0 && Policy.Interval >= Policy.QueryWindow;
+    private bool IsWindowSummed =>
+        !Policy.SumsWeights && Policy.QueryWindow > 0 && Policy.Interval >= Policy.QueryWindow && !IsPostponed;
 
     // [numHeads, capacity]
     private TensorView Sums => _sums.View.Slice(1, 0, Layer.Capacity);
 
-    // Before tokens are appended: sums that have no room for their slots are taken up.
+    // Before tokens are appended: sums that have no room for their slots are taken up, and queries that would not be the last any more.
     internal void MakeRoom(int count)
     {
-        if (_summed == 0 || Layer.MaxLength + (long)count <= _room)
+        bool isFull = _summed > 0 && Layer.MaxLength + (long)count > _room;
+        if (!isFull && (IsUnsummed || _unsummed is not { Count: > 0 }))
             return;
         AddWeights();
         ForgetSums();
@@ -199,14 +247,17 @@ public sealed class KvStep : IDisposable
         if (Policy.ValueCount > 0 && Phase == KvPhases.Decode && Layer.TryAttendSelectively(NewQuery, output, Policy.ValueCount, Options))
             return;
         NewLse = Policy.SumsWeights || _window is not null ? _lse.Take(DataType.Float32, 1, NumHeads, NewQuery[1]) : default;
-        if (!Policy.SumsWeights && !(IsWindowSummed && Phase == KvPhases.Decode && stepsLeft <= Policy.QueryWindow))
+        bool isGathered = Policy.SumsWeights
+            ? !IsUnsummed
+            : IsWindowSummed && Phase == KvPhases.Decode && stepsLeft <= Policy.QueryWindow;
+        if (!isGathered)
         {
             Layer.Attend(NewQuery, output, NewLse, Options);
             return;
         }
         if (_summed == 0)
         {
-            int growth = Policy.SumsWeights ? Math.Min(Policy.Interval, MostGathered) : Policy.QueryWindow;
+            int growth = Policy.SumsWeights ? MostBefore : Policy.QueryWindow;
             _room = Layer.Capacity + (growth / Layer.PageSize + 1) * Layer.PageSize;
             _sums.Begin(NumHeads, _room);
             _sums.End();
@@ -224,16 +275,42 @@ public sealed class KvStep : IDisposable
             _window!.Clear();
         else
             _window?.Append(NewQuery, NewLse);
-        if (Policy.SumsWeights && (Phase != KvPhases.Decode || _summed >= Policy.Interval))
+        if (IsUnsummed)
+            _unsummed!.Append(NewQuery, NewLse);
+        if (Policy.SumsWeights && (Phase != KvPhases.Decode || _summed >= Policy.Interval || _unsummed?.Count >= MostBefore))
             AddWeights();
     }
 
-    // Adds the gathered weights to the statistics of the slots, summed over the heads of a group, where the policy wants that.
+    // Adds the weights of what was seen since the last time to the statistics of the slots, where the policy wants that.
     internal void AddWeights()
     {
-        if (_summed == 0 || !Policy.SumsWeights)
+        if (!Policy.SumsWeights)
             return;
-        KvCells.Score(Sums, Layer.Lengths.Join(0), Scores, new KvScoreOptions { Aggregate = KvAggregate.Sum });
+        if (_summed > 0)
+            AddToStatistics(Sums);
+        if (_unsummed is { Count: > 0 })
+        {
+            (TensorView queries, TensorView lses) = _unsummed.Last(_unsummed.Count);
+            AddToStatistics(SumWeights(queries, lses));
+            _unsummed.Clear();
+        }
+        ForgetSums();
+    }
+
+    // The weights that the latest queries, [1, rows, numHeads, headDim], give to each slot, summed over them: f32 [numHeads, capacity].
+    private TensorView SumWeights(TensorView query, TensorView lse)
+    {
+        AttentionOptions options = Options.IsCausal ? Options : Options with { IsCausal = true };
+        KvRows rows = Layer.Read();
+        TensorView weights = Table(_weights, NumHeads);
+        Attention.Weights(query, rows.Key, lse, default, weights.Split(0, NumHeads), options, rows.Inputs);
+        return weights;
+    }
+
+    // Summed over the heads of a group.
+    private void AddToStatistics(TensorView weights)
+    {
+        KvCells.Score(weights, Layer.Lengths.Join(0), Scores, new KvScoreOptions { Aggregate = KvAggregate.Sum });
         float[] sums = ReadScores();
         int capacity = Layer.Capacity;
         for (int h = 0; h < Layer.Cells.Count; h++)
@@ -242,7 +319,6 @@ public sealed class KvStep : IDisposable
             for (int slot = 0; slot < statistics.Length; slot++)
                 statistics[slot] += sums[h * capacity + slot];
         }
-        ForgetSums();
     }
 
     // Slots move, or weights were taken up: gathering begins anew.

@@ -128,6 +128,6 @@ public static class DynamicPatterns
     }
 
     // The items with the highest scores, ascending; of equal ones the later.
-    private static IEnumerable<int> Highest(IEnumerable<int> items, Func<int, double> score, int count) =>
+    internal static IEnumerable<int> Highest(IEnumerable<int> items, Func<int, double> score, int count) =>
         items.OrderByDescending(score).ThenByDescending(item => item).Take(count).Order();
 }

@@ -77,6 +77,28 @@ public sealed class HeadsCommandTests
     }
 
     [Test]
+    public void AModelRunsOnShorterRows()
+    {
+        using var folder = new TemporaryFolder();
+        string output = Path.Combine(folder.Path, "model"), bases = Path.Combine(output, KvProjections.FileName);
+        string story = WriteStory(folder);
+        CommandRun converted = CommandRun.Of(
+            "convert", "--model", TestData.PathOf(Stories), "--output", output, "--kv-share", "0.7", "--text", story);
+        Assert.That(converted.ExitCode, Is.Zero, converted.Error);
+        Assert.That(converted.Output, Does.Contain("of 8 numbers of a key").And.Contains(KvProjections.FileName));
+        CommandRun run = CommandRun.Of("run", "--model", output, "--prompt", "Once upon", "--tokens", "10", "--kv-projections", bases);
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        CommandRun evict = CommandRun.Of(
+            "evict", "--model", output, "--text", story, "--policies", "full", "--budgets", "99", "--length", "99", "--kv-projections", bases, "--json");
+        Assert.That(evict.ExitCode, Is.Zero, evict.Error);
+        double[] bytes = [.. evict.Json.EnumerateArray().Select(row => row.GetProperty("cacheBytes").GetDouble())];
+        Assert.That(bytes[1], Is.EqualTo(0.7 * bytes[0]).Within(1).Percent);
+        Assert.That(CommandRun.Of("run", "--kv-projections", bases).Error, Does.Contain("heads.0.key_basis"));
+        CommandRun blind = CommandRun.Of("convert", "--model", "none", "--output", output, "--kv-share", "0.5");
+        Assert.That(blind.Error, Does.Contain("--text FILE"));
+    }
+
+    [Test]
     public void ARoutedModelRuns()
     {
         using var folder = new TemporaryFolder();

@@ -3,6 +3,7 @@ using KernelEngine.Models.Evaluation;
 using KernelEngine.Models.Formats;
 using KernelEngine.Models.Heads;
 using KernelEngine.Models.Induction;
+using KernelEngine.Tests.Cli;
 using KernelEngine.Tests.Models;
 
 namespace KernelEngine.Tests.KvCache;
@@ -109,6 +110,14 @@ public sealed class InductionPolicyTests
         };
         using var needles = new NeedleEvaluation(device, Length);
         Assert.That(needles.RunOne(policy, new NeedleTask(Length, 0.1, 2)).IsExact, Is.True);
+        string[] evict = ["evict", "--policies", "locret", "streaming", "--budgets", "32", "--length", "200", "--seeds", "2", "--json"];
+        CommandRun run = CommandRun.Of([.. evict, "--networks", path]), without = CommandRun.Of(evict);
+        Assert.That(run.Json[1].GetProperty("policy").GetString(), Is.EqualTo("locret"), run.Error);
+        IEnumerable<double> accuracy = run.Json[1].GetProperty("needleAccuracy").EnumerateObject().Select(pair => pair.Value.GetDouble());
+        Assert.That(accuracy, Has.All.EqualTo(1.0));
+        string?[] measured = [.. without.Json.EnumerateArray().Select(row => row.GetProperty("policy").GetString())];
+        Assert.That(measured, Is.EqualTo(new[] { "full", "streaming" }));
+        Assert.That(without.Error, Does.Contain("locret is left out"));
         SafetensorsWriter.Write(path, tensors[..^1]);
         Assert.That(
             () => RetainingNetworks.Load(device, path),

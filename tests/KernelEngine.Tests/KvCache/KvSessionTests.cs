@@ -70,6 +70,25 @@ public sealed class KvSessionTests
         Assert.That(run.Session.Cache.Bytes.PayloadUsed, Is.Zero);
     }
 
+    // Rows in another orthonormal basis, with all of its directions: the same attention, and the same slots.
+    [TestCaseSource(nameof(PolicyNames))]
+    public void RowsInAnotherBasisAreTheSame(string name)
+    {
+        Device device = TestDevices.Get("cpu");
+        float[] basis = [.. KvProjectionTests.Basis(HeadDim, 1), .. KvProjectionTests.Basis(HeadDim, 2)];
+        using var projection = new KvProjection(device, new KvLayerShape(NumKvHeads, HeadDim, HeadDim), basis, basis);
+        KvPolicy policy = Create(name, budget: 24, 2, Everywhere);
+        if (policy.Positions != KvPositions.Original || policy.NeedsWholeKeys)
+        {
+            Assert.That(() => new Run("cpu", policy, 2, projection: projection), Throws.TypeOf<NotSupportedException>());
+            return;
+        }
+        using var whole = new Run("cpu", policy, 2);
+        using var turned = new Run("cpu", policy, 2, projection: projection);
+        Assert.That(turned.Finish(), Is.EqualTo(whole.Finish()).Within(2e-5));
+        Assert.That(turned.Kept(), Is.EqualTo(whole.Kept()));
+    }
+
     // What comes later differs: nothing that was computed or kept before may.
     [TestCaseSource(nameof(PolicyNames))]
     public void NoPolicySeesTheFuture(string name)
@@ -118,6 +137,17 @@ public sealed class KvSessionTests
         Assert.That(session.Cache.Bytes.PayloadUsed, Is.Zero);
         session.Run(0, query, key, key, output, 2 * Length - 3, KvPhases.PrefillEnd, tokens.Rotary);
         Assert.That(session.Cache.Layers[0].Cells[0].Positions.ToArray(), Is.EqualTo(new[] { 2 * Length - 3, 2 * Length - 2, 2 * Length - 1 }));
+    }
+
+    // Positions within what is seen need no tables beyond it, however long the text.
+    [TestCase("streaming-reindexed")]
+    [TestCase("longheads")]
+    public void TextsGoOnBeyondTheRotaryTables(string name)
+    {
+        using var run = new Run("cpu", Create(name, budget: 24, 2), 2);
+        run.Chunk(KvPhases.PrefillEnd);
+        for (int step = 0; step < run.Rotary.Cos[0]; step++)
+            Assert.That(run.Chunk(KvPhases.Decode, 1), Has.All.Matches<float>(float.IsFinite));
     }
 
     [TestCase("opencl", Category = "OpenCL")]
@@ -211,7 +241,7 @@ public sealed class KvSessionTests
         Assert.That(run.Kept()[..2], Is.EqualTo(new int[][] { [0, 7], [2, 3, 4, 5, 6, 7] }));
     }
 
-    private static bool KeepsAll(string name) => name is "full" or "selective-values";
+    private static bool KeepsAll(string name) => Create(name, 24, 2).Phases == KvPhases.None;
 
     private static int Bound(string name) => name switch
     {
@@ -259,7 +289,7 @@ public sealed class KvSessionTests
         private readonly Tensor _cos, _sin;
         private int _position;
 
-        public Run(string deviceName, KvPolicy policy, int groupSize, KvCacheOptions? options = null)
+        public Run(string deviceName, KvPolicy policy, int groupSize, KvCacheOptions? options = null, KvProjection? projection = null)
         {
             _device = TestDevices.Get(deviceName);
             _numHeads = NumKvHeads * groupSize;
@@ -268,7 +298,8 @@ public sealed class KvSessionTests
             _sin = Tensor.From<float>(_device, tables.Sin, 2 * Length, RotaryDim / 2);
             var shape = new KvLayerShape(NumKvHeads, HeadDim, HeadDim);
             options = (options ?? KvCacheOptions.Default) with { PageSize = 8 };
-            Session = new KvSession(_device, [shape, shape], [_numHeads, _numHeads], policy, options);
+            Session = new KvSession(
+                _device, [shape, shape], [_numHeads, _numHeads], policy, options, projection is null ? null : [projection, projection]);
         }
 
         public KvSession Session { get; }

@@ -5,19 +5,32 @@ public sealed class KvStepWeightsTests
 {
     private const int NumKvHeads = 2, GroupSize = 3, NumHeads = NumKvHeads * GroupSize, HeadDim = 8, PageSize = 4;
 
-    // Chunks of a prompt, then tokens one by one, through several pages and some intervals.
-    [TestCase("cpu", 1)]
-    [TestCase("cpu", 7)]
-    [TestCase("reference", 3)]
-    [TestCase("opencl", 7, Category = "OpenCL")]
-    public void StatisticsAreTheSumsOfAllWeights(string deviceName, int interval)
+    // Chunks of a prompt, then tokens one by one, through several pages and some intervals, with a second prompt and a step of two tokens
+    // in the midst of one. Over codes, which hold the keys exactly, steps are remembered and weighed at once.
+    [TestCase("cpu", 1, 0)]
+    [TestCase("cpu", 7, 0)]
+    [TestCase("cpu", 7, 4)]
+    [TestCase("cpu", 1, 8)]
+    [TestCase("reference", 3, 0)]
+    [TestCase("opencl", 7, 0, Category = "OpenCL")]
+    [TestCase("opencl", 7, 8, Category = "OpenCL")]
+    public void StatisticsAreTheSumsOfAllWeights(string deviceName, int interval, int codeBits)
     {
         var policy = new HeavyHitters(new UniformBudget(1000)) { Phases = KvPhases.Decode, Interval = interval };
-        using var run = new Run(deviceName, policy, DataType.Float32);
+        using var run = new Run(deviceName, policy, DataType.Float32, codeBits);
         run.Append(9, KvPhases.PrefillChunk);
         run.Append(3, KvPhases.PrefillEnd);
-        for (int step = 0; step < 3 * interval; step++)
+        for (int step = 0; step < 2 * interval; step++)
             run.Append(1, KvPhases.Decode);
+        foreach ((int count, KvPhases phase) in (ReadOnlySpan<(int, KvPhases)>)[(5, KvPhases.PrefillEnd), (2, KvPhases.Decode)])
+        {
+            run.Append(1, KvPhases.Decode);
+            run.Append(1, KvPhases.Decode);
+            run.Append(count, phase);
+        }
+        while (run.Decoded % interval != 0)
+            run.Append(1, KvPhases.Decode);
+        Assert.That(run.Session.Cache.Layers[0].Cells[0].CodedLength, codeBits > 0 ? Is.GreaterThan(8) : Is.Zero);
         for (int h = 0; h < NumKvHeads; h++)
         {
             double[] expected = new double[run.Length];
@@ -97,24 +110,28 @@ public sealed class KvStepWeightsTests
     {
         private readonly Device _device;
         private readonly DataType _type;
+        private readonly bool _areTwoValued;
         private readonly List<float[]> _queries = [], _keys = [];
         private readonly Random _random = new(5);
 
-        public Run(string deviceName, KvPolicy policy, DataType type)
+        public Run(string deviceName, KvPolicy policy, DataType type, int codeBits = 0)
         {
-            (_device, _type) = (TestDevices.Get(deviceName), type);
+            (_device, _type, _areTwoValued) = (TestDevices.Get(deviceName), type, codeBits > 0);
             Session = new KvSession(
                 _device, [new KvLayerShape(NumKvHeads, HeadDim, HeadDim)], [NumHeads], policy,
-                new KvCacheOptions { PageSize = PageSize, Type = type });
+                new KvCacheOptions { PageSize = PageSize, Type = type, CodeBits = codeBits, FullCount = 2 });
         }
 
         public KvSession Session { get; }
 
         public int Length => _queries.Count;
 
+        public int Decoded { get; private set; }
+
         public void Append(int count, KvPhases phase)
         {
             int position = Length;
+            Decoded += phase == KvPhases.Decode ? 1 : 0;
             float[] queries = Draw(count, NumHeads, _queries), keys = Draw(count, NumKvHeads, _keys);
             using Tensor query = ToTensor(queries, count, NumHeads), key = ToTensor(keys, count, NumKvHeads);
             using Tensor output = Tensor.Allocate(_device, _type, 1, count, NumHeads, HeadDim);
@@ -141,8 +158,13 @@ public sealed class KvStepWeightsTests
 
         private float[] Draw(int count, int heads, List<float[]> rows)
         {
+            const float Element = 255f / 256; // twice as much divided by 15 or 255 is a number of binary16
+            bool isTwoValued = _areTwoValued && rows == _keys;
             for (int t = 0; t < count; t++)
-                rows.Add([.. Enumerable.Range(0, heads * HeadDim).Select(_ => 4 * _random.NextSingle() - 2)]);
+            {
+                float[] row = [.. Enumerable.Range(0, heads * HeadDim).Select(_ => 4 * _random.NextSingle() - 2)];
+                rows.Add(isTwoValued ? Array.ConvertAll(row, x => MathF.CopySign(Element, x)) : row);
+            }
             return [.. rows[^count..].SelectMany(row => row)];
         }
 

@@ -17,6 +17,9 @@ public sealed class ExpectedAttention(KvBudget budget, int sinkCount = 4, int fu
     /// <inheritdoc/>
     public override string Name => "expected";
 
+    /// <inheritdoc/>
+    public override bool NeedsWholeKeys => true;
+
     /// <summary>Added to the attention of every slot, so that the norms of values decide among those that get none.</summary>
     public float Epsilon { get; init; }
 
@@ -96,6 +99,8 @@ public sealed class ExpectedAttention(KvBudget budget, int sinkCount = 4, int fu
 
         public long Count { get; private set; }
 
+        public long Bytes => (long)sizeof(double) * (_sums.Length + _products.Length);
+
         public IKvPolicyState Copy()
         {
             var copy = new QuerySums(numHeads, headDim) { Count = Count };
@@ -103,6 +108,9 @@ public sealed class ExpectedAttention(KvBudget budget, int sinkCount = 4, int fu
             _products.CopyTo(copy._products, 0);
             return copy;
         }
+
+        // What the forgotten queries added is not known any more.
+        public IKvPolicyState? Truncate(int position) => null;
 
         public void Add(float[] queries, int rows)
         {

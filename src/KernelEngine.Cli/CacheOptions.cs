@@ -21,6 +21,11 @@ internal sealed class CacheOptions
         Description = "Trained networks in safetensors (Locret's fc1 and fc2), for locret.",
     };
 
+    private readonly Option<bool> _strict = new("--strict-windows")
+    {
+        Description = "Tokens of a prompt see their own window alone, not their whole chunk (streaming, duo, moa).",
+    };
+
     private readonly Option<int> _interval = new("--interval") { DefaultValueFactory = _ => 1, Description = "New tokens from one eviction to the next." };
 
     public CacheOptions()
@@ -33,7 +38,7 @@ internal sealed class CacheOptions
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks])
+        foreach (Option option in (ReadOnlySpan<Option>)[_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks, _strict])
             command.Add(option);
     }
 
@@ -47,5 +52,6 @@ internal sealed class CacheOptions
         FullShare = parsed.GetValue(_full),
         SpansPath = parsed.GetValue(_spans),
         NetworksPath = parsed.GetValue(_networks),
+        HasStrictWindows = parsed.GetValue(_strict),
     };
 }

@@ -16,7 +16,10 @@ public sealed partial class KvLayer
     private readonly List<(KvCell Cell, int Page)> _toCode = []; // of the latest step; kept so that a step allocates nothing
 
     private DeviceTable<int>[] IntTables =>
-        [_lengths, _fullLengths, _slots, _positions, _pages, _steps, _readPages, _codePages, _codeLengths, _sourcePages, _targetPages];
+    [
+        _lengths, _fullLengths, _slots, _positions, _pages, _steps, _windows, _readPages, _codePages, _codeLengths, _sourcePages,
+        _targetPages,
+    ];
 
     private bool HasCodes => _codes is { Used: > 0 };
 

@@ -98,6 +98,17 @@ public sealed class KvSession : IDisposable
     {
         KvStep step = _steps[layer];
         RequireFit(step, query, newKey, newValue, output, position, rotary);
+        if (Policy.HasStrictWindows && newKey[1] > 1 && step.Layer.IsTurned)
+        {
+            // A ring out of order, as generated tokens leave it, has no window for several rows.
+            for (long t = 0; t < newKey[1]; t++)
+            {
+                Run(
+                    layer, query.Slice(1, t, 1), newKey.Slice(1, t, 1), newValue.Slice(1, t, 1), output.Slice(1, t, 1), position + (int)t,
+                    t + 1 < newKey[1] ? KvPhases.PrefillChunk : phase, rotary, options);
+            }
+            return;
+        }
         (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Causal);
         (step.NewQuery, step.NewKey, step.NewValue) = (query, newKey, newValue);
         step.NumTokens = position;

@@ -201,7 +201,7 @@ public sealed class KvStep : IDisposable
         NewLse = Policy.SumsWeights || _window is not null ? _lse.Take(DataType.Float32, 1, NumHeads, NewQuery[1]) : default;
         if (!Policy.SumsWeights && !(IsWindowSummed && Phase == KvPhases.Decode && stepsLeft <= Policy.QueryWindow))
         {
-            Layer.Attend(NewQuery, output, NewLse, Options);
+            Layer.Attend(NewQuery, output, NewLse, Options, default, Policy.HasStrictWindows);
             return;
         }
         if (_summed == 0)

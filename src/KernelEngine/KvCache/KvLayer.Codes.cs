@@ -75,6 +75,7 @@ public sealed partial class KvLayer
         KeyScale = KeyScale,
         ValueScale = ValueScale,
         SlotBias = SendBiases(isFull: true),
+        Bias = SendDistances(),
     };
 
     /// <summary>
@@ -261,6 +262,29 @@ public sealed partial class KvLayer
     }
 
     // f32 [1, numKvHeads, capacity]: the biases of the slots, of all or of those stored in full; the default when there are none.
+    // f32 [1, numHeads, 1, capacity]: linear biases, from the newest token on: what rows differ by does not change their softmax.
+    private TensorView SendDistances()
+    {
+        if (_options.AlibiSlopes is not { } slopes)
+            return default;
+        int capacity = Capacity, newest = 0, groupSize = slopes.Count / _cells.Length;
+        foreach (KvCell cell in _cells)
+        {
+            for (int slot = 0; slot < cell.Length; slot++)
+                newest = Math.Max(newest, PlaceOf(cell, slot));
+        }
+        Span<float> table = _distances.Begin(1, slopes.Count, 1, capacity);
+        for (int head = 0; head < slopes.Count; head++)
+        {
+            KvCell cell = _cells[head / groupSize];
+            for (int slot = 0; slot < cell.Length; slot++)
+                table[head * capacity + slot] = slopes[head] * (PlaceOf(cell, slot) - newest);
+        }
+        return _distances.End();
+
+        int PlaceOf(KvCell cell, int slot) => _options.Positions == KvPositions.Original ? cell.Positions[slot] : cell.RankOf(slot);
+    }
+
     private TensorView SendBiases(bool isFull)
     {
         if (!_hasBiases)

@@ -13,7 +13,7 @@ public sealed partial class KvLayer : IDisposable
     private readonly KvPagePool _pool;
     private readonly KvScratch _scratch;
     private readonly DeviceTable<int> _lengths, _fullLengths, _slots, _positions, _pages, _steps, _windows;
-    private readonly DeviceTable<float> _biases;
+    private readonly DeviceTable<float> _biases, _distances;
     private KvRotary _rotary;
     private bool _hasBiases, _arePagesSent;
     private int _leastPages;
@@ -27,7 +27,7 @@ public sealed partial class KvLayer : IDisposable
         (_lengths, _fullLengths, _slots, _positions) = (new(device), new(device), new(device), new(device));
         (_pages, _readPages, _codePages, _codeLengths) = (new(device), new(device), new(device), new(device));
         (_sourcePages, _targetPages, _steps, _biases) = (new(device), new(device), new(device), new(device));
-        _windows = new(device);
+        (_windows, _distances) = (new(device), new(device));
         (_otherOutput, _otherLse, _ownLse) = (new(device), new(device), new(device));
     }
 
@@ -90,7 +90,7 @@ public sealed partial class KvLayer : IDisposable
         (_cells.Sum(cell => (long)cell.FullLength) * _pool.PageBytes
             + _cells.Sum(cell => (long)cell.CodedLength) * (_codes?.PageBytes ?? 0)) / PageSize,
         _pool.ReservedBytes + (_codes?.ReservedBytes ?? 0),
-        _cells.Sum(cell => cell.MetadataBytes) + IntTables.Sum(table => table.Bytes) + _biases.Bytes, 0);
+        _cells.Sum(cell => cell.MetadataBytes) + IntTables.Sum(table => table.Bytes) + _biases.Bytes + _distances.Bytes, 0);
 
     /// <summary>
     /// Makes a cell keep its first <paramref name="sinkCount"/> tokens and the last <paramref name="recentCount"/> alone
@@ -171,7 +171,7 @@ public sealed partial class KvLayer : IDisposable
         Shapes.RequireRank(query, 4, nameof(query));
         options = options is { IsCausal: true } ? options : options is null ? AttentionOptions.Causal : options with { IsCausal = true };
         isStrict &= query[1] > 1; // one row sees what the ring keeps
-        bool isApart = HasCodes && !isStrict && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0
+        bool isApart = HasCodes && !isStrict && _options.AlibiSlopes is null && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0
             && !columnMass.IsPresent;
         if (!lse.IsPresent && (isApart || columnMass.IsPresent))
             lse = _ownLse.Take(DataType.Float32, 1, query[2], query[1]);
@@ -229,7 +229,7 @@ public sealed partial class KvLayer : IDisposable
     // Attention of one token that reads so many values a query head, where that leaves some out and nothing changes the scores.
     internal bool TryAttendSelectively(TensorView query, TensorView output, int valueCount, AttentionOptions options)
     {
-        if (query[1] != 1 || query.Type != DataType.Float32 || MaxLength <= valueCount || _hasBiases || options.LogitSoftCap > 0)
+        if (query[1] != 1 || query.Type != DataType.Float32 || MaxLength <= valueCount || _hasBiases || _options.AlibiSlopes is not null || options.LogitSoftCap > 0)
             return false;
         KvRows rows = Read();
         Attention.DecodeSelective(
@@ -403,7 +403,7 @@ public sealed partial class KvLayer : IDisposable
     {
         _pool.Dispose();
         _codes?.Dispose();
-        foreach (IDisposable table in (ReadOnlySpan<IDisposable>)[.. IntTables, _biases, _otherOutput, _otherLse, _ownLse])
+        foreach (IDisposable table in (ReadOnlySpan<IDisposable>)[.. IntTables, _biases, _distances, _otherOutput, _otherLse, _ownLse])
             table.Dispose();
     }
 

@@ -89,11 +89,13 @@ public sealed class MoaProfile
     /// </summary>
     /// <param name="weights">A row of attention, which sums to 1.</param>
     /// <param name="gradients">The loss's gradient with respect to it.</param>
+    /// <param name="after">One element more than they, overwritten.</param>
     /// <param name="influence">Shaped as they, written.</param>
-    internal static void Influence(ReadOnlySpan<double> weights, ReadOnlySpan<double> gradients, Span<double> influence)
+    internal static void Influence(
+        ReadOnlySpan<double> weights, ReadOnlySpan<double> gradients, Span<(double Weight, double Product)> after, Span<double> influence)
     {
         // Sums over the keys before and after each: the sum of all less its own would lose what is small beside it.
-        var after = new (double Weight, double Product)[weights.Length + 1];
+        after[weights.Length] = default;
         for (int j = weights.Length - 1; j >= 0; j--)
             after[j] = (after[j + 1].Weight + weights[j], after[j + 1].Product + weights[j] * gradients[j]);
         double weight = 0, product = 0;
@@ -133,6 +135,7 @@ public sealed class MoaProfile
         LayerDescription sizes = captured.Description;
         int length = captured.Length, valueHeadDim = sizes.ValueHeadDim, kvHead = head / (sizes.NumHeads / sizes.NumKvHeads);
         double[] weights = new double[length], products = new double[length], row = new double[length];
+        var after = new (double, double)[length + 1];
         for (int token = 0; token < length; token++)
         {
             ReadOnlySpan<float> gradient = gradients.AsSpan((token * sizes.NumHeads + head) * valueHeadDim, valueHeadDim);
@@ -141,7 +144,7 @@ public sealed class MoaProfile
             captured.Weigh(token, head, weights.AsSpan(0, token + 1));
             for (int j = 0; j <= token; j++)
                 products[j] = CapturedLayer.Dot(gradient, captured.Value(j, kvHead));
-            Influence(weights.AsSpan(0, token + 1), products.AsSpan(0, token + 1), row.AsSpan(0, token + 1));
+            Influence(weights.AsSpan(0, token + 1), products.AsSpan(0, token + 1), after, row.AsSpan(0, token + 1));
             for (int j = 0; j <= token; j++)
             {
                 total[layer, head] += row[j];

@@ -18,8 +18,8 @@ public sealed record KvCacheOptions
     public KvPositions Positions { get; init; }
 
     /// <summary>
-    /// The slopes of linear biases (ALiBi, Press et al. 2021, arXiv:2108.12409), one a query head, the same in every layer; null for none. A
-    /// score falls by the slope for each token between the positions, or, where keys stand at their places in the cache, the slots.
+    /// The slopes of linear biases (ALiBi, Press et al. 2021, arXiv:2108.12409), one a query head, the same in every layer; null for none.
+    /// A score falls by the slope for each token between the positions, or, where keys stand at their places in the cache, the slots.
     /// </summary>
     public IReadOnlyList<float>? AlibiSlopes { get; init; }
 

@@ -75,7 +75,6 @@ public sealed partial class KvLayer
         KeyScale = KeyScale,
         ValueScale = ValueScale,
         SlotBias = SendBiases(isFull: true),
-        Bias = SendDistances(),
     };
 
     /// <summary>
@@ -227,7 +226,13 @@ public sealed partial class KvLayer
         TensorView pages = _readPages.End();
         if (IsTurnedOnRead)
             key = Turn(default, key, pages);
-        return new KvRows(key, value, new AttentionInputs { KvLengths = Lengths, PageTable = pages, SlotBias = SendBiases(isFull: false) });
+        return new KvRows(key, value, new AttentionInputs
+        {
+            KvLengths = Lengths,
+            PageTable = pages,
+            SlotBias = SendBiases(isFull: false),
+            Bias = SendDistances(),
+        });
     }
 
     // The keys turned to their present indices, from a source or in place.

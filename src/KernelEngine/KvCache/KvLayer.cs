@@ -171,8 +171,8 @@ public sealed partial class KvLayer : IDisposable
         Shapes.RequireRank(query, 4, nameof(query));
         options = options is { IsCausal: true } ? options : options is null ? AttentionOptions.Causal : options with { IsCausal = true };
         isStrict &= query[1] > 1; // one row sees what the ring keeps
-        bool isApart = HasCodes && !isStrict && _options.AlibiSlopes is null && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0
-            && !columnMass.IsPresent;
+        bool isApart = HasCodes && !isStrict && _options.AlibiSlopes is null && query[1] <= MaxDecodeRows && !IsTurnedOnRead
+            && options.LogitSoftCap == 0 && !columnMass.IsPresent;
         if (!lse.IsPresent && (isApart || columnMass.IsPresent))
             lse = _ownLse.Take(DataType.Float32, 1, query[2], query[1]);
         if (isApart)
@@ -229,7 +229,8 @@ public sealed partial class KvLayer : IDisposable
     // Attention of one token that reads so many values a query head, where that leaves some out and nothing changes the scores.
     internal bool TryAttendSelectively(TensorView query, TensorView output, int valueCount, AttentionOptions options)
     {
-        if (query[1] != 1 || query.Type != DataType.Float32 || MaxLength <= valueCount || _hasBiases || _options.AlibiSlopes is not null || options.LogitSoftCap > 0)
+        bool areScoresChanged = _hasBiases || _options.AlibiSlopes is not null || options.LogitSoftCap > 0;
+        if (query[1] != 1 || query.Type != DataType.Float32 || MaxLength <= valueCount || areScoresChanged)
             return false;
         KvRows rows = Read();
         Attention.DecodeSelective(
@@ -244,7 +245,7 @@ public sealed partial class KvLayer : IDisposable
     {
         if (HasCodes)
             return ReadCodes();
-        AttentionInputs inputs = FullInputs;
+        AttentionInputs inputs = FullInputs with { Bias = SendDistances() };
         TensorView key = Key;
         if (IsTurnedOnRead)
             key = Turn(key, _scratch.Keys.Take(key.Type, key[0], key[1], 1, key[3]), inputs.PageTable);

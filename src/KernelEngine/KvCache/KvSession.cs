@@ -31,6 +31,11 @@ public sealed class KvSession : IDisposable
                 throw new ArgumentException(
                     $"numHeads must be a multiple of numKvHeads but {numHeads[i]} is no multiple of {layers[i].NumKvHeads}.", nameof(numHeads));
             }
+            if (options?.AlibiSlopes is { } slopes && slopes.Count != numHeads[i])
+            {
+                throw new ArgumentException(
+                    $"There must be a slope for each of {numHeads[i]} query heads, not {slopes.Count}.", nameof(options));
+            }
         }
         if (policy.Interval < 1)
             throw new ArgumentOutOfRangeException(nameof(policy), policy.Interval, "Evictions are at least one step apart.");

@@ -20,7 +20,7 @@ public sealed class MoaTests
         double[] scores = [.. Enumerable.Range(0, length).Select(j => random.NextDouble() + (j == 3 ? peak : 0))];
         double[] gradients = [.. scores.Select(_ => random.NextDouble() - 0.5)], influence = new double[length];
         double[] weights = Softmax(scores, without: -1);
-        MoaProfile.Influence(weights, gradients, influence);
+        MoaProfile.Influence(weights, gradients, new (double, double)[length + 1], influence);
         for (int j = 0; j < length; j++)
         {
             double[] rest = Softmax(scores, j);

@@ -17,6 +17,8 @@ public sealed class AlibiCacheTests
         var policies = new (KvPolicy Policy, int[] Windows)[]
         {
             (new FullCache(), [-1, 0]),
+            (new HeavyHitters(new UniformBudget(Length)), [-1, 0]), // which gathers weights while tokens are generated
+            (new SnapKv(new UniformBudget(Length), 4), [-1, 0]), // which weighs anew
             (new StreamingLlm(20, 4) { HasStrictWindows = true }, [15, 4]),
             (new RazorAlibi((_, _) => 25) { HasStrictWindows = true }, [24, 0]),
         };
@@ -25,9 +27,12 @@ public sealed class AlibiCacheTests
             float[] expected = AttendToAll(device, slopes, windows), actual = Run(device, policy, slopes, chunkSize);
             Assert.That(actual, Is.EqualTo(expected).Within(1e-5), policy.Name);
         }
+        float[] coded = Run(device, new FullCache(), slopes, chunkSize, codeBits: 8);
+        Assert.That(coded, Is.EqualTo(AttendToAll(device, slopes, [-1, 0])).Within(0.01), "codes");
     }
 
-    // A scope from the largest score there is loses N ε of the weights at the most, which moves the output by twice that of the longest value.
+    // A scope from the largest score there is loses N ε of the weights at the most, which moves the output by twice that times the longest
+    // value.
     [TestCase(1e-5)]
     [TestCase(1e-2)]
     public void AScopeLosesNoMoreThanItMay(double epsilon)
@@ -80,17 +85,19 @@ public sealed class AlibiCacheTests
         Assert.That(
             () => new KernelEngine.KvCache(device, [shape], new KvCacheOptions { AlibiSlopes = [1, float.NaN] }),
             Throws.ArgumentException.With.Message.Contains("finite"));
+        Assert.That(
+            () => Run(device, new FullCache(), [1, 2], 16, numHeads: 4), Throws.ArgumentException.With.Message.Contains("4 query heads"));
     }
 
     // The published slopes: 2^(−8 h / heads).
     private static float[] Slopes(int heads) => [.. Enumerable.Range(1, heads).Select(h => (float)Math.Pow(2, -8.0 * h / heads))];
 
     // A prompt in chunks, then token by token: [tokens, heads, headDim].
-    private static float[] Run(Device device, KvPolicy policy, float[] slopes, int chunkSize)
+    private static float[] Run(Device device, KvPolicy policy, float[] slopes, int chunkSize, int codeBits = 0, int? numHeads = null)
     {
         using var session = new KvSession(
-            device, [new KvLayerShape(NumKvHeads, HeadDim, HeadDim)], [slopes.Length], policy,
-            new KvCacheOptions { AlibiSlopes = slopes, PageSize = 8 });
+            device, [new KvLayerShape(NumKvHeads, HeadDim, HeadDim)], [numHeads ?? slopes.Length], policy,
+            new KvCacheOptions { AlibiSlopes = slopes, PageSize = 8, CodeBits = codeBits, FullCount = 4 });
         var outputs = new List<float>();
         for (int position = 0; position < Length;)
         {
@@ -100,7 +107,8 @@ public sealed class AlibiCacheTests
             using Tensor query = Rows(device, 1, slopes.Length), key = Rows(device, 2, NumKvHeads), value = Rows(device, 3, NumKvHeads);
             using Tensor output = Tensor.Allocate(device, DataType.Float32, 1, count, slopes.Length, HeadDim);
             session.Run(
-                0, query.Slice(1, position, count), key.Slice(1, position, count), value.Slice(1, position, count), output, position, phase);
+                0, query.Slice(1, position, count), key.Slice(1, position, count), value.Slice(1, position, count), output, position,
+                phase);
             outputs.AddRange(output.ToArray<float>());
             position += count;
         }
@@ -118,7 +126,8 @@ public sealed class AlibiCacheTests
         return output.ToArray<float>();
     }
 
-    private static Tensor Rows(Device device, int kind, int heads) => Tensor.From<float>(device, Draw(kind, heads), 1, Length, heads, HeadDim);
+    private static Tensor Rows(Device device, int kind, int heads) =>
+        Tensor.From<float>(device, Draw(kind, heads), 1, Length, heads, HeadDim);
 
     private static float[] Draw(int kind, int heads)
     {

@@ -4,7 +4,9 @@ namespace KernelEngine;
 /// RazorAttention for models with linear biases (Tang et al. 2024, arXiv:2407.15891, section 3.1): a head cannot look further back than its
 /// slope lets it, so that it keeps the tokens within its scope alone. Of N tokens what is lost weighs N · ε at the most.
 /// </summary>
-/// <param name="scope">The tokens that the key/value head (layer, head) keeps: the most of <see cref="Scope"/> over its query heads.</param>
+/// <param name="scope">
+/// The tokens that the key/value head (layer, head) keeps: the most of <see cref="Scope"/> over its query heads.
+/// </param>
 public sealed class RazorAlibi(Func<int, int, double> scope) : WindowPolicy
 {
     private readonly Func<int, int, double> _scope = scope ?? throw new ArgumentNullException(nameof(scope));
@@ -14,7 +16,8 @@ public sealed class RazorAlibi(Func<int, int, double> scope) : WindowPolicy
 
     /// <summary>
     /// The tokens that a query head can look at: (2 · largestScore − ln ε) / slope, beyond which weights are below ε, and a margin. A
-    /// weight is at most its ratio to the query's own key's, e^(s − s_own), and scores differ by twice the bound and fall with the distance.
+    /// weight is at most its ratio to that of the query's own key, whose score is lower by twice the bound at most before the distance
+    /// counts.
     /// </summary>
     /// <param name="slope">The head's slope, above 0.</param>
     /// <param name="largestScore">Bound of |scale · q · k| over all tokens.</param>

@@ -44,19 +44,13 @@ internal static class SpansRun
     {
         using ModelRunner runner = model.CreateRunner();
         int samples = Math.Min(request.Samples, text.Length / length);
+        var options = new GenerationOptions { MaxTokens = request.AnswerLength, StopTokens = [] };
         return [.. Enumerable.Range(0, samples).Select(i =>
         {
-            int[] piece = text.AsSpan(i * length, length).ToArray();
             int start = length - request.AnswerLength;
+            int[] beginning = text.AsSpan(i * length, start).ToArray();
             runner.Reset();
-            runner.Prefill(piece.AsSpan(0, start));
-            for (int t = start; t < length; t++)
-            {
-                piece[t] = runner.SelectGreedy();
-                if (t + 1 < length)
-                    runner.Decode(piece[t]);
-            }
-            return new TailText(piece, start);
+            return new TailText((int[])[.. beginning, .. runner.Generate(beginning, options)], start);
         })];
     }
 }

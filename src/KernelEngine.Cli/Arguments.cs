@@ -14,6 +14,17 @@ internal static class Arguments
         return option;
     }
 
+    /// <summary>The most that a number of tokens can be.</summary>
+    public const int MaxTokens = 1 << 20;
+
+    public static Option<int> Number(string name, int value, int least, int most, string description)
+    {
+        var option = new Option<int>(name) { DefaultValueFactory = _ => value, Description = description };
+        option.Validators.Add(result => Require(
+            result, result.GetValue(option) is var number && number >= least && number <= most, $"{name} must be {least} to {most}."));
+        return option;
+    }
+
     public static Option<string?> Device(string description)
     {
         var option = new Option<string?>("--device") { Description = $"{description} ({string.Join(", ", DeviceList.Names)})." };

@@ -26,6 +26,11 @@ internal sealed class CacheOptions
         Description = "Bases in safetensors (see `convert --kv-share`) by which cached keys and values become shorter, with any --cache.",
     };
 
+    private readonly Option<bool> _strict = new("--strict-windows")
+    {
+        Description = "Tokens of a prompt see their own window alone, not their whole chunk (streaming, duo, moa).",
+    };
+
     private readonly Option<int> _interval = new("--interval") { DefaultValueFactory = _ => 1, Description = "New tokens from one eviction to the next." };
 
     public CacheOptions()
@@ -38,7 +43,7 @@ internal sealed class CacheOptions
 
     public void AddTo(Command command)
     {
-        ReadOnlySpan<Option> options = [_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks, _projections];
+        ReadOnlySpan<Option> options = [_policy, _budget, _sinks, _interval, _heads, _full, _spans, _networks, _projections, _strict];
         foreach (Option option in options)
             command.Add(option);
     }
@@ -54,5 +59,6 @@ internal sealed class CacheOptions
         SpansPath = parsed.GetValue(_spans),
         NetworksPath = parsed.GetValue(_networks),
         ProjectionsPath = parsed.GetValue(_projections),
+        HasStrictWindows = parsed.GetValue(_strict),
     };
 }

@@ -18,6 +18,9 @@ internal sealed record CacheRequest
     /// <summary>Steps from one eviction to the next.</summary>
     public int Interval { get; init; } = 1;
 
+    /// <summary>Whether tokens of a prompt see their own window alone, whatever the chunks.</summary>
+    public bool HasStrictWindows { get; init; }
+
     /// <summary>When tokens are dropped; null for the policy's own choice.</summary>
     public KvPhases? Phases { get; init; }
 
@@ -66,6 +69,7 @@ internal sealed record CacheRequest
         Budget = Budget,
         SinkCount = SinkCount,
         Interval = Interval,
+        HasStrictWindows = HasStrictWindows,
         Phases = Phases,
         Applies = Applies,
         NumLayers = description.Layers.Length,

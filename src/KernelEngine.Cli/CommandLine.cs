@@ -60,11 +60,14 @@ internal static class CommandLine
             ScoreCommand.Create(terminal),
             EvictCommand.Create(terminal),
             HeadsCommand.Create(terminal),
+            SpansCommand.Create(terminal),
             ConvertCommand.Create(terminal),
             PatternCommand.Create(terminal),
         };
         root.SetAction(_ => Fail(
-            terminal, "Name a command: kernels, devices, verify, bench, profile, inspect, run, score, evict, heads, convert or pattern (or --help).",
+            terminal,
+            "Name a command: kernels, devices, verify, bench, profile, inspect, run, score, evict, heads, spans, convert or pattern "
+                + "(or --help).",
             ExitCodes.BadArguments));
         return root;
     }

@@ -7,7 +7,7 @@ internal sealed record HeadsRequest
 {
     public required string ModelPath { get; init; }
 
-    /// <summary>retrieval, induction, echo or streaming.</summary>
+    /// <summary>retrieval, induction, echo, streaming or gates.</summary>
     public required string Score { get; init; }
 
     /// <summary>The text that is read, or hides the needle.</summary>
@@ -17,6 +17,15 @@ internal sealed record HeadsRequest
     public required string Question { get; init; }
 
     public required string Answer { get; init; }
+
+    /// <summary>First tokens that a streaming head sees.</summary>
+    public required int SinkCount { get; init; }
+
+    /// <summary>Last tokens that it sees.</summary>
+    public required int RecentCount { get; init; }
+
+    /// <summary>Steps that gates are learnt in.</summary>
+    public required int Steps { get; init; }
 
     public required string OutputPath { get; init; }
 

@@ -91,7 +91,9 @@ public sealed class ModelRunner : IDisposable
         }
         _attentionOptions = [.. description.Layers.Select(
             layer => new AttentionOptions { IsCausal = true, SoftmaxScale = layer.AttentionScale })];
-        _headWindows = [.. description.Layers.Select((layer, i) => MakeHeadWindows(i, layer, options.HeadWindows))];
+        _headWindows = [.. description.Layers.Select((layer, i) => options.HeadWindows is { } window
+            ? HeadWindowTable.Create(_device, layer.NumHeads, head => window(i, head))
+            : null)];
         _rotary = new RotaryTensors?[description.Layers.Length];
         MakeRotaryTables(Capacity);
     }
@@ -464,27 +466,6 @@ public sealed class ModelRunner : IDisposable
             cache.Grow(grown, Position);
         MakeRotaryTables(grown);
         Capacity = grown;
-    }
-
-    private Tensor? MakeHeadWindows(int index, LayerDescription layer, Func<int, int, (int SinkCount, int RecentCount)?>? windowOf)
-    {
-        if (windowOf is null)
-            return null;
-        var windows = new int[2 * layer.NumHeads];
-        for (int head = 0; head < layer.NumHeads; head++)
-        {
-            windows[2 * head] = -1; // a window without end
-            if (windowOf(index, head) is not { } window)
-                continue;
-            if (window.SinkCount < 0 || window.RecentCount < 1)
-            {
-                throw new ArgumentException(
-                    $"A head sees its own key at least, but head {head} of layer {index} the first {window.SinkCount} and the last {window.RecentCount}.",
-                    nameof(windowOf));
-            }
-            (windows[2 * head], windows[2 * head + 1]) = (window.RecentCount - 1, window.SinkCount);
-        }
-        return Tensor.From<int>(_device, windows, layer.NumHeads, 2);
     }
 
     // Layers with equal rotary embeddings share one table.

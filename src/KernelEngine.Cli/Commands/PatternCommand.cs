@@ -8,18 +8,20 @@ namespace KernelEngine.Cli.Commands;
 /// <summary><c>pattern</c>: which keys the rows of a sparse attention pattern see, as numbers and as a picture.</summary>
 internal static class PatternCommand
 {
-    private const int MaxLength = 1 << 20;
-
     public static Command Create(Terminal terminal)
     {
         Argument<string> name = new("name") { Description = $"The pattern: {string.Join(", ", PatternRequest.Names)}." };
         name.AcceptOnlyFromAmong(PatternRequest.Names);
-        Option<int> length = Number("--length", 1024, 1, MaxLength, "Tokens of the sequence.");
-        Option<int> window = Number("--window", 256, 1, MaxLength, "Tokens of a window (window: those before a row; longformer: to both sides together), or the stride.");
-        Option<int> sinks = Number("--sinks", 4, 0, MaxLength, "First tokens that all rows see, of window and sf-attn.");
-        Option<int> block = Number("--block", 64, 1, MaxLength, "Tokens of a block.");
-        Option<int> group = Number("--group", 0, 0, MaxLength, "Tokens of a group of s2-attn and sf-attn; a quarter of the length without it.");
-        Option<int> random = Number("--random", 3, 0, MaxLength, "Random blocks of bigbird.");
+        Option<int> length = Arguments.Number("--length", 1024, 1, Arguments.MaxTokens, "Tokens of the sequence.");
+        Option<int> window = Arguments.Number(
+            "--window", 256, 1, Arguments.MaxTokens,
+            "Tokens of a window (window: those before a row; longformer: to both sides together), or the stride.");
+        Option<int> sinks = Arguments.Number(
+            "--sinks", 4, 0, Arguments.MaxTokens, "First tokens that all rows see, of window and sf-attn.");
+        Option<int> block = Arguments.Number("--block", 64, 1, Arguments.MaxTokens, "Tokens of a block.");
+        Option<int> group = Arguments.Number(
+            "--group", 0, 0, Arguments.MaxTokens, "Tokens of a group of s2-attn and sf-attn; a quarter of the length without it.");
+        Option<int> random = Arguments.Number("--random", 3, 0, Arguments.MaxTokens, "Random blocks of bigbird.");
         Option<int[]> globals = new("--globals") { AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [0], Description = "Global blocks of longformer." };
         Option<double[]> spans = new("--spans")
         {
@@ -28,9 +30,9 @@ internal static class PatternCommand
             Description = "Tokens of the span of each head of moa.",
         };
         Option<bool> bidirectional = new("--bidirectional") { Description = "Rows of bigbird and longformer see what comes after them, too." };
-        Option<int> heads = Number("--heads", 1, 1, 64, "Heads of bigbird, each with random blocks of its own.");
-        Option<int> headDim = Number("--head-dim", 64, 1, AttentionProblem.MaxHeadDim, "Elements of a row, for the FLOPs.");
-        Option<int> seed = Number("--seed", 0, 0, int.MaxValue, "Of the random blocks.");
+        Option<int> heads = Arguments.Number("--heads", 1, 1, 64, "Heads of bigbird, each with random blocks of its own.");
+        Option<int> headDim = Arguments.Number("--head-dim", 64, 1, AttentionProblem.MaxHeadDim, "Elements of a row, for the FLOPs.");
+        Option<int> seed = Arguments.Number("--seed", 0, 0, int.MaxValue, "Of the random blocks.");
         Option<string?> output = new("--output") { Description = "A PNG file to draw: a panel for each head, rows downwards." };
         Option<bool> json = Arguments.Json();
         var command = new Command("pattern", """
@@ -99,12 +101,4 @@ internal static class PatternCommand
     }
 
     private static string Text(FormattableString value) => value.ToString(CultureInfo.InvariantCulture);
-
-    private static Option<int> Number(string name, int value, int least, int most, string description)
-    {
-        var option = new Option<int>(name) { DefaultValueFactory = _ => value, Description = description };
-        option.Validators.Add(result => Arguments.Require(
-            result, result.GetValue(option) is var number && number >= least && number <= most, $"{name} must be {least} to {most}."));
-        return option;
-    }
 }

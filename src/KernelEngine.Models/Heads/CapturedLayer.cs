@@ -105,7 +105,7 @@ public sealed class CapturedLayer
 
     private static void Cut(List<float> rows, int count) => rows.RemoveRange(count, rows.Count - count);
 
-    private static double Dot(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
+    internal static double Dot(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
     {
         double sum = 0;
         for (int i = 0; i < x.Length; i++)

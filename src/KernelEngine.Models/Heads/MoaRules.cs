@@ -11,7 +11,7 @@ public sealed class MoaRules
 {
     private const int MaxBytes = 1 << 26;
 
-    private MoaRules(HeadScores alphas, HeadScores betas) => (Alphas, Betas) = (alphas, betas);
+    internal MoaRules(HeadScores alphas, HeadScores betas) => (Alphas, Betas) = (alphas, betas);
 
     /// <summary>Tokens whatever the length, by layer and query head; may be negative.</summary>
     public HeadScores Alphas { get; }
@@ -34,6 +34,18 @@ public sealed class MoaRules
                 $"must have shape [{alphas.NumLayers}, {alphas.NumHeads}] as alphas but has [{betas.NumLayers}, {betas.NumHeads}]");
     }
 
+    /// <summary>
+    /// Writes the published JSON, which <see cref="Load"/> reads back exactly; an old file gives way when the new one is whole.
+    /// </summary>
+    public void Save(string path) => AtomicFile.Write(path, stream =>
+    {
+        using var writer = new Utf8JsonWriter(stream);
+        writer.WriteStartObject();
+        WriteTable(writer, "alphas", Alphas);
+        WriteTable(writer, "betas", Betas);
+        writer.WriteEndObject();
+    });
+
     /// <summary>The span of a query head in tokens.</summary>
     /// <param name="layer">The layer.</param>
     /// <param name="head">The query head.</param>
@@ -52,6 +64,19 @@ public sealed class MoaRules
                 spans[layer, head] = Span(layer, head, length);
         }
         return spans.MaxOverGroups(numKvHeads);
+    }
+
+    private static void WriteTable(Utf8JsonWriter writer, string name, HeadScores table)
+    {
+        writer.WriteStartArray(name);
+        for (int layer = 0; layer < table.NumLayers; layer++)
+        {
+            writer.WriteStartArray();
+            foreach (double value in table.Row(layer))
+                writer.WriteNumberValue(value);
+            writer.WriteEndArray();
+        }
+        writer.WriteEndArray();
     }
 
     private static HeadScores ReadTable(JsonFields fields, string name)

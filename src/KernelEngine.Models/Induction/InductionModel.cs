@@ -43,6 +43,9 @@ public sealed class InductionModel : IWeightSource
         WriteSecondLayer();
     }
 
+    /// <summary>The elements of the residual stream that the answer is read from.</summary>
+    public static Range AnswerElements => AnswerBlock..(AnswerBlock + BlockSize);
+
     /// <summary>Sizes and options.</summary>
     public ModelDescription Description { get; }
 

@@ -81,7 +81,7 @@ public sealed class SequenceScorer : IDisposable
     }
 
     // In pieces, so that no copy of the head stands on the host.
-    private static Tensor Widen(Tensor narrow)
+    internal static Tensor Widen(Tensor narrow)
     {
         const int PieceRows = 256;
         (long rows, long columns) = (narrow.Layout[0], narrow.Layout[1]);

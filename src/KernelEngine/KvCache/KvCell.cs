@@ -131,12 +131,15 @@ public sealed class KvCell
         ? slot
         : SinkCount + (slot - SinkCount - RingNext + RecentCount) % RecentCount;
 
-    // What each place of the ring holds after the tokens beyond its size have taken theirs: the slot itself or one of those.
+    // What each place of the ring holds after the tokens beyond its size have taken theirs: the slot itself or one of those. Slots that
+    // are in the order of their tokens stay so.
     internal int[] PlacesOfRing()
     {
         var places = new int[Math.Min(Length, RingCapacity)];
         for (int j = 0; j < places.Length; j++)
-            places[j] = j;
+            places[j] = !IsTurned && j >= SinkCount ? Length - places.Length + j : j;
+        if (!IsTurned)
+            return places;
         for (int slot = RingCapacity; slot < Length; slot++)
         {
             places[SinkCount + RingNext] = slot;

@@ -16,9 +16,14 @@ public sealed partial class KvLayer
     private readonly List<(KvCell Cell, int Page)> _toCode = []; // of the latest step; kept so that a step allocates nothing
 
     private DeviceTable<int>[] IntTables =>
-        [_lengths, _fullLengths, _slots, _positions, _pages, _steps, _readPages, _codePages, _codeLengths, _sourcePages, _targetPages];
+    [
+        _lengths, _fullLengths, _slots, _positions, _pages, _steps, _windows, _readPages, _codePages, _codeLengths, _sourcePages,
+        _targetPages,
+    ];
 
     internal bool StoresCodes => _codes is not null;
+
+    internal bool HasLinearBiases => _options.AlibiSlopes is not null;
 
     private bool HasCodes => _codes is { Used: > 0 };
 
@@ -230,8 +235,13 @@ public sealed partial class KvLayer
         TensorView pages = _readPages.End();
         if (IsTurnedOnRead)
             key = Turn(default, key, pages);
-        return new KvRows(
-            key, value, new AttentionInputs { KvLengths = SeenLengths, PageTable = pages, SlotBias = SendBiases(isFull: false) });
+        return new KvRows(key, value, new AttentionInputs
+        {
+            KvLengths = SeenLengths,
+            PageTable = pages,
+            SlotBias = SendBiases(isFull: false),
+            Bias = SendDistances(),
+        });
     }
 
     // The keys turned to their present indices, from a source or in place.
@@ -264,6 +274,29 @@ public sealed partial class KvLayer
             }
         }
         return table.End();
+    }
+
+    // f32 [1, numHeads, 1, capacity]: linear biases, from the newest token on: what rows differ by does not change their softmax.
+    private TensorView SendDistances()
+    {
+        if (_options.AlibiSlopes is not { } slopes)
+            return default;
+        int capacity = Capacity, newest = 0, groupSize = slopes.Count / _cells.Length;
+        foreach (KvCell cell in _cells)
+        {
+            for (int slot = 0; slot < cell.Length; slot++)
+                newest = Math.Max(newest, PlaceOf(cell, slot));
+        }
+        Span<float> table = _distances.Begin(1, slopes.Count, 1, capacity);
+        for (int head = 0; head < slopes.Count; head++)
+        {
+            KvCell cell = _cells[head / groupSize];
+            for (int slot = 0; slot < cell.Length; slot++)
+                table[head * capacity + slot] = slopes[head] * (PlaceOf(cell, slot) - newest);
+        }
+        return _distances.End();
+
+        int PlaceOf(KvCell cell, int slot) => _options.Positions == KvPositions.Original ? cell.Positions[slot] : cell.RankOf(slot);
     }
 
     // f32 [1, numKvHeads, seen capacity]: the biases of the slots, of all or of those stored in full; the default when there are none.

@@ -12,8 +12,8 @@ public sealed partial class KvLayer : IDisposable
     private readonly KvCell[] _cells;
     private readonly KvPagePool _pool;
     private readonly KvScratch _scratch;
-    private readonly DeviceTable<int> _lengths, _fullLengths, _slots, _positions, _pages, _steps;
-    private readonly DeviceTable<float> _biases;
+    private readonly DeviceTable<int> _lengths, _fullLengths, _slots, _positions, _pages, _steps, _windows;
+    private readonly DeviceTable<float> _biases, _distances;
     private KvRotary _rotary;
     private bool _hasBiases, _arePagesSent;
     private int _leastPages;
@@ -27,6 +27,7 @@ public sealed partial class KvLayer : IDisposable
         (_lengths, _fullLengths, _slots, _positions) = (new(device), new(device), new(device), new(device));
         (_pages, _readPages, _codePages, _codeLengths) = (new(device), new(device), new(device), new(device));
         (_sourcePages, _targetPages, _steps, _biases) = (new(device), new(device), new(device), new(device));
+        (_windows, _distances) = (new(device), new(device));
         (_otherOutput, _otherLse, _ownLse) = (new(device), new(device), new(device));
     }
 
@@ -89,7 +90,7 @@ public sealed partial class KvLayer : IDisposable
         (_cells.Sum(cell => (long)cell.FullLength) * _pool.PageBytes
             + _cells.Sum(cell => (long)cell.CodedLength) * (_codes?.PageBytes ?? 0)) / PageSize,
         _pool.ReservedBytes + (_codes?.ReservedBytes ?? 0),
-        _cells.Sum(cell => cell.MetadataBytes) + IntTables.Sum(table => table.Bytes) + _biases.Bytes, 0);
+        _cells.Sum(cell => cell.MetadataBytes) + IntTables.Sum(table => table.Bytes) + _biases.Bytes + _distances.Bytes, 0);
 
     /// <summary>
     /// Makes a cell keep its first <paramref name="sinkCount"/> tokens and the last <paramref name="recentCount"/> alone
@@ -158,14 +159,20 @@ public sealed partial class KvLayer : IDisposable
     /// <param name="columnMass">
     /// f32 [1, numHeads, capacity], written: the weight that each slot got from all rows; the default for none.
     /// </param>
+    /// <param name="isStrict">
+    /// Whether a row sees of a ring its own window alone, not what else the ring holds while several tokens are new.
+    /// </param>
     /// <exception cref="ArgumentException">Shapes, types or devices do not fit.</exception>
+    /// <exception cref="InvalidOperationException">Strict windows of several rows need a ring in the order of its tokens.</exception>
     public void Attend(
-        TensorView query, TensorView output, TensorView lse = default, AttentionOptions? options = null, TensorView columnMass = default)
+        TensorView query, TensorView output, TensorView lse = default, AttentionOptions? options = null, TensorView columnMass = default,
+        bool isStrict = false)
     {
         Shapes.RequireRank(query, 4, nameof(query));
         options = options is { IsCausal: true } ? options : options is null ? AttentionOptions.Causal : options with { IsCausal = true };
-        bool isApart = HasCodes && query[1] <= MaxDecodeRows && !IsTurnedOnRead && options.LogitSoftCap == 0 && !columnMass.IsPresent
-            && SeenPages is null;
+        isStrict &= query[1] > 1; // one row sees what the ring keeps
+        bool isApart = HasCodes && !isStrict && _options.AlibiSlopes is null && query[1] <= MaxDecodeRows && !IsTurnedOnRead
+            && options.LogitSoftCap == 0 && !columnMass.IsPresent && SeenPages is null;
         if (!lse.IsPresent && (isApart || columnMass.IsPresent))
             lse = _ownLse.Take(DataType.Float32, 1, query[2], query[1]);
         if (isApart)
@@ -174,26 +181,56 @@ public sealed partial class KvLayer : IDisposable
             return;
         }
         KvRows rows = Read();
+        AttentionInputs inputs = isStrict ? rows.Inputs with { HeadWindows = SendWindows((int)query[2]) } : rows.Inputs;
         if (query[1] > MaxDecodeRows)
         {
-            Attention.Forward(query, rows.Key, rows.Value, output, options, lse, rows.Inputs);
+            Attention.Forward(query, rows.Key, rows.Value, output, options, lse, inputs);
             if (columnMass.IsPresent)
-                Attention.Weights(query, rows.Key, lse, default, columnMass, options, rows.Inputs);
+                Attention.Weights(query, rows.Key, lse, default, columnMass, options, inputs);
         }
         else if (columnMass.IsPresent)
         {
-            Attention.DecodeMass(query, rows.Key, rows.Value, output, lse, columnMass, options, rows.Inputs);
+            Attention.DecodeMass(query, rows.Key, rows.Value, output, lse, columnMass, options, inputs);
         }
         else
         {
-            Attention.Decode(query, rows.Key, rows.Value, output, options, lse, rows.Inputs);
+            Attention.Decode(query, rows.Key, rows.Value, output, options, lse, inputs);
         }
+    }
+
+    // Whether slots are out of the order of their tokens in some ring.
+    internal bool IsTurned
+    {
+        get
+        {
+            foreach (KvCell cell in _cells)
+            {
+                if (cell.IsTurned)
+                    return true;
+            }
+            return false;
+        }
+    }
+
+    // The window and the sinks of each query head. In a ring in order, slots are as far apart as their tokens, but for the sinks.
+    private TensorView SendWindows(int numHeads)
+    {
+        if (IsTurned)
+            throw new InvalidOperationException("A ring whose slots are out of order has no windows: append token by token.");
+        Span<int> windows = _windows.Begin(numHeads, 2);
+        for (int head = 0; head < numHeads; head++)
+        {
+            KvCell cell = _cells[head / (numHeads / _cells.Length)];
+            (windows[2 * head], windows[2 * head + 1]) = (cell.IsRing ? cell.RecentCount - 1 : -1, cell.SinkCount);
+        }
+        return _windows.End();
     }
 
     // Attention of one token that reads so many values a query head, where that leaves some out and nothing changes the scores.
     internal bool TryAttendSelectively(TensorView query, TensorView output, int valueCount, AttentionOptions options)
     {
-        if (query[1] != 1 || query.Type != DataType.Float32 || MaxLength <= valueCount || _hasBiases || options.LogitSoftCap > 0)
+        bool areScoresChanged = _hasBiases || _options.AlibiSlopes is not null || options.LogitSoftCap > 0;
+        if (query[1] != 1 || query.Type != DataType.Float32 || MaxLength <= valueCount || areScoresChanged)
             return false;
         KvRows rows = Read();
         Attention.DecodeSelective(
@@ -208,7 +245,7 @@ public sealed partial class KvLayer : IDisposable
     {
         if (HasCodes)
             return ReadCodes();
-        AttentionInputs inputs = SeenPages is null ? FullInputs : SeenInputs;
+        AttentionInputs inputs = SeenPages is null ? FullInputs with { Bias = SendDistances() } : SeenInputs;
         TensorView key = Key;
         if (IsTurnedOnRead)
             key = Turn(key, _scratch.Keys.Take(key.Type, key[0], key[1], 1, key[3]), inputs.PageTable);
@@ -367,7 +404,7 @@ public sealed partial class KvLayer : IDisposable
     {
         _pool.Dispose();
         _codes?.Dispose();
-        foreach (IDisposable table in (ReadOnlySpan<IDisposable>)[.. IntTables, _biases, _otherOutput, _otherLse, _ownLse])
+        foreach (IDisposable table in (ReadOnlySpan<IDisposable>)[.. IntTables, _biases, _distances, _otherOutput, _otherLse, _ownLse])
             table.Dispose();
     }
 

@@ -10,6 +10,7 @@ public abstract class KvPolicy
     private KvPhases _phases = KvPhases.PrefillEnd | KvPhases.Decode;
     private int _interval = 1;
     private Func<int, int, bool>? _applies;
+    private bool _hasStrictWindows;
 
     /// <summary>The name it goes by in tables and on the command line.</summary>
     public abstract string Name { get; }
@@ -25,6 +26,12 @@ public abstract class KvPolicy
 
     /// <summary>Which cells it drops tokens of, by layer and key/value head; the others keep all. Null for all cells.</summary>
     public Func<int, int, bool>? Applies { get => _applies; init => _applies = value; }
+
+    /// <summary>
+    /// Whether each token of a prompt sees of a ring its own window alone, so that chunks do not matter. Otherwise it sees what the ring
+    /// held when its chunk came and the chunk's tokens before it: up to a chunk more, and in the first chunk everything, as published.
+    /// </summary>
+    public bool HasStrictWindows { get => _hasStrictWindows; init => _hasStrictWindows = value; }
 
     /// <summary>How many of the latest queries <see cref="Evict"/> looks at.</summary>
     public virtual int QueryWindow => 0;
@@ -72,6 +79,7 @@ public abstract class KvPolicy
     internal KvPolicy Configure(KvPolicySettings settings)
     {
         (_phases, _interval, _applies) = (_phases == KvPhases.None ? _phases : settings.Phases ?? _phases, settings.Interval, settings.Applies);
+        _hasStrictWindows = settings.HasStrictWindows;
         return this;
     }
 }

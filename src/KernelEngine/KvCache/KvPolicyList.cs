@@ -16,6 +16,8 @@ public static class KvPolicyList
             (s, _) => new DuoAttention(FullHeads(s, "duo"), s.SinkCount, s.Budget - s.SinkCount)),
         new("razor", "as duo, with one slot that stands for the dropped tokens",
             (s, _) => new RazorAttention(FullHeads(s, "razor"), s.Budget - s.SinkCount - 1, int.MaxValue, s.SinkCount)),
+        new("razor-alibi", "in models with linear biases, the tokens that each head can look back to",
+            (s, _) => new RazorAlibi(s.Span ?? throw Missing("razor-alibi", "the scopes of the heads"))),
         new("moa", "the first tokens and the last of a span for each head",
             (s, _) => new MixtureOfSpans(s.Span ?? throw Missing("moa", "the spans of the heads"), s.Length)),
         new("h2o", "what all queries gave most weight", (_, budget) => new HeavyHitters(budget)),

@@ -18,6 +18,9 @@ public sealed record KvPolicySettings
     /// <summary>Which cells may lose tokens, by layer and key/value head; null for all.</summary>
     public Func<int, int, bool>? Applies { get; init; }
 
+    /// <summary>Whether each token of a prompt sees of a window what the window holds for it, whatever the chunks.</summary>
+    public bool HasStrictWindows { get; init; }
+
     /// <summary>Layers of the model.</summary>
     public int NumLayers { get; init; } = 1;
 

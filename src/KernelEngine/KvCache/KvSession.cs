@@ -37,6 +37,11 @@ public sealed class KvSession : IDisposable
                 throw new ArgumentException(
                     $"numHeads must be a multiple of numKvHeads but {numHeads[i]} is no multiple of {layers[i].NumKvHeads}.", nameof(numHeads));
             }
+            if (options?.AlibiSlopes is { } slopes && slopes.Count != numHeads[i])
+            {
+                throw new ArgumentException(
+                    $"There must be a slope for each of {numHeads[i]} query heads, not {slopes.Count}.", nameof(options));
+            }
         }
         if (policy.Interval < 1)
             throw new ArgumentOutOfRangeException(nameof(policy), policy.Interval, "Evictions are at least one step apart.");
@@ -114,6 +119,17 @@ public sealed class KvSession : IDisposable
     {
         KvStep step = _steps[layer];
         RequireFit(step, query, newKey, newValue, output, position, rotary);
+        if (Policy.HasStrictWindows && newKey[1] > 1 && step.Layer.IsTurned)
+        {
+            // A ring out of order, as generated tokens leave it, has no window for several rows.
+            for (long t = 0; t < newKey[1]; t++)
+            {
+                Run(
+                    layer, query.Slice(1, t, 1), newKey.Slice(1, t, 1), newValue.Slice(1, t, 1), output.Slice(1, t, 1), position + (int)t,
+                    t + 1 < newKey[1] ? KvPhases.PrefillChunk : phase, rotary, options);
+            }
+            return;
+        }
         (step.Phase, step.Options) = (phase, options ?? AttentionOptions.Causal);
         if (_projections is not null && step.Options.SoftmaxScale is null)
             step.Options = step.Options with { SoftmaxScale = 1f / MathF.Sqrt(_shapes[layer].HeadDim) }; // shorter rows would have another

@@ -91,9 +91,12 @@ public sealed class KvStep : IDisposable
     /// </summary>
     /// <param name="pages">For each cell ascending pages, the one that the new token goes to among them; null for all.</param>
     /// <exception cref="ArgumentException">The pages are others than that, or those of a ring, or several tokens are new.</exception>
+    /// <exception cref="NotSupportedException">The cache has linear biases.</exception>
     public void See(int[]?[] pages)
     {
         ArgumentNullException.ThrowIfNull(pages);
+        if (Layer.HasLinearBiases)
+            throw new NotSupportedException("Attention to chosen pages has no linear biases (KvCacheOptions.AlibiSlopes).");
         if (pages.Length != Layer.Cells.Count || NewQuery[1] != 1)
         {
             throw new ArgumentException(
@@ -252,7 +255,7 @@ public sealed class KvStep : IDisposable
             : IsWindowSummed && Phase == KvPhases.Decode && stepsLeft <= Policy.QueryWindow;
         if (!isGathered)
         {
-            Layer.Attend(NewQuery, output, NewLse, Options);
+            Layer.Attend(NewQuery, output, NewLse, Options, default, Policy.HasStrictWindows);
             return;
         }
         if (_summed == 0)

@@ -30,6 +30,37 @@ public sealed class HeadsCommandTests
     }
 
     [Test]
+    public void GatesAreLearntAwayFromOne()
+    {
+        using var folder = new TemporaryFolder();
+        HeadScores gates = Run(folder, "gates", "--text", WriteStory(folder), "--steps", "4", "--sinks", "2", "--recent", "8");
+        Assert.That((gates.NumLayers, gates.NumHeads), Is.EqualTo((5, 4)));
+        // Four steps of 0.02 at the most.
+        double[] values = [.. HeadScoresTests.Heads(gates).Select(h => gates[h.Layer, h.Head])];
+        Assert.That(values, Is.All.InRange(0.92 - 1e-6, 1).And.Some.LessThan(0.921));
+    }
+
+    // The rules that one command writes are those that another runs with.
+    [Test]
+    public void SpansArePlannedAndRun()
+    {
+        using var folder = new TemporaryFolder();
+        string output = Path.Combine(folder.Path, "rules.json");
+        CommandRun run = CommandRun.Of(
+            "spans", "--model", TestData.PathOf(Stories), "--text", WriteStory(folder), "--lengths", "64", "128", "--unseen", "96",
+            "--answer", "16", "--samples", "1", "--block", "8", "--step", "16", "--output", output);
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        MoaRules rules = MoaRules.Load(output);
+        Assert.That((rules.Alphas.NumLayers, rules.Alphas.NumHeads), Is.EqualTo((5, 8)));
+        CommandRun used = CommandRun.Of(
+            "run", "--model", TestData.PathOf(Stories), "--prompt", "Once upon a time", "--tokens", "10", "--cache", "moa",
+            "--spans", output);
+        Assert.That(used.ExitCode, Is.Zero, used.Error);
+        CommandRun refused = CommandRun.Of("spans", "--model", "none", "--text", "none", "--output", output, "--density", "2");
+        Assert.That(refused.Error, Does.Contain("--density"));
+    }
+
+    [Test]
     public void AModelThatFindsNoNeedleIsSaidSo()
     {
         using var folder = new TemporaryFolder();

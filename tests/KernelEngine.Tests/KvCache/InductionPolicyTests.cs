@@ -189,6 +189,54 @@ public sealed class InductionPolicyTests
         Assert.That(result.NotFoundShare, Is.EqualTo(found == 0 ? 1 : 0));
     }
 
+    // The first answer is asked for at position 511 and must be in slot 448 at the earliest; each next a position later, of the next slot.
+    [TestCase(447, 5)]
+    [TestCase(446, 0)]
+    public void AWindowEndsWhereItMust(int needlePosition, int found)
+    {
+        const double Fillers = Length - 2 - 6 - 1;
+        var task = new NeedleTask(Length, (needlePosition - 2 + 0.5) / Fillers, 1);
+        Assert.That(task.NeedlePosition, Is.EqualTo(needlePosition));
+        using var needles = new NeedleEvaluation(ModelFixture.GetDevice("cpu"), Length);
+        var policy = new StreamingLlm(68, 4) { Phases = KvPhases.PrefillEnd | KvPhases.Decode };
+        Assert.That(needles.RunOne(policy, task, questionInPrefill: false).CorrectTokens, Is.EqualTo(found));
+    }
+
+    // Why of equal scores the later slots stay: weights of the last query are 0 but for its match, and a rule that keeps the earlier of
+    // equals would make a policy that forgets the needle look perfect.
+    [TestCase(false, 0.2)]
+    [TestCase(true, 1)]
+    public void ARuleForTiesCanHideWhatAPolicyLoses(bool keepsEarlier, double accuracy)
+    {
+        using var needles = new NeedleEvaluation(ModelFixture.GetDevice("cpu"), Length);
+        var policy = new LastQueryWeights(256, keepsEarlier) { Phases = KvPhases.PrefillEnd };
+        Assert.That(needles.Run(policy, depth: 0.3).Accuracy, Is.EqualTo(accuracy).Within(1e-9));
+    }
+
+    // Storage of the cache in fewer bits: a gap of 43 between scores of up to 1280 must be left.
+    [TestCase(DataType.Float16)]
+    [TestCase(DataType.BFloat16)]
+    [TestCase(DataType.Int8)]
+    public void NeedlesAreFoundInNarrowCaches(DataType type)
+    {
+        using var needles = new NeedleEvaluation(ModelFixture.GetDevice("cpu"), Length);
+        var options = new RunnerOptions { KvType = type };
+        Func<int, int, bool> isRetrieval = (layer, head) => (layer, head) == (1, 0);
+        foreach (KvPolicy policy in (KvPolicy[])
+            [
+                new FullCache(),
+                new DuoAttention(isRetrieval, 4, 8),
+                new RazorAttention(isRetrieval, 64, int.MaxValue)
+                {
+                    Compensation = type == DataType.Int8 ? RazorCompensation.Drop : RazorCompensation.Count, // slots of 8 bits do not merge
+                },
+                new SnapKv(new UniformBudget(64), 16, 9) { Phases = KvPhases.PrefillEnd, Applies = isRetrieval },
+            ])
+        {
+            Assert.That(needles.Run(policy, 0.3, seeds: 3, runner: options).Accuracy, Is.EqualTo(1), policy.Name);
+        }
+    }
+
     [Test]
     public void StreamingHeadsChangeNoLogitWhenTheRetrievalHeadIsWhole()
     {
@@ -290,6 +338,26 @@ public sealed class InductionPolicyTests
             for (int i = 0; countsMembers && i < kept.Length; i++)
                 step.Layer.SetBias(UniformHead, kept[i], MathF.Log(Tokens.Count(token => token == Tokens[kept[i]])));
             step.Layer.Keep([null, null, null, kept]);
+        }
+    }
+
+    // TOVA for one head, with either rule for ties.
+    private sealed class LastQueryWeights(int budget, bool keepsEarlier) : KvPolicy
+    {
+        public override string Name => "last";
+
+        public override int QueryWindow => 1;
+
+        public override void Evict(KvStep step)
+        {
+            if (step.Layer.Index != 1)
+                return;
+            KvCells.Score(step.SumWeights(out _), step.Layer.Lengths.Join(0), step.Scores, KvScoreOptions.Default);
+            float[] scores = step.ReadScores()[..step.Layer.Cells[0].Length];
+            scores[^1] = float.PositiveInfinity;
+            IEnumerable<int> slots = Enumerable.Range(0, scores.Length);
+            slots = (keepsEarlier ? slots : slots.Reverse()).OrderByDescending(slot => scores[slot]).Take(budget).Order();
+            step.Layer.Keep([[.. slots], null, null, null]);
         }
     }
 

@@ -84,6 +84,27 @@ public sealed class ModelRunnerTests
         runner.Prefill(Prompt);
         Assert.That(runner.GetLogits(), Is.EqualTo(expected).Within(1e-5 * Scale(expected)));
 
+        // A cache that drops the rest computes the same from whole prompts, in chunks of any length and after generated tokens, where
+        // each token sees its own window; without that, it sees its whole chunk.
+        Assert.That(Read(chunkSize: 512, isStrict: true), Is.EqualTo(expected).Within(1e-5 * Scale(expected)));
+        Assert.That(Read(chunkSize: 7, isStrict: true), Is.EqualTo(expected).Within(1e-5 * Scale(expected)));
+        Assert.That(Read(chunkSize: 3, isStrict: true), Is.EqualTo(expected).Within(1e-5 * Scale(expected)));
+        Assert.That(Read(chunkSize: 7, isStrict: true, generated: 12), Is.EqualTo(expected).Within(1e-5 * Scale(expected)));
+        Assert.That(Read(chunkSize: 7, isStrict: false), Is.Not.EqualTo(expected).Within(1e-2 * Scale(expected)));
+
+        float[] Read(int chunkSize, bool isStrict, int generated = 0)
+        {
+            var policy = new WindowsOfHeads(Window) { HasStrictWindows = isStrict };
+            using ModelRunner read = model.CreateRunner(new RunnerOptions { Policy = policy, ChunkSize = chunkSize, PageSize = 8 });
+            int first = generated > 0 ? Prompt.Length / 2 : 0;
+            if (first > 0)
+                read.Prefill(Prompt.AsSpan(0, first));
+            foreach (int token in Prompt.AsSpan(first, generated))
+                read.Decode(token);
+            read.Prefill(Prompt.AsSpan(first + generated));
+            return read.GetLogits();
+        }
+
         static (int SinkCount, int RecentCount)? Window(int layer, int head) => (layer + head) % 3 == 0 ? null : (layer % 2 * 2, 5 + head);
     }
 

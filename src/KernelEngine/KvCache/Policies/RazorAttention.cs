@@ -18,16 +18,6 @@ public sealed class RazorAttention(Func<int, int, bool> isFull, int leastRecent 
     /// <summary>What the dropped tokens weigh.</summary>
     public RazorCompensation Compensation { get; init; }
 
-    /// <summary>
-    /// The tokens that a head of a model with linear biases (ALiBi) looks at: weights beyond are below <paramref name="epsilon"/>.
-    /// </summary>
-    /// <param name="slope">The head's slope.</param>
-    /// <param name="largestScore">Bound of |scale · q · k| over all tokens.</param>
-    /// <param name="epsilon">Weight that may be lost: 1e−5 to 1e−3 in published tools.</param>
-    /// <param name="margin">Tokens added for safety.</param>
-    public static int AlibiWindow(double slope, double largestScore, double epsilon = 1e-5, int margin = 100) =>
-        checked((int)Math.Ceiling((2 * largestScore - Math.Log(epsilon)) / slope) + margin);
-
     /// <inheritdoc/>
     public override void Evict(KvStep step)
     {

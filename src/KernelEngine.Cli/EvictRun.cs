@@ -70,7 +70,8 @@ internal static class EvictRun
             NeedleScore score = default;
             foreach ((double depth, bool question, string name) in Needles)
             {
-                score = needles.Run(Create(policy, budget ?? length, settings), depth, request.Seeds, question, options);
+                score = needles.Run(
+                    text => Create(policy, budget ?? length, settings with { Seed = text }), depth, request.Seeds, question, options);
                 accuracy.Add(name, score.Accuracy);
             }
             return new EvictRow { Policy = policy, Budget = budget, KeptShare = score.KeptShare, CacheBytes = score.CacheBytes, NeedleAccuracy = accuracy };

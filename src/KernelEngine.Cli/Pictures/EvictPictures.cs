@@ -46,7 +46,10 @@ internal static class EvictPictures
         plot.XLabel("keys and values, KiB");
         plot.YLabel(label);
         double highest = double.IsNaN(most) ? 1.08 * Math.Max(1e-9, rows.Max(quality)) : most;
-        plot.Axes.SetLimits(0, 1.05 * rows.Max(row => row.CacheBytes / 1024), least, highest);
+        // Where most heads keep everything, the bytes lie close together, far from 0.
+        double fewest = rows.Min(row => row.CacheBytes / 1024), size = rows.Max(row => row.CacheBytes / 1024), left = fewest > size / 2 ? fewest : 0;
+        double margin = 0.05 * (size - left);
+        plot.Axes.SetLimits(left > 0 ? left - margin : 0, size + margin, least, highest);
         plot.ShowLegend(Edge.Right);
         return SavePng(plot, folder, $"quality-{name}", Width, Height);
     }

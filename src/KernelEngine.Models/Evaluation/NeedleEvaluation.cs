@@ -26,23 +26,25 @@ public sealed class NeedleEvaluation : IDisposable
     public ModelDescription Description => _model.Description;
 
     /// <summary>Hides needles at a depth and asks for them.</summary>
-    /// <param name="policy">What the cache keeps.</param>
+    /// <param name="createPolicy">What the cache keeps of the text with a number, 1, 2, ….</param>
     /// <param name="depth">Where the needle lies, 0 (first) to 1 (last).</param>
     /// <param name="seeds">Texts to draw.</param>
     /// <param name="questionInPrefill">
     /// True when the question ends the text, so that the policy sees it and the first answer comes from before the eviction.
     /// </param>
-    /// <param name="runner">Memory of the runner; the policy is this call's.</param>
-    public NeedleScore Run(KvPolicy policy, double depth, int seeds = 8, bool questionInPrefill = true, RunnerOptions? runner = null)
+    /// <param name="runner">Memory of the runner; policies are this call's.</param>
+    public NeedleScore Run(
+        Func<int, KvPolicy> createPolicy, double depth, int seeds = 8, bool questionInPrefill = true, RunnerOptions? runner = null)
     {
+        ArgumentNullException.ThrowIfNull(createPolicy);
         ArgumentOutOfRangeException.ThrowIfLessThan(seeds, 1);
-        using ModelRunner model = CreateRunner(policy, runner);
         double accuracy = 0, exact = 0, bytes = 0, kept = 0;
         for (int seed = 1; seed <= seeds; seed++)
         {
+            using ModelRunner model = CreateRunner(createPolicy(seed), runner);
             NeedleResult result = new NeedleTask(_length, depth, (ulong)seed).Run(model, questionInPrefill, compress: read =>
             {
-                bytes += read.Session!.Bytes.PayloadReserved;
+                bytes += read.Session!.Bytes.PayloadUsed;
                 kept += read.Session!.Cache.Layers.SelectMany(layer => layer.Cells).Average(cell => (double)cell.Length) / read.Position;
             });
             accuracy += result.TokenAccuracy;

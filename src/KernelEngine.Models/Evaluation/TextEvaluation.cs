@@ -74,7 +74,7 @@ public sealed class TextEvaluation
         KvCache cache = runner.Session!.Cache;
         int[][] kept = [.. cache.Layers.Select(layer => layer.Cells.Select(cell => cell.Length).ToArray())];
         return (logits, new TextLoss(
-            nll / count, divergence / count, (double)agreements / count, 0, cache.Bytes.PayloadReserved,
+            nll / count, divergence / count, (double)agreements / count, 0, cache.Bytes.PayloadUsed,
             kept.SelectMany(layer => layer).Average() / runner.Position, count / seconds, count, kept));
     }
 

@@ -5,7 +5,7 @@ namespace KernelEngine.Models.Evaluation;
 /// <param name="Divergence">Mean KL(full ‖ policy) of the next-token distributions, in nats.</param>
 /// <param name="Agreement">Share of tokens after which both find the same token likeliest.</param>
 /// <param name="OutputError">Relative L2 error of attention's outputs, over all layers and tokens.</param>
-/// <param name="CacheBytes">Bytes of keys and values held at the end.</param>
+/// <param name="CacheBytes">Bytes of the keys and values kept at the end.</param>
 /// <param name="KeptShare">Slots held at the end, as a share of those of a full cache.</param>
 /// <param name="TokensPerSecond">Tokens read one by one, a second.</param>
 /// <param name="Tokens">Tokens measured.</param>

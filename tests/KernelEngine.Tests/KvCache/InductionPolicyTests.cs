@@ -210,7 +210,7 @@ public sealed class InductionPolicyTests
     {
         using var needles = new NeedleEvaluation(ModelFixture.GetDevice("cpu"), Length);
         var policy = new LastQueryWeights(256, keepsEarlier) { Phases = KvPhases.PrefillEnd };
-        Assert.That(needles.Run(policy, depth: 0.3).Accuracy, Is.EqualTo(accuracy).Within(1e-9));
+        Assert.That(needles.Run(_ => policy, depth: 0.3).Accuracy, Is.EqualTo(accuracy).Within(1e-9));
     }
 
     // Storage of the cache in fewer bits: a gap of 43 between scores of up to 1280 must be left.
@@ -233,7 +233,7 @@ public sealed class InductionPolicyTests
                 new SnapKv(new UniformBudget(64), 16, 9) { Phases = KvPhases.PrefillEnd, Applies = isRetrieval },
             ])
         {
-            Assert.That(needles.Run(policy, 0.3, seeds: 3, runner: options).Accuracy, Is.EqualTo(1), policy.Name);
+            Assert.That(needles.Run(_ => policy, 0.3, seeds: 3, runner: options).Accuracy, Is.EqualTo(1), policy.Name);
         }
     }
 

@@ -61,7 +61,22 @@ public sealed class NeedleTableTests
             Assert.That(prefixes, Has.All.GreaterThanOrEqualTo(prefix), $"depth {depth}");
             Assert.That(prefixes.Count(length => length == prefix), Is.GreaterThanOrEqualTo(Seeds - 1), $"depth {depth}");
         }
-        Assert.That(needles.Run(policy, 0.3, Seeds, questionInPrefill: false).Accuracy, Is.LessThanOrEqualTo(0.05));
+        Assert.That(needles.Run(_ => policy, 0.3, Seeds, questionInPrefill: false).Accuracy, Is.LessThanOrEqualTo(0.05));
+    }
+
+    // In a text eight times as long the same budgets lose the same needles, and a budget of the same share keeps what it kept.
+    [TestCase("full", 4096, 1, 1)]
+    [TestCase("streaming", 256, 0, 0)]
+    [TestCase("streaming", 2048, 0, 1)]
+    [TestCase("tova", 2048, 0, 1)]
+    [TestCase("h2o", 2048, 0, 0)]
+    [TestCase("h2o", 3072, 0, 1)]
+    public void LongTextsLoseTheSameNeedles(string policy, int budget, double early, double late)
+    {
+        using var needles = new NeedleEvaluation(ModelFixture.GetDevice("cpu"), 4096);
+        double[] accuracy = [.. from depth in (double[])[0.3, 0.7]
+                                select needles.Run(_ => Create(policy, budget), depth, seeds: 1, questionInPrefill: false).Accuracy];
+        Assert.That(accuracy, Is.EqualTo((double[])[early, late]).Within(1e-9));
     }
 
     [TestCase(64)]
@@ -119,7 +134,7 @@ public sealed class NeedleTableTests
     [
         .. from questionInPrefill in (bool[])[true, false]
            from depth in (double[])[0.3, 0.7]
-           select needles.Run(create(), depth, Seeds, questionInPrefill).Accuracy,
+           select needles.Run(_ => create(), depth, Seeds, questionInPrefill).Accuracy,
     ];
 
     private static KvPolicy Create(string policy, int budget) => KvPolicyList.Create(policy, new KvPolicySettings

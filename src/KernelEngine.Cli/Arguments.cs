@@ -5,6 +5,9 @@ namespace KernelEngine.Cli;
 /// <summary>Options that several commands share.</summary>
 internal static class Arguments
 {
+    /// <summary>The most that a number of tokens can be.</summary>
+    public const int MaxTokens = 1 << 20;
+
     public static Option<bool> Json() => new("--json") { Description = "Print JSON instead of a table." };
 
     public static Option<int> Threads()
@@ -14,9 +17,7 @@ internal static class Arguments
         return option;
     }
 
-    /// <summary>The most that a number of tokens can be.</summary>
-    public const int MaxTokens = 1 << 20;
-
+    /// <summary>A whole number from <paramref name="least"/> to <paramref name="most"/>, <paramref name="value"/> where it is not given.</summary>
     public static Option<int> Number(string name, int value, int least, int most, string description)
     {
         var option = new Option<int>(name) { DefaultValueFactory = _ => value, Description = description };

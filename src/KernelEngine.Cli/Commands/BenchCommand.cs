@@ -17,8 +17,7 @@ internal static class BenchCommand
         Argument<string[]> problems = new("problem") { Arity = ArgumentArity.ZeroOrMore, Description = "Problems in quotes; nothing for the operation's own." };
         Option<string?> device = Arguments.Device("Only this device; without it every device here but reference and simulator");
         Option<string?> kernel = new("--kernel") { Description = "Only this kernel, or those whose names contain this, without the plain computation beside them." };
-        Option<int> rounds = new("--rounds") { DefaultValueFactory = _ => 7, Description = "Interleaved rounds, of which the median counts." };
-        rounds.Validators.Add(result => Arguments.Require(result, result.GetValue(rounds) is >= 1 and <= 1000, "--rounds must be 1 to 1000."));
+        Option<int> rounds = Arguments.Number("--rounds", 7, 1, 1000, "Interleaved rounds, of which the median counts.");
         Option<bool> noRoof = new("--no-roof") { Description = "Do not measure the device's roof, which takes a second or more." };
         Option<int> threads = Arguments.Threads();
         Option<bool> json = Arguments.Json();

@@ -28,7 +28,7 @@ internal static class EvictCommand
         };
         Option<int> length = new("--length") { Description = "Tokens of the text; 512 without it, or what the model has positions for." };
         Option<int> prompt = new("--prompt") { DefaultValueFactory = _ => -1, Description = "Tokens of a model's text that are read at once; half without it." };
-        Option<int> seeds = new("--seeds") { DefaultValueFactory = _ => 8, Description = "Texts to draw for the built-in model." };
+        Option<int> seeds = Arguments.Number("--seeds", 8, 1, 10000, "Texts to draw for the built-in model.");
         Option<string?> heads = new("--heads") { Description = "A table of head scores (see `heads`), for duo and razor." };
         Option<double> full = new("--full-share") { DefaultValueFactory = _ => 0.5, Description = "Share of the heads that keep everything." };
         Option<string?> networks = new("--networks")
@@ -44,7 +44,6 @@ internal static class EvictCommand
         Option<int> threads = Arguments.Threads();
         Option<bool> json = Arguments.Json();
         budgets.Validators.Add(result => Arguments.Require(result, result.GetValue(budgets)!.All(budget => budget >= 1), "--budgets must be at least 1."));
-        seeds.Validators.Add(result => Arguments.Require(result, result.GetValue(seeds) is >= 1 and <= 10000, "--seeds must be 1 to 10000."));
         full.Validators.Add(result => Arguments.Require(result, result.GetValue(full) is >= 0 and <= 1, "--full-share must be 0 to 1."));
         length.Validators.Add(result => Arguments.Require(result, result.GetValue(length) >= 0, "--length must not be negative."));
         var command = new Command("evict", """

@@ -11,10 +11,8 @@ internal static class ProfileCommand
         Argument<string> kernel = new("kernel") { Description = "The kernel; `kernel-engine kernels` lists them." };
         Argument<string> problem = new("problem") { Description = "The problem's text form in quotes." };
         Option<string?> device = Arguments.Device("The device; without it the first here that the kernel runs on, cuda before others");
-        Option<int> iterations = new("--iterations") { DefaultValueFactory = _ => 5, Description = "Launches that a profiler sees." };
-        iterations.Validators.Add(result => Arguments.Require(result, result.GetValue(iterations) is >= 1 and <= 1000, "--iterations must be 1 to 1000."));
-        Option<int> warmUp = new("--warm-up") { DefaultValueFactory = _ => 3, Description = "Launches before those." };
-        warmUp.Validators.Add(result => Arguments.Require(result, result.GetValue(warmUp) is >= 0 and <= 1000, "--warm-up must be 0 to 1000."));
+        Option<int> iterations = Arguments.Number("--iterations", 5, 1, 1000, "Launches that a profiler sees.");
+        Option<int> warmUp = Arguments.Number("--warm-up", 3, 0, 1000, "Launches before those.");
         Option<int> threads = Arguments.Threads();
         var command = new Command("profile", """
             Run one kernel on one problem and nothing else, and print the commands that look at it with NVIDIA's profilers.

@@ -20,25 +20,31 @@ internal static class BackwardRows
         public TypedTensor GradOutput;      // [batchSize, queryLength, numHeads, valueHeadDim]
         public ArrayView<float> GradLse;
         public ArrayView<float> Lse;        // natural log
-        public ArrayView<float> Delta;      // contiguous
+        public ArrayView<float> Delta;      // [batchSize, numHeads, RowPitch], of which the first RowsOfHead are written
+        public ArrayView<float> Shift;      // −lse · log2 e, as Delta, where HasShift
         public ArrayView<float> RowSlopes;  // contiguous
         public ArrayView<float> SinkLogits; // [numHeads]
         public ArrayView<float> Target;     // gradSinkLogits [numHeads] or gradAlibiSlopes [sequences, numHeads]
         public ArrayView<int> QueryOffsets; // [sequences + 1] when IsRagged
         public long GradLseBatchStride, GradLseHeadStride, LseBatchStride, LseHeadStride, TargetStride, NumRows;
-        public int HasGradLse, IsRagged, IsSlope;
+        public int HasGradLse, HasShift, IsRagged, IsSlope;
         public int BatchSize, NumHeads, QueryLength, ValueHeadDim;
+        public int RowsOfHead, RowPitch;    // of δ; rows past the queries have δ = 0 and −∞ for their shift
     }
 
-    /// <summary>δ_i = Σ_c gradOutput_ic · output_ic − gradLse_i; one group for every 8 rows, 8 threads a row.</summary>
+    /// <summary>
+    /// δ_i = Σ_c gradOutput_ic · output_ic − gradLse_i, and the shift, in base 2, of the scores of a row; one group for every 8 rows,
+    /// 8 threads a row.
+    /// </summary>
     public static void ComputeAttentionDelta(Parameters p)
     {
         ArrayView<float> parts = SharedMemory.Allocate<float>(Threads);
         int part = Group.IdxX % 8;
         long row = (long)Grid.IdxX * RowsOfGroup + Group.IdxX / 8;
-        int query = (int)(row % p.QueryLength), head = (int)(row / p.QueryLength % p.NumHeads), batch = (int)(row / p.QueryLength / p.NumHeads);
+        int query = (int)(row % p.RowsOfHead), head = (int)(row / p.RowsOfHead % p.NumHeads), batch = (int)(row / p.RowsOfHead / p.NumHeads);
+        bool exists = row < p.NumRows && query < p.QueryLength;
         float sum = 0f;
-        if (row < p.NumRows)
+        if (exists)
         {
             long output = p.Output.Offset(batch, query, head), gradOutput = p.GradOutput.Offset(batch, query, head);
             for (int column = 4 * part; column < p.ValueHeadDim; column += 32)
@@ -54,9 +60,16 @@ internal static class BackwardRows
             float delta = 0f;
             for (int i = 0; i < 8; i++)
                 delta += parts[Group.IdxX + i];
-            if (p.HasGradLse != 0)
+            if (exists && p.HasGradLse != 0)
                 delta -= p.GradLse[batch * p.GradLseBatchStride + head * p.GradLseHeadStride + query];
-            p.Delta[row] = delta;
+            long place = row / p.RowsOfHead * p.RowPitch + query;
+            p.Delta[place] = delta;
+            if (p.HasShift != 0)
+            {
+                // A row that sees nothing has lse −∞, and no weights either.
+                float lse = exists ? p.Lse[batch * p.LseBatchStride + head * p.LseHeadStride + query] : float.NegativeInfinity;
+                p.Shift[place] = lse == float.NegativeInfinity ? lse : -lse * ScoreOptions.Log2E;
+            }
         }
     }
 

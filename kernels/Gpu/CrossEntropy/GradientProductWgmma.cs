@@ -46,30 +46,29 @@ internal static class GradientProductWgmma
         if (warpGroup == 0)
         {
             WgmmaProduct.BeginCopies();
-            if (Group.IdxX == 0)
+            if (Group.IdxX < 32)
             {
-                int step = 0;
-                for (int term = 0; term < p.Terms; term += WgmmaProduct.Depth)
+                int step = 0, kept = 0;
+                for (int term = NextKept(ref p, ref kept, tile, 0, ownsClasses); term < p.Terms;
+                    term = NextKept(ref p, ref kept, tile, term + WgmmaProduct.Depth, ownsClasses))
                 {
-                    if (IsKept(ref p, tile, term, ownsClasses) == 0)
-                        continue;
-                    WgmmaProduct.Copy(step++, row0, column0, term, p.TermOffset + term);
+                    if (Group.IdxX == 0)
+                        WgmmaProduct.Copy(step, row0, column0, term, p.TermOffset + term);
+                    step++;
                 }
             }
         }
         else
         {
             WgmmaProduct.BeginProducts(warpGroup - 1);
-            int step = 0, term = 0;
-            while (term < p.Terms && IsKept(ref p, tile, term, ownsClasses) == 0)
-                term += WgmmaProduct.Depth;
+            int step = 0, kept = 0, term = NextKept(ref p, ref kept, tile, 0, ownsClasses);
             if (term < p.Terms)
             {
                 WgmmaProduct.MultiplyFirst(step++);
-                for (term += WgmmaProduct.Depth; term < p.Terms; term += WgmmaProduct.Depth)
+                for (term = NextKept(ref p, ref kept, tile, term + WgmmaProduct.Depth, ownsClasses); term < p.Terms;
+                    term = NextKept(ref p, ref kept, tile, term + WgmmaProduct.Depth, ownsClasses))
                 {
-                    if (IsKept(ref p, tile, term, ownsClasses) != 0)
-                        WgmmaProduct.Multiply(step++);
+                    WgmmaProduct.Multiply(step++);
                 }
                 WgmmaProduct.Finish(step);
             }
@@ -91,29 +90,66 @@ internal static class GradientProductWgmma
         }
     }
 
-    // Whether any warp's rows of the tile of gradients that these terms lie in are kept.
+    // The first term, from the given one on, that lies in a tile of gradients that is kept. Of 32 tiles at a time ‘kept’ says which are: a
+    // warp reads them at once, since one after another each would cost what memory takes to answer.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int IsKept(ref Parameters p, int tile, int term, int ownsClasses)
+    private static int NextKept(ref Parameters p, ref int kept, int tile, int term, int ownsClasses)
     {
-        int isKept = 1;
-        if (p.IsKept != 0)
+        int termsOfTile = ownsClasses != 0 ? WgmmaProduct.BlockM : WgmmaProduct.BlockN;
+        bool isFound = false;
+        while (!isFound && term < p.Terms && term % termsOfTile == 0)
         {
-            int classTile = ownsClasses != 0 ? tile >> 1 : term / WgmmaProduct.BlockN;
-            int rowTile = ownsClasses != 0 ? term / WgmmaProduct.BlockM : tile;
-            CudaAsm.Emit(ReadFlags, out isKept, p.IsKept + 4L * LogitGradientsWgmma.FlagsOfTile * ((long)classTile * p.RowTiles + rowTile));
+            int index = term / termsOfTile;
+            if ((index & 31) == 0)
+                kept = ReadKept(ref p, tile, index, termsOfTile, ownsClasses);
+            CudaAsm.Emit(FirstBit, out int skipped, kept, index & 31);
+            isFound = skipped < 32;
+            term = (index + skipped) * termsOfTile;
+            if (!isFound)
+                term = ((index | 31) + 1) * termsOfTile;
         }
-        return isKept;
+        return term;
     }
 
+    // One bit a tile from ‘index’ on: whether any warp's rows of it are kept.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int ReadKept(ref Parameters p, int tile, int index, int termsOfTile, int ownsClasses)
+    {
+        int own = index + (Group.IdxX & 31), tiles = (p.Terms + termsOfTile - 1) / termsOfTile;
+        int classTile = ownsClasses != 0 ? tile >> 1 : own, rowTile = ownsClasses != 0 ? own : tile;
+        long flags = p.IsKept + 4L * LogitGradientsWgmma.FlagsOfTile * ((long)classTile * p.RowTiles + rowTile);
+        CudaAsm.Emit(ReadFlags, out int kept, flags, own < tiles ? 1 : 0, p.IsKept != 0 ? 1 : 0);
+        return kept;
+    }
+
+    // How many tiles come before the first that is kept, from bit %2 of %1 on; 32 and more where none is.
+    private const string FirstBit = """
+        {
+        .reg .b32 bits;
+        shr.u32 bits, %1, %2;
+        brev.b32 bits, bits;
+        clz.b32 %0, bits;
+        }
+        """;
+
+    // %1 address of the tile's flags, %2 whether there is such a tile, %3 whether there are flags.
     private const string ReadFlags = """
         {
         .reg .b32 flag<8>;
-        ld.global.v4.b32 {flag0, flag1, flag2, flag3}, [%1];
-        ld.global.v4.b32 {flag4, flag5, flag6, flag7}, [%1+16];
+        .reg .pred exists, reads, isKept;
+        setp.ne.s32 exists, %2, 0;
+        setp.ne.and.s32 reads, %3, 0, exists;
+        mov.b32 flag0, 1;
+        $for i 1 8
+        mov.b32 flag$(i), 0;
+        $end
+        @reads ld.global.v4.b32 {flag0, flag1, flag2, flag3}, [%1];
+        @reads ld.global.v4.b32 {flag4, flag5, flag6, flag7}, [%1+16];
         $for i 1 8
         or.b32 flag0, flag0, flag$(i);
         $end
-        mov.b32 %0, flag0;
+        setp.ne.and.b32 isKept, flag0, 0, exists;
+        vote.sync.ballot.b32 %0, isKept, 0xFFFFFFFF;
         }
         """;
 

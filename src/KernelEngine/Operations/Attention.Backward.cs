@@ -15,7 +15,7 @@ public static partial class Attention
         new FlashBackward<Simd256, Vector256<float>>(),
         new FlashBackward<Simd128, Vector128<float>>())
     {
-        GpuKernels = GpuDevices.AreIncluded ? [new AttentionBackwardMma(), new AttentionBackwardTiled()] : [],
+        GpuKernels = GpuDevices.AreIncluded ? [new AttentionBackwardWgmma(), new AttentionBackwardMma(), new AttentionBackwardTiled()] : [],
         Examples =
         [
             "q=1 k=1 d=1", "q=3 k=3 d=40 causal gradlse", "b=2 h=6 kv=2 q=33 k=65 d=64 dv=24 causal", "h=4 kv=1 q=17 k=57 d=80 bf16",

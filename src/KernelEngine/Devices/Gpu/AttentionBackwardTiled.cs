@@ -40,7 +40,7 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
         ArrayView<float> scratch = rows > 0 ? workspace.Cast<float>() : query.As<float>();
         ArrayView<float> rowSlopes = rows > 0 ? scratch.SubView(rows) : scratch;
         BackwardRows.Parameters rowParameters = RowParameters(problem, operands, scratch, rowSlopes);
-        LaunchDelta(forward, rowParameters, device);
+        LaunchDelta(rowParameters, device);
 
         bool isWholeBias = gradBias.IsPresent && gradBias.Layout[0] == forward.BatchSize && gradBias.Layout[1] == forward.NumHeads
             && gradBias.Layout[2] == forward.QueryLength && gradBias.Layout[3] == forward.KvLength;
@@ -82,10 +82,24 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
     /// <summary>Queues the computation of δ, [batchSize, numHeads, queryLength], of a problem with rows.</summary>
     public static void LaunchDelta(
         in AttentionBackwardProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<float> delta, GpuDevice device) =>
-        LaunchDelta(problem.Forward, RowParameters(problem, operands, delta, delta), device);
+        LaunchDelta(RowParameters(problem, operands, delta, delta), device);
 
-    private static void LaunchDelta(in AttentionProblem forward, in BackwardRows.Parameters parameters, GpuDevice device) =>
-        device.Launch(s_delta, (Rows(forward) + BackwardRows.RowsOfGroup - 1) / BackwardRows.RowsOfGroup, parameters);
+    /// <summary>
+    /// Queues the computation of −lse · log2 e and δ, [batchSize, numHeads, 2, rowsOfHead], of a problem with rows; past the queries, −∞ and 0.
+    /// </summary>
+    public static void LaunchStatistics(
+        in AttentionBackwardProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<float> statistics, int rowsOfHead, GpuDevice device) =>
+        LaunchDelta(RowParameters(problem, operands, statistics.SubView(rowsOfHead), statistics) with
+        {
+            Shift = statistics,
+            HasShift = 1,
+            RowsOfHead = rowsOfHead,
+            RowPitch = 2 * rowsOfHead,
+            NumRows = (long)problem.Forward.BatchSize * problem.Forward.NumHeads * rowsOfHead,
+        }, device);
+
+    private static void LaunchDelta(in BackwardRows.Parameters parameters, GpuDevice device) =>
+        device.Launch(s_delta, (parameters.NumRows + BackwardRows.RowsOfGroup - 1) / BackwardRows.RowsOfGroup, parameters);
 
     private static long Rows(in AttentionProblem forward) => (long)forward.BatchSize * forward.NumHeads * forward.QueryLength;
 
@@ -118,6 +132,7 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
             GradLse = AttentionArguments.Or(gradLse, query).As<float>(),
             Lse = lse.As<float>(),
             Delta = delta,
+            Shift = delta,
             RowSlopes = rowSlopes,
             SinkLogits = AttentionArguments.Or(operands[AttentionProblem.SinkLogits], query).As<float>(),
             Target = query.As<float>(),
@@ -133,6 +148,8 @@ internal sealed class AttentionBackwardTiled() : GpuKernel<AttentionBackwardProb
             NumHeads = problem.Forward.NumHeads,
             QueryLength = problem.Forward.QueryLength,
             ValueHeadDim = problem.Forward.ValueHeadDim,
+            RowsOfHead = problem.Forward.QueryLength,
+            RowPitch = problem.Forward.QueryLength,
         };
     }
 

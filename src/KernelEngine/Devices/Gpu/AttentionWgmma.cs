@@ -7,7 +7,7 @@ namespace KernelEngine;
 /// <summary>Launches <see cref="FlashForwardWgmma"/>: attention of many query rows on the tensor cores of Hopper.</summary>
 internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-forward/cuda-wgmma", DeviceKinds.Cuda)
 {
-    private const int CopyingThreads = 128, ConsumerThreads = 128, RowsOfConsumer = 64, SlabColumns = 64;
+    private const int CopyingThreads = 128, ConsumerThreads = 128, RowsOfConsumer = 64;
 
     private readonly TensorCoreEntries<FlashForwardWgmma.Parameters> _tile64 = Both<WgmmaTile64>(), _tile128 = Both<WgmmaTile128>();
 
@@ -20,18 +20,12 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
 
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm90a);
 
-    public override string? WhyUnsupported(in AttentionProblem problem) =>
-        !problem.IsPlain ? "computes plain and causal attention alone"
-        : problem.Type == DataType.Float32 || problem.KvType != problem.Type ? "multiplies 16-bit queries with keys of the same type"
-        : problem.HeadDim != problem.ValueHeadDim || problem.HeadDim is not (64 or 128) ? "computes head dimensions 64 and 128"
-        : problem.QueryLength == 0 || problem.KvLength == 0 || problem.BatchSize == 0 || problem.NumHeads == 0 ? "needs rows and keys"
-        : !(problem.Scale > 0) ? "needs a positive scale"
-        : null;
+    public override string? WhyUnsupported(in AttentionProblem problem) => AttentionWgmmaArguments.WhyUnsupported(problem);
 
     public override void Launch(in AttentionProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
-        if (!CanCopy(operands[AttentionProblem.Query]) || !CanCopy(operands[AttentionProblem.Key]) || !CanCopy(operands[AttentionProblem.Value])
-            || !operands[AttentionProblem.Output].HasRowsOf(2))
+        if (!AttentionWgmmaArguments.CanCopy(operands[AttentionProblem.Query]) || !AttentionWgmmaArguments.CanCopy(operands[AttentionProblem.Key])
+            || !AttentionWgmmaArguments.CanCopy(operands[AttentionProblem.Value]) || !operands[AttentionProblem.Output].HasRowsOf(2))
         {
             _portable.Launch(problem, operands, workspace, device);
             return;
@@ -51,9 +45,9 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
         GpuView output = operands[AttentionProblem.Output], lse = operands[AttentionProblem.Lse];
         device.Launch(entries.For(problem.Type), (long)queryBlocks * problem.NumHeads * problem.BatchSize, new FlashForwardWgmma.Parameters
         {
-            Query = Map(device, operands[AttentionProblem.Query], RowsOfConsumer),
-            Key = Map(device, operands[AttentionProblem.Key], TTile.BlockN),
-            Value = Map(device, operands[AttentionProblem.Value], TTile.BlockN),
+            Query = AttentionWgmmaArguments.Map(device, operands[AttentionProblem.Query], RowsOfConsumer),
+            Key = AttentionWgmmaArguments.Map(device, operands[AttentionProblem.Key], TTile.BlockN),
+            Value = AttentionWgmmaArguments.Map(device, operands[AttentionProblem.Value], TTile.BlockN),
             Output = output.AsTokenAddress(),
             Lse = lse.Address,
             LseBatchStride = AttentionArguments.Stride(lse, 0),
@@ -66,31 +60,6 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
             IsCausal = problem.IsCausal ? 1 : 0,
             SoftmaxScaleLog2 = problem.Scale * 1.44269504f,
         });
-    }
-
-    // The copy engine moves rows that begin on 16 bytes, at most 2^40 bytes apart.
-    private static bool CanCopy(GpuView view)
-    {
-        if (!view.HasRowsOf(8))
-            return false;
-        for (int i = 0; i < 3; i++)
-        {
-            if (view.Layout[i] > 1 && view.Layout.Stride(i) is < 1 or >= 1L << 39)
-                return false;
-        }
-        return true;
-    }
-
-    private static TensorMap Map(GpuDevice device, GpuView view, int rows)
-    {
-        TensorLayout layout = view.Layout;
-        // Innermost first: element, head, token, sequence. The stride of a dimension of one element says nothing.
-        Span<ulong> strides = stackalloc ulong[3];
-        for (int i = 0; i < 3; i++)
-            strides[i] = 2 * (ulong)(layout[i] > 1 ? layout.Stride(i) : layout[3]);
-        return device.EncodeTensorMap(
-            view.Address, view.Type, [(ulong)layout[3], (ulong)layout[2], (ulong)layout[1], (ulong)layout[0]],
-            [strides[2], strides[1], strides[0]], [SlabColumns, 1, (uint)rows, 1]);
     }
 
     private static TensorCoreEntries<FlashForwardWgmma.Parameters> Both<TTile>() where TTile : struct, IWgmmaTile =>

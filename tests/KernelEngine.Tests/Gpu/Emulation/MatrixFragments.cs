@@ -30,21 +30,37 @@ internal static class MatrixFragments
     public static float Widen(ulong bits, PtxType type) =>
         type == PtxType.BF16 ? Lane.FromBFloat16(bits) : Lane.FromHalf(bits);
 
-    /// <summary>Adds a row of A times B, whose rows are as long as the sum, element by element in order of depth.</summary>
+    /// <summary>
+    /// Adds a row of A times B, whose rows are as long as the sum. Tensor cores do not round the sum to the nearest float32, they cut it:
+    /// whoever adds many products to one large sum is off by as many half units in the last place, all in one direction.
+    /// </summary>
     public static void AddRow(ReadOnlySpan<float> a, ReadOnlySpan<float> b, Span<float> sum)
     {
-        int width = sum.Length;
-        for (int k = 0; k < a.Length; k++)
+        int width = sum.Length, column = 0;
+        for (; column + Vector<float>.Count <= width; column += Vector<float>.Count)
         {
-            ReadOnlySpan<float> row = b.Slice(k * width, width);
-            int column = 0;
-            for (; column + Vector<float>.Count <= width; column += Vector<float>.Count)
+            Vector.Widen(new Vector<float>(sum[column..]), out Vector<double> low, out Vector<double> high);
+            for (int k = 0; k < a.Length; k++)
             {
-                var right = new Vector<float>(row[column..]);
-                Vector.FusedMultiplyAdd(new Vector<float>(a[k]), right, new Vector<float>(sum[column..])).CopyTo(sum[column..]);
+                Vector.Widen(new Vector<float>(b[(k * width + column)..]), out Vector<double> rightLow, out Vector<double> rightHigh);
+                var left = new Vector<double>(a[k]);
+                low = Vector.FusedMultiplyAdd(left, rightLow, low);
+                high = Vector.FusedMultiplyAdd(left, rightHigh, high);
             }
-            for (; column < width; column++)
-                sum[column] = MathF.FusedMultiplyAdd(a[k], row[column], sum[column]);
+            Vector.Narrow(Cut(low), Cut(high)).CopyTo(sum[column..]);
+        }
+        for (; column < width; column++)
+        {
+            double total = sum[column];
+            for (int k = 0; k < a.Length; k++)
+                total += (double)a[k] * b[k * width + column];
+            sum[column] = (float)BitConverter.Int64BitsToDouble(BitConverter.DoubleToInt64Bits(total) & BitsOfSingle);
         }
     }
+
+    // Of a double, those that a float has too.
+    private const long BitsOfSingle = ~0x1FFF_FFFFL;
+
+    private static Vector<double> Cut(Vector<double> values) =>
+        Vector.AsVectorDouble(Vector.AsVectorInt64(values) & new Vector<long>(BitsOfSingle));
 }

@@ -12,7 +12,7 @@ namespace KernelEngine;
 /// $for NAME from to ... $end    the lines between, NAME running from 'from' to 'to' − 1
 /// $if expression ... $else ... $end
 /// $(expression)                 its value, or the word that a name stands for
-/// $list(prefix, first, count)   prefix0, prefix1, ...: registers with consecutive numbers
+/// $list(prefix, first, count)   prefix0, prefix1, ...: registers with consecutive numbers; the prefix may be a name's word
 /// $pick(expression, a, b)       a when the expression is not zero, else b
 /// </code>
 /// A directive stands on a line of its own. Names are known from their line to the end of the function; PARAMETERS is the
@@ -164,8 +164,10 @@ internal sealed partial class PtxTemplate
             throw Error($"{kind}...) takes three parts");
         if (kind == "$pick(")
             return Substitute(parts[Value(parts[0]) != 0 ? 1 : 2].Trim());
+        string prefix = parts[0].Trim();
+        prefix = _names.GetValueOrDefault(prefix, prefix);
         long first = Value(parts[1]);
-        return string.Join(", ", Enumerable.Range(0, checked((int)Value(parts[2]))).Select(i => $"{parts[0].Trim()}{first + i}"));
+        return string.Join(", ", Enumerable.Range(0, checked((int)Value(parts[2]))).Select(i => $"{prefix}{first + i}"));
     }
 
     private int Close(string line, int open)

@@ -6,6 +6,7 @@ internal readonly struct BackwardWgmmaTile64 : IBackwardWgmmaTile
     public static int HeadDim => 64;
     public static int BlockM => 64;
     public static int BlockN => 128;
+    public static int StartsAllAtOnce => 1;
 }
 
 /// <summary>Head dimension 128: 128 keys by 64 query rows, then 128 query rows by 128 keys.</summary>
@@ -14,4 +15,5 @@ internal readonly struct BackwardWgmmaTile128 : IBackwardWgmmaTile
     public static int HeadDim => 128;
     public static int BlockM => 64;
     public static int BlockN => 128;
+    public static int StartsAllAtOnce => 0;
 }

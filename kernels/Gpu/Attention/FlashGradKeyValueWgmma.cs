@@ -13,7 +13,7 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// xᵀ = key · queryᵀ    yᵀ = value · gradOutputᵀ    pᵀ = exp(scale · x − lse)    dᵀ = pᵀ · (y − δ)
 /// gradValue += pᵀ · gradOutput                     gradKey += dᵀ · query
 /// </code>
-/// The next block's scores are multiplied while this one's gradients are made. Transposed, p and d are left operands in registers
+/// One block's dᵀ · query is multiplied while the next one's weights are made. Transposed, p and d are left operands in registers
 /// already. No two groups add to the same number. Shared memory: keys and values, four stages of query, gradOutput, lse and δ, barriers:
 /// 4 · headDim · (128 + 4 · BlockM) + 32 · BlockM + 128 bytes. 8 · rows · keys · headDim FLOPs.
 /// Rows past the end count as zero; hidden keys weigh 0, so infinities and NaNs of a row reach all keys of a block that it meets.
@@ -92,59 +92,86 @@ internal static class FlashGradKeyValueWgmma
         }
     }
 
-    // All steps of all heads; ‘begin’ is the first query row that sees the thread's first key, less the thread's first column.
+    // All steps of all heads; ‘begin’ is the first query row that sees the thread's first key, less the thread's first column. No product is
+    // under way from one step to the next: the assembler would wait for each of them.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Multiply<TTile>(int begin, int groupSize, int firstBlock, int fullBlock, int endBlock) where TTile : struct, IBackwardWgmmaTile
     {
-        int last = Registers.Pin((endBlock - firstBlock) * groupSize - 1), step = 0;
         CudaAsm.Emit(AwaitOwn, 0, 0);
         CudaAsm.Emit(AwaitFull, 0, 0);
         CudaAsm.Emit(MultiplyKeys, 0);
-        CudaAsm.Emit(MultiplyValues, 0);
-        while (step < last)
+        if (TTile.StartsAllAtOnce != 0)
         {
-            int block = firstBlock;
-            for (; block < fullBlock && step < last; block++, step++)
-            {
-                CudaAsm.Emit(SlabTiles.WaitForEarlier);
-                CudaAsm.Emit(Mask, begin - block * TTile.BlockM);
-                Finish(step & 3);
-                Next(step);
-            }
-            for (; block < endBlock && step < last; block++, step++)
-            {
-                CudaAsm.Emit(SlabTiles.WaitForEarlier);
-                Finish(step & 3);
-                Next(step);
-            }
+            CudaAsm.Emit(MultiplyValues, 0);
+            CudaAsm.Emit(SlabTiles.WaitForEarlier);
         }
-        CudaAsm.Emit(SlabTiles.WaitForEarlier);
-        CudaAsm.Emit(Mask, begin - (endBlock - 1) * TTile.BlockM);
-        Finish(step & 3);
+        else
+        {
+            CudaAsm.Emit(SlabTiles.WaitForAll);
+        }
+        CudaAsm.Emit(Mask, begin - firstBlock * TTile.BlockM);
+        Finish<TTile>(0);
+        CudaAsm.Emit(SlabTiles.WaitForAll);
+        int step = 1, block = firstBlock + 1;
+        for (int head = 0; head < groupSize; head++)
+        {
+            for (; block < fullBlock; block++, step++)
+            {
+                Begin<TTile>(step);
+                CudaAsm.Emit(Mask, begin - block * TTile.BlockM);
+                Finish<TTile>(step & 3);
+                End(step);
+            }
+            for (; block < endBlock; block++, step++)
+            {
+                Begin<TTile>(step);
+                Finish<TTile>(step & 3);
+                End(step);
+            }
+            block = firstBlock;
+        }
+        CudaAsm.Emit(AddKeys, step - 1 & 3);
         CudaAsm.Emit(SlabTiles.WaitForAll);
     }
 
-    // Weights and scores' gradients of a block, and the products with them.
+    // Asks for the products of a block, and for the last one of the block before; the scores are there on return.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish(int stage)
+    private static void Begin<TTile>(int step) where TTile : struct, IBackwardWgmmaTile
+    {
+        CudaAsm.Emit(AwaitFull, step & 3, step >> 2 & 1);
+        CudaAsm.Emit(MultiplyKeys, step & 3);
+        CudaAsm.Emit(AddKeys, step - 1 & 3);
+        if (TTile.StartsAllAtOnce != 0)
+        {
+            CudaAsm.Emit(MultiplyValues, step & 3);
+            CudaAsm.Emit(SlabTiles.WaitForFirstOfThree);
+        }
+        else
+        {
+            CudaAsm.Emit(SlabTiles.WaitForEarlier);
+        }
+    }
+
+    // Makes weights while other products go on, and gradients of scores while the weights are multiplied.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Finish<TTile>(int stage) where TTile : struct, IBackwardWgmmaTile
     {
         CudaAsm.Emit(Weigh, stage);
+        if (TTile.StartsAllAtOnce == 0)
+        {
+            CudaAsm.Emit(SlabTiles.WaitForAll);
+            CudaAsm.Emit(MultiplyValues, stage);
+        }
         CudaAsm.Emit(AddValues, stage);
         CudaAsm.Emit(SlabTiles.WaitForEarlier);
         CudaAsm.Emit(Differentiate, stage);
-        CudaAsm.Emit(AddKeys, stage);
     }
 
-    // The next block's products are asked for before this one's are done.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Next(int step)
+    private static void End(int step)
     {
-        int next = step + 1;
-        CudaAsm.Emit(AwaitFull, next & 3, next >> 2 & 1);
-        CudaAsm.Emit(MultiplyKeys, next & 3);
-        CudaAsm.Emit(SlabTiles.WaitForEarlier);
-        CudaAsm.Emit(ReleaseBlock, step & 3);
-        CudaAsm.Emit(MultiplyValues, next & 3);
+        CudaAsm.Emit(SlabTiles.WaitForAll);
+        CudaAsm.Emit(ReleaseBlock, step - 1 & 3);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -208,7 +235,8 @@ internal static class FlashGradKeyValueWgmma
 
     private const string AwaitOwn = "$let BARRIER FULL_OWN\n" + SlabTiles.Await;
     private const string AwaitFull = "$let BARRIER FULL\n" + SlabTiles.Await;
-    private const string ReleaseBlock = "$let BARRIER EMPTY\n" + SlabTiles.Release;
+    // Its statistics are read by every lane.
+    private const string ReleaseBlock = "bar.warp.sync 0xFFFFFFFF;\n$let BARRIER EMPTY\n" + SlabTiles.Release;
     private const string MultiplyKeys = "$let SUMS s\n$let LEFT first\n$let TILE QUERIES\n" + SlabTiles.MultiplyRows;
     private const string MultiplyValues = "$let SUMS x\n$let LEFT second\n$let TILE GRADIENTS\n" + SlabTiles.MultiplyRows;
     private const string AddValues = "$let SUMS o\n$let WEIGHTS w\n$let TILE GRADIENTS\n" + SlabTiles.AddProduct;

@@ -12,7 +12,7 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// x = query · keyᵀ     y = gradOutput · valueᵀ     d = exp(scale · x − lse) · (y − δ)     gradQuery += d · key
 /// </code>
 /// One group owns 128 query rows of one head, 64 to each of two warp groups, and loops over blocks of BlockN keys, from the last that a row
-/// sees to the first; the next block's scores are multiplied while this one's gradients are. Shared memory: query and gradOutput,
+/// sees to the first; one block's d · key is multiplied while the next one's weights are made. Shared memory: query and gradOutput,
 /// two stages of keys and values, barriers: 4 · headDim · (128 + 2 · BlockN) + 128 bytes. 6 · rows · keys · headDim FLOPs.
 /// Hidden keys weigh 0, so infinities and NaNs in keys and values of a block reach all its rows.
 /// </summary>
@@ -103,57 +103,77 @@ internal static class FlashGradQueryWgmma
     }
 
     // All blocks; the first ‘masked’ of them have keys that some row does not see. The thread's rows see as many keys as the limits say,
-    // less the thread's first column.
+    // less the thread's first column. No product is under way from one block to the next: the assembler would wait for each of them.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Multiply<TTile>(int limit0, int limit1, int blocks, int masked) where TTile : struct, IBackwardWgmmaTile
     {
-        int key0 = (blocks - 1) * TTile.BlockN, i = 0;
+        int key0 = (blocks - 1) * TTile.BlockN, i = 1;
         CudaAsm.Emit(AwaitOwn, 0, 0);
         CudaAsm.Emit(AwaitKeys, 0, 0);
         CudaAsm.Emit(MultiplyKeys, 0);
-        CudaAsm.Emit(AwaitValues, 0, 0);
-        CudaAsm.Emit(MultiplyValues, 0);
-        for (; i < blocks - 1 && i < masked; i++, key0 -= TTile.BlockN)
+        if (TTile.StartsAllAtOnce != 0)
         {
+            CudaAsm.Emit(AwaitValues, 0, 0);
+            CudaAsm.Emit(MultiplyValues, 0);
             CudaAsm.Emit(SlabTiles.WaitForEarlier);
+        }
+        else
+        {
+            CudaAsm.Emit(SlabTiles.WaitForAll);
+        }
+        CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
+        Finish<TTile>(0);
+        for (; i < blocks && i < masked; i++)
+        {
+            key0 -= TTile.BlockN;
+            Begin<TTile>(i);
             CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
-            Finish(i & 1);
-            Next(i);
+            Finish<TTile>(i);
+            CudaAsm.Emit(ReleaseKeys, i - 1 & 1);
         }
-        for (; i < blocks - 1; i++)
+        for (; i < blocks; i++)
         {
-            CudaAsm.Emit(SlabTiles.WaitForEarlier);
-            Finish(i & 1);
-            Next(i);
+            Begin<TTile>(i);
+            Finish<TTile>(i);
+            CudaAsm.Emit(ReleaseKeys, i - 1 & 1);
         }
-        CudaAsm.Emit(SlabTiles.WaitForEarlier);
-        CudaAsm.Emit(Mask, limit0, limit1);
-        Finish(i & 1);
+        CudaAsm.Emit(AddKeys, i - 1 & 1);
         CudaAsm.Emit(SlabTiles.WaitForAll);
     }
 
-    // Gradients of a block's scores, and the product with them.
+    // Asks for the products of a block, and for the last one of the block before; the scores are there on return.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish(int stage)
+    private static void Begin<TTile>(int i) where TTile : struct, IBackwardWgmmaTile
+    {
+        CudaAsm.Emit(AwaitKeys, i & 1, i >> 1 & 1);
+        CudaAsm.Emit(MultiplyKeys, i & 1);
+        CudaAsm.Emit(AddKeys, i - 1 & 1);
+        if (TTile.StartsAllAtOnce != 0)
+        {
+            CudaAsm.Emit(AwaitValues, i & 1, i >> 1 & 1);
+            CudaAsm.Emit(MultiplyValues, i & 1);
+            CudaAsm.Emit(SlabTiles.WaitForFirstOfThree);
+        }
+        else
+        {
+            CudaAsm.Emit(SlabTiles.WaitForEarlier);
+        }
+    }
+
+    // Makes weights while the other products go on, and gradients of scores.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Finish<TTile>(int i) where TTile : struct, IBackwardWgmmaTile
     {
         CudaAsm.Emit(Weigh);
         CudaAsm.Emit(SlabTiles.WaitForAll);
-        CudaAsm.Emit(ReleaseValues, stage);
+        if (TTile.StartsAllAtOnce == 0)
+        {
+            CudaAsm.Emit(AwaitValues, i & 1, i >> 1 & 1);
+            CudaAsm.Emit(MultiplyValues, i & 1);
+            CudaAsm.Emit(SlabTiles.WaitForAll);
+        }
+        CudaAsm.Emit(ReleaseValues, i & 1);
         CudaAsm.Emit(Differentiate);
-        CudaAsm.Emit(AddKeys, stage);
-    }
-
-    // The next block's products are asked for before this one's is done.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Next(int i)
-    {
-        int next = i + 1;
-        CudaAsm.Emit(AwaitKeys, next & 1, next >> 1 & 1);
-        CudaAsm.Emit(MultiplyKeys, next & 1);
-        CudaAsm.Emit(SlabTiles.WaitForEarlier);
-        CudaAsm.Emit(ReleaseKeys, i & 1);
-        CudaAsm.Emit(AwaitValues, next & 1, next >> 1 & 1);
-        CudaAsm.Emit(MultiplyValues, next & 1);
     }
 
     private const string Layout = """

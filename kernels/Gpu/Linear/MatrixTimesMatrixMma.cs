@@ -11,7 +11,7 @@ namespace KernelEngine.Kernels.Gpu.Linear;
 /// products, below 2^−24, is left out.
 /// One group of 8 warps computes 128 rows × 128 features, a warp 32 × 64 of them, from steps of 32 columns, the next of which is copied
 /// meanwhile. Shared memory: two stages of 128 rows of 160 bytes and 128 of 80, so that what lanes read at once lies in different banks.
-/// The tensor cores cut their sums instead of rounding them, so each 16 columns have sums of their own, which are then added.
+/// The tensor cores cut their sums instead of rounding them, so each 32 columns have sums of their own, which are then added.
 /// 2 · rows · outputSize · inputSize FLOPs of the layer are three or five times as many of the tensor cores. An infinite input, and one
 /// above the largest bf16, gives NaN.
 /// </summary>
@@ -117,7 +117,7 @@ internal static class MatrixTimesMatrixMma
     // b5 what f16 weights are more than the first. Weights are loaded anew for the second 16 rows.
     private const string Multiply = """
         {
-        .reg .f32 x<2>, sum<4>, zero;
+        .reg .f32 x<2>, sum<64>, zero;
         .reg .b32 a<12>, b<6>, most<2>;
         .reg .b16 half<2>;
         mov.f32 zero, 0f00000000;
@@ -155,19 +155,19 @@ internal static class MatrixTimesMatrixMma
         $end
         $for q 0 WEIGHT_PARTS
         $for p 0 3-q
-        $if p+q
-        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$list(sum,0,4)}, {$list(a,4*p,4)}, {$list(b,2*h+q*(4-2*h),2)}, {$list(sum,0,4)};
+        $if k+p+q
+        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$list(sum,AT,4)}, {$list(a,4*p,4)}, {$list(b,2*h+q*(4-2*h),2)}, {$list(sum,AT,4)};
         $else
-        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$list(sum,0,4)}, {$list(a,4*p,4)}, {$list(b,2*h+q*(4-2*h),2)}, {zero, zero, zero, zero};
-        $end
-        $end
-        $end
-        $for i 0 4
-        add.f32 o$(AT+i), o$(AT+i), sum$(i);
+        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$list(sum,AT,4)}, {$list(a,4*p,4)}, {$list(b,2*h+q*(4-2*h),2)}, {zero, zero, zero, zero};
         $end
         $end
         $end
         $end
+        $end
+        $end
+        $end
+        $for i 0 64
+        add.f32 o$(i), o$(i), sum$(i);
         $end
         }
         """;

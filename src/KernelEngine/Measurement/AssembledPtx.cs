@@ -10,6 +10,9 @@ namespace KernelEngine;
 public sealed record AssembledPtx(
     int Registers, int StackBytes, int SpillStoreBytes, int SpillLoadBytes, int SharedBytes, IReadOnlyDictionary<string, int> Instructions)
 {
+    /// <summary>What the assembler says costs speed, as products that wait for each other; null where it says nothing.</summary>
+    public string? Warning { get; init; }
+
     /// <summary>True when every variable of a thread is in a register.</summary>
     public bool IsInRegisters => StackBytes == 0 && SpillStoreBytes == 0 && SpillLoadBytes == 0;
 

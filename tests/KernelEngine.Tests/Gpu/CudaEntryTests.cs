@@ -44,6 +44,7 @@ public sealed partial class CudaEntryTests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(assembled.IsInRegisters, $"{entry} for {entry.Target}: {assembled}");
+            Assert.That(assembled.Warning, Is.Null, "what costs speed");
             int groups = entry.Specialization.MinNumGroupsPerMultiprocessor ?? 1;
             Assert.That(assembled.Registers * entry.Threads * groups, Is.AtMost(65536), "registers of a multiprocessor's groups");
             // Every multiplication of the text is one instruction of the machine; nothing is unrolled further.

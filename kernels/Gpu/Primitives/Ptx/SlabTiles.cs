@@ -109,6 +109,9 @@ internal static class SlabTiles
     /// <summary>All products but those that were asked for last are done.</summary>
     public const string WaitForEarlier = "wgmma.wait_group.sync.aligned 1;";
 
+    /// <summary>Of three products that are under way the first is done.</summary>
+    public const string WaitForFirstOfThree = "wgmma.wait_group.sync.aligned 2;";
+
     /// <summary>All products are done.</summary>
     public const string WaitForAll = "wgmma.wait_group.sync.aligned 0;";
 }

@@ -31,7 +31,10 @@ internal static partial class PtxAssembler
         string report = Assemble(text, architecture, cubin => sass = countInstructions ? Run("cuobjdump", "-sass", cubin) : "");
         Match frame = Frame().Match(report);
         return new AssembledPtx(
-            Number(Registers().Match(report), 1), Number(frame, 1), Number(frame, 2), Number(frame, 3), Number(Shared().Match(report), 1), CountInstructions(sass));
+            Number(Registers().Match(report), 1), Number(frame, 1), Number(frame, 2), Number(frame, 3), Number(Shared().Match(report), 1), CountInstructions(sass))
+        {
+            Warning = Warning().Match(report) is { Success: true } warning ? warning.Groups[1].Value : null,
+        };
     }
 
     /// <summary>
@@ -100,6 +103,9 @@ internal static partial class PtxAssembler
             : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
         yield return Path.Combine(cache, "kernel-engine", "cuda-tools");
     }
+
+    [GeneratedRegex(@"\(C\d+\) Potential Performance Loss: (.*?)( in the function .*)?$", RegexOptions.Multiline)]
+    private static partial Regex Warning();
 
     [GeneratedRegex(@"release (\d+\.\d+)")]
     private static partial Regex ReleaseOf();

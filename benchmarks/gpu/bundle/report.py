@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Merges what `run` left in a folder (about.txt, peers.jsonl, bench.jsonl, verify.log) into report.md: ours beside PyTorch's."""
+"""Merges what `run` left in a folder (about.txt, peers.jsonl, bench.jsonl, verify.log, sanitize.log) into report.md: ours beside PyTorch's."""
 from __future__ import annotations
 
 import argparse
@@ -100,6 +100,55 @@ def table(work: str, entries: list[Entry], roof_tflops: float | None, roof_gbyte
     return [*lines, ""]
 
 
+def filtered(entries: list[Entry]) -> Iterator[Entry]:
+    """A training step in two calls, of which the second leaves out what a filter says, beside the step in one."""
+    for backward in entries:
+        if not (backward.is_ours and backward.ms and backward.work.startswith("cross-entropy-backward ") and " filter=" in backward.work):
+            continue
+        problem = re.sub(r" filter=\S+", "", backward.work.removeprefix("cross-entropy-backward "))
+        forward = next((e for e in entries if e.is_ours and e.ms and e.work == f"cross-entropy-forward {problem}" and e.name == backward.name), None)
+        if forward:
+            extra = max(forward.extra_mib or 0, backward.extra_mib or 0)
+            yield Entry(f"cross-entropy-training {problem}", f"{backward.name}, filtered", True, forward.ms + backward.ms, extra, None,
+                        f"forward, then backward with {re.search(r'filter=([^ ]+)', backward.work)[0]}")
+
+
+def sections(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The parts of a log: each begins with a line '== name'."""
+    if path.exists():
+        for part in re.split(r"^== ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            name, *lines = part.splitlines()
+            yield name, lines
+
+
+def verified(path: Path) -> list[str]:
+    """What each kernel's results were worth beside the double-precision reference."""
+    pattern = re.compile(r"(\d+) right, (\d+) wrong, (\d+) not compiled, (\d+) failed, (\d+) skipped(?:; worst error (\S+))?")
+    rows = []
+    for name, lines in sections(path):
+        for match in filter(None, map(pattern.match, lines)):
+            rows.append((name.replace(".", "/", 1), match.groups("")))
+    if not rows:
+        return []
+    total = [sum(int(values[i]) for _, values in rows) for i in range(5)]
+    return ["## Against the reference", "",
+            "{} kernels: {} right, {} wrong, {} not compiled, {} failed, {} skipped.".format(len(rows), *total), "",
+            "| kernel | right | wrong | not compiled | failed | skipped | worst error, of what is allowed |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+            *(f"| {name} | {' | '.join(values)} |" for name, values in rows), ""]
+
+
+def sanitized(path: Path) -> list[str]:
+    """What compute-sanitizer found."""
+    rows = []
+    for name, lines in sections(path):
+        tool, kernel = name.split(".", 1)
+        found = next((line.split("SUMMARY: ")[1] for line in lines if "SUMMARY: " in line), "stopped")
+        count = next((m[1] for line in lines if (m := re.match(r"(\d+) right, ", line))), "")
+        rows.append(f"| {tool} | {kernel.replace('.', '/', 1)} | {count} | {found} |")
+    return ["## compute-sanitizer", "", "| tool | kernel | right | found |", "| --- | --- | ---: | --- |", *rows, ""] if rows else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -107,6 +156,7 @@ def main() -> None:
 
     peers, ours = list(read_peers(folder / "peers.jsonl")), list(read_ours(folder / "bench.jsonl"))
     entries = peers + [e for e in ours if e.ms or "a kernel of their own" not in e.note]
+    entries += filtered(entries)
     about = next((row["about"] for row in read_lines(folder / "peers.jsonl") if "about" in row), {})
     matmul = next((flops(e.work) / e.ms / 1e9 for e in peers if e.work.startswith("matmul") and e.ms), None)
     copy = next((row["gbytes_per_s"] for row in read_lines(folder / "peers.jsonl") if row.get("work") == "copy" and row.get("gbytes_per_s")), None)
@@ -124,11 +174,7 @@ def main() -> None:
     works = list(dict.fromkeys(e.work for e in entries if not e.work.startswith(("copy", "matmul"))))
     for work in works:
         lines += table(work, [e for e in entries if e.work == work], matmul, copy)
-    if (path := folder / "verify.log").exists():
-        counts = [line for line in path.read_text(encoding="utf-8").splitlines() if re.match(r"\d+ right, ", line)]
-        sums = [sum(int(re.findall(r"\d+", line)[i]) for line in counts) for i in range(5)]
-        lines += ["## Against the reference", "",
-                  "{} kernels: {} right, {} wrong, {} not compiled, {} failed, {} skipped.".format(len(counts), *sums), ""]
+    lines += verified(folder / "verify.log") + sanitized(folder / "sanitize.log")
     report = folder / "report.md"
     report.write_text("\n".join(lines), encoding="utf-8")
     print(f"{report}: {len(works)} pieces of work, {len(entries)} rows")

@@ -12,17 +12,18 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// x = query · keyᵀ     y = gradOutput · valueᵀ     d = exp(scale · x − lse) · (y − δ)     gradQuery += d · key
 /// </code>
 /// One group owns 128 query rows of one head, 64 to each of two warp groups, and loops over blocks of BlockN keys, from the last that a row
-/// sees to the first; one block's d · key is multiplied while the next one's weights are made. Shared memory: query and gradOutput,
-/// two stages of keys and values, barriers: 4 · headDim · (128 + 2 · BlockN) + 128 bytes. 6 · rows · keys · headDim FLOPs.
+/// sees to the first. While a warp group makes the weights of one block and its d, the tensor cores have its y, the last block's d · key
+/// and the next one's x to multiply: scores have two sets of registers, which take turns. Shared memory: query and gradOutput, four
+/// stages of keys and values, barriers: 4 · headDim · (128 + 4 · BlockN) + 256 bytes. 6 · rows · keys · headDim FLOPs.
 /// Hidden keys weigh 0, so infinities and NaNs in keys and values of a block reach all its rows.
 /// </summary>
 internal static class FlashGradQueryWgmma
 {
-    private const int Stages = 2;
+    private const int Stages = 4;
 
     /// <summary>Shared memory of a group.</summary>
     public static int SharedBytes<TTile>() where TTile : struct, IBackwardWgmmaTile =>
-        4 * TTile.HeadDim * (BackwardWgmma.Rows + Stages * TTile.BlockN) + 128;
+        4 * TTile.HeadDim * (BackwardWgmma.Rows + Stages * TTile.BlockN) + 256;
 
     /// <summary>The kernel; one group for each block of 128 query rows of each head of each sequence.</summary>
     public static void FlashAttentionGradQueryWgmma<TTile, TElement>(BackwardWgmma.Parameters p)
@@ -56,7 +57,7 @@ internal static class FlashGradQueryWgmma
                 long statistics = p.Statistics + 8L * ((long)batch * p.NumHeads + head) * p.StatisticStride + 4L * row;
                 CudaAsm.Emit(Statistics, statistics, statistics + 4L * p.StatisticStride);
                 int limit0 = Registers.Pin(VisibleKeys(ref p, row) - column), limit1 = Registers.Pin(VisibleKeys(ref p, row + 8) - column);
-                Multiply<TTile>(limit0, limit1, blocks, Registers.Pin(blocks - VisibleKeys(ref p, row0) / TTile.BlockN));
+                Multiply<TTile>(limit0, limit1, blocks);
             }
             if (p.GradQuery.Address != 0)
             {
@@ -84,100 +85,107 @@ internal static class FlashGradQueryWgmma
             CudaAsm.Emit(ExpectOwn, 0);
             CudaAsm.Emit(CopyQueries, 0, head, row0, batch);
             CudaAsm.Emit(CopyGradients, 0, head, row0, batch);
-            for (int i = 0; i < blocks; i++, key0 -= TTile.BlockN)
+            // The last one lies before all keys, and is zero: scores of a block to come are asked for to the end.
+            for (int i = 0; i <= blocks; i++, key0 -= TTile.BlockN)
             {
-                CudaAsm.Emit(AwaitEmptyKeys, i & 1, (i >> 1 & 1) ^ 1);
-                CudaAsm.Emit(ExpectKeys, i & 1);
-                CudaAsm.Emit(CopyKeys, i & 1, kvHead, key0, batch);
+                CudaAsm.Emit(AwaitEmptyKeys, i & 3, (i >> 2 & 1) ^ 1);
+                CudaAsm.Emit(ExpectKeys, i & 3);
+                CudaAsm.Emit(CopyKeys, i & 3, kvHead, key0, batch);
             }
         }
         else if (Group.IdxX == 32)
         {
             for (int i = 0; i < blocks; i++, key0 -= TTile.BlockN)
             {
-                CudaAsm.Emit(AwaitEmptyValues, i & 1, (i >> 1 & 1) ^ 1);
-                CudaAsm.Emit(ExpectValues, i & 1);
-                CudaAsm.Emit(CopyValues, i & 1, kvHead, key0, batch);
+                CudaAsm.Emit(AwaitEmptyValues, i & 3, (i >> 2 & 1) ^ 1);
+                CudaAsm.Emit(ExpectValues, i & 3);
+                CudaAsm.Emit(CopyValues, i & 3, kvHead, key0, batch);
             }
         }
     }
 
-    // All blocks; the first ‘masked’ of them have keys that some row does not see. The thread's rows see as many keys as the limits say,
-    // less the thread's first column. No product is under way from one block to the next: the assembler would wait for each of them.
+    // All blocks. The thread's rows see as many keys as the limits say, less the thread's first column. No product is under way from one
+    // turn of the loop to the next: the assembler would wait for each of them.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Multiply<TTile>(int limit0, int limit1, int blocks, int masked) where TTile : struct, IBackwardWgmmaTile
+    private static void Multiply<TTile>(int limit0, int limit1, int blocks) where TTile : struct, IBackwardWgmmaTile
     {
-        int key0 = (blocks - 1) * TTile.BlockN, i = 1;
+        int last = (blocks - 1) * TTile.BlockN, i = 1;
+        limit0 = Registers.Pin(limit0 - last);
+        limit1 = Registers.Pin(limit1 - last);
         CudaAsm.Emit(AwaitOwn, 0, 0);
         CudaAsm.Emit(AwaitKeys, 0, 0);
-        CudaAsm.Emit(MultiplyKeys, 0);
-        if (TTile.StartsAllAtOnce != 0)
+        CudaAsm.Emit(MultiplyEvenKeys, 0);
+        CudaAsm.Emit(SlabTiles.WaitForAll);
+        StartEven(0);
+        FinishEven(0, limit0, limit1);
+        for (; i + 1 < blocks; i += 2)
         {
-            CudaAsm.Emit(AwaitValues, 0, 0);
-            CudaAsm.Emit(MultiplyValues, 0);
-            CudaAsm.Emit(SlabTiles.WaitForEarlier);
+            CudaAsm.Emit(AddKeys, i - 1 & 3);
+            StartOdd(i);
+            FinishOdd(i, limit0 + i * TTile.BlockN, limit1 + i * TTile.BlockN);
+            CudaAsm.Emit(ReleaseKeys, i - 1 & 3);
+            CudaAsm.Emit(AddKeys, i & 3);
+            StartEven(i + 1);
+            FinishEven(i + 1, limit0 + (i + 1) * TTile.BlockN, limit1 + (i + 1) * TTile.BlockN);
+            CudaAsm.Emit(ReleaseKeys, i & 3);
         }
-        else
+        if (i < blocks)
         {
-            CudaAsm.Emit(SlabTiles.WaitForAll);
+            CudaAsm.Emit(AddKeys, i - 1 & 3);
+            StartOdd(i);
+            FinishOdd(i, limit0 + i * TTile.BlockN, limit1 + i * TTile.BlockN);
+            CudaAsm.Emit(ReleaseKeys, i - 1 & 3);
         }
-        CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
-        Finish<TTile>(0);
-        for (; i < blocks && i < masked; i++)
-        {
-            key0 -= TTile.BlockN;
-            Begin<TTile>(i);
-            CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
-            Finish<TTile>(i);
-            CudaAsm.Emit(ReleaseKeys, i - 1 & 1);
-        }
-        for (; i < blocks; i++)
-        {
-            Begin<TTile>(i);
-            Finish<TTile>(i);
-            CudaAsm.Emit(ReleaseKeys, i - 1 & 1);
-        }
-        CudaAsm.Emit(AddKeys, i - 1 & 1);
+        CudaAsm.Emit(AddKeys, blocks - 1 & 3);
         CudaAsm.Emit(SlabTiles.WaitForAll);
     }
 
-    // Asks for the products of a block, and for the last one of the block before; the scores are there on return.
+    // Of the i-th block, whose scores are there, asks for the product with values; then for the next block's scores.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Begin<TTile>(int i) where TTile : struct, IBackwardWgmmaTile
+    private static void StartEven(int i)
     {
-        CudaAsm.Emit(AwaitKeys, i & 1, i >> 1 & 1);
-        CudaAsm.Emit(MultiplyKeys, i & 1);
-        CudaAsm.Emit(AddKeys, i - 1 & 1);
-        if (TTile.StartsAllAtOnce != 0)
-        {
-            CudaAsm.Emit(AwaitValues, i & 1, i >> 1 & 1);
-            CudaAsm.Emit(MultiplyValues, i & 1);
-            CudaAsm.Emit(SlabTiles.WaitForFirstOfThree);
-        }
-        else
-        {
-            CudaAsm.Emit(SlabTiles.WaitForEarlier);
-        }
+        StartValues(i);
+        CudaAsm.Emit(MultiplyOddKeys, i + 1 & 3);
     }
 
-    // Makes weights while the other products go on, and gradients of scores.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish<TTile>(int i) where TTile : struct, IBackwardWgmmaTile
+    private static void StartOdd(int i)
     {
-        CudaAsm.Emit(Weigh);
+        StartValues(i);
+        CudaAsm.Emit(MultiplyEvenKeys, i + 1 & 3);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StartValues(int i)
+    {
+        CudaAsm.Emit(AwaitValues, i & 3, i >> 2 & 1);
+        CudaAsm.Emit(MultiplyValues, i & 3);
+        CudaAsm.Emit(AwaitKeys, i + 1 & 3, i + 1 >> 2 & 1);
+    }
+
+    // Makes weights and gradients of scores, the latter while the next scores are multiplied.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void FinishEven(int i, int limit0, int limit1)
+    {
+        CudaAsm.Emit(WeighEven, limit0, limit1);
+        CudaAsm.Emit(SlabTiles.WaitForEarlier);
+        CudaAsm.Emit(ReleaseValues, i & 3);
+        CudaAsm.Emit(DifferentiateEven);
         CudaAsm.Emit(SlabTiles.WaitForAll);
-        if (TTile.StartsAllAtOnce == 0)
-        {
-            CudaAsm.Emit(AwaitValues, i & 1, i >> 1 & 1);
-            CudaAsm.Emit(MultiplyValues, i & 1);
-            CudaAsm.Emit(SlabTiles.WaitForAll);
-        }
-        CudaAsm.Emit(ReleaseValues, i & 1);
-        CudaAsm.Emit(Differentiate);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void FinishOdd(int i, int limit0, int limit1)
+    {
+        CudaAsm.Emit(WeighOdd, limit0, limit1);
+        CudaAsm.Emit(SlabTiles.WaitForEarlier);
+        CudaAsm.Emit(ReleaseValues, i & 3);
+        CudaAsm.Emit(DifferentiateOdd);
+        CudaAsm.Emit(SlabTiles.WaitForAll);
     }
 
     private const string Layout = """
-        $let STAGES 2
+        $let STAGES 4
         $let STAGE STEP
         $let KEYS 2*OWN
         $let VALUES KEYS+STAGES*STAGE
@@ -214,16 +222,21 @@ internal static class FlashGradQueryWgmma
     private const string AwaitValues = "$let BARRIER FULL_V\n" + SlabTiles.Await;
     private const string ReleaseKeys = "$let BARRIER EMPTY_K\n" + SlabTiles.Release;
     private const string ReleaseValues = "$let BARRIER EMPTY_V\n" + SlabTiles.Release;
-    private const string MultiplyKeys = "$let SUMS s\n$let LEFT first\n$let TILE KEYS\n" + SlabTiles.MultiplyRows;
+    private const string MultiplyEvenKeys = "$let SUMS s\n$let LEFT first\n$let TILE KEYS\n" + SlabTiles.MultiplyRows;
+    private const string MultiplyOddKeys = "$let SUMS z\n$let LEFT first\n$let TILE KEYS\n" + SlabTiles.MultiplyRows;
     private const string MultiplyValues = "$let SUMS x\n$let LEFT second\n$let TILE VALUES\n" + SlabTiles.MultiplyRows;
     private const string AddKeys = "$let SUMS o\n$let WEIGHTS w\n$let TILE KEYS\n" + SlabTiles.AddProduct;
+    private const string WeighEven = "$let S s\n" + Weigh;
+    private const string WeighOdd = "$let S z\n" + Weigh;
+    private const string DifferentiateEven = "$let S s\n" + Differentiate;
+    private const string DifferentiateOdd = "$let S z\n" + Differentiate;
     private const string Store = "$let SUMS o\n" + BackwardWgmma.StoreRows;
 
     // %0, %1 addresses of the upper row's −lse · log2 e and δ; the lower row is 8 behind. Thread t of a warp group holds rows
     // 16 · (t / 32) + t % 32 / 4 and 8 below it, of columns 8 · j + 2 · (t % 4) and the next one: s(4j), s(4j + 1) of the upper row,
-    // s(4j + 2), s(4j + 3) of the lower.
+    // s(4j + 2), s(4j + 3) of the lower; z like s for every other block.
     private const string Statistics = """
-        .reg .f32 shift<2>, delta<2>;
+        .reg .f32 z<$(WIDTH/2)>, shift<2>, delta<2>;
         $for r 0 2
         ld.global.f32 shift$(r), [%0+$(32*r)];
         ld.global.f32 delta$(r), [%1+$(32*r)];
@@ -231,29 +244,20 @@ internal static class FlashGradQueryWgmma
         """;
 
     // %0 and %1: keys that the upper and the lower row see, less the first key of the block and of the thread.
-    private const string Mask = """
+    private const string Weigh = """
         {
         .reg .pred sees;
         $for j 0 WIDTH/8
+        $for r 0 2
         $for e 0 2
-        setp.gt.s32 sees, %0, $(8*j+e);
-        selp.f32 s$(4*j+e), s$(4*j+e), 0fFF800000, sees;
-        setp.gt.s32 sees, %1, $(8*j+e);
-        selp.f32 s$(4*j+2+e), s$(4*j+2+e), 0fFF800000, sees;
+        setp.gt.s32 sees, $pick(r,%1,%0), $(8*j+e);
+        fma.rn.ftz.f32 $(S)$(4*j+2*r+e), $(S)$(4*j+2*r+e), scale, shift$(r);
+        selp.f32 $(S)$(4*j+2*r+e), $(S)$(4*j+2*r+e), 0fFF800000, sees;
+        ex2.approx.ftz.f32 $(S)$(4*j+2*r+e), $(S)$(4*j+2*r+e);
+        $end
         $end
         $end
         }
-        """;
-
-    private const string Weigh = """
-        $for j 0 WIDTH/8
-        $for r 0 2
-        $for e 0 2
-        fma.rn.ftz.f32 s$(4*j+2*r+e), s$(4*j+2*r+e), scale, shift$(r);
-        ex2.approx.ftz.f32 s$(4*j+2*r+e), s$(4*j+2*r+e);
-        $end
-        $end
-        $end
         """;
 
     private const string Differentiate = """
@@ -261,7 +265,7 @@ internal static class FlashGradQueryWgmma
         $for r 0 2
         $for e 0 2
         sub.ftz.f32 x$(4*j+2*r+e), x$(4*j+2*r+e), delta$(r);
-        mul.ftz.f32 x$(4*j+2*r+e), x$(4*j+2*r+e), s$(4*j+2*r+e);
+        mul.ftz.f32 x$(4*j+2*r+e), x$(4*j+2*r+e), $(S)$(4*j+2*r+e);
         $end
         cvt.rn.$(T)x2.f32 w$(2*j+r), x$(4*j+2*r+1), x$(4*j+2*r);
         $end

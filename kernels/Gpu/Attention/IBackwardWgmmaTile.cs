@@ -12,6 +12,9 @@ internal interface IBackwardWgmmaTile
     /// <summary>Keys that a step of <see cref="FlashGradQueryWgmma"/> takes.</summary>
     static abstract int BlockN { get; }
 
-    /// <summary>1 where threads have the registers for a step's second product beside the first and the last step's; else 0: it comes after them.</summary>
+    /// <summary>
+    /// 1 where threads of <see cref="FlashGradKeyValueWgmma"/> have the registers for a step's second product beside the first and the last
+    /// step's; else 0: it comes after them.
+    /// </summary>
     static abstract int StartsAllAtOnce { get; }
 }

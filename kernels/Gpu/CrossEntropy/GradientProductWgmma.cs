@@ -46,7 +46,15 @@ internal static class GradientProductWgmma
         if (warpGroup == 0)
         {
             WgmmaProduct.BeginCopies();
-            if (Group.IdxX < 32)
+            if (p.IsKept == 0)
+            {
+                if (Group.IdxX == 0)
+                {
+                    for (int term = 0, step = 0; term < p.Terms; term += WgmmaProduct.Depth)
+                        WgmmaProduct.Copy(step++, row0, column0, term, p.TermOffset + term);
+                }
+            }
+            else if (Group.IdxX < 32)
             {
                 int step = 0, kept = 0;
                 for (int term = NextKept(ref p, ref kept, tile, 0, ownsClasses); term < p.Terms;
@@ -61,14 +69,23 @@ internal static class GradientProductWgmma
         else
         {
             WgmmaProduct.BeginProducts(warpGroup - 1);
-            int step = 0, kept = 0, term = NextKept(ref p, ref kept, tile, 0, ownsClasses);
+            int step = 0, kept = 0, term = p.IsKept == 0 ? 0 : NextKept(ref p, ref kept, tile, 0, ownsClasses);
             if (term < p.Terms)
             {
                 WgmmaProduct.MultiplyFirst(step++);
-                for (term = NextKept(ref p, ref kept, tile, term + WgmmaProduct.Depth, ownsClasses); term < p.Terms;
-                    term = NextKept(ref p, ref kept, tile, term + WgmmaProduct.Depth, ownsClasses))
+                term += WgmmaProduct.Depth;
+                if (p.IsKept == 0)
                 {
-                    WgmmaProduct.Multiply(step++);
+                    for (; term < p.Terms; term += WgmmaProduct.Depth)
+                        WgmmaProduct.Multiply(step++);
+                }
+                else
+                {
+                    for (term = NextKept(ref p, ref kept, tile, term, ownsClasses); term < p.Terms;
+                        term = NextKept(ref p, ref kept, tile, term + WgmmaProduct.Depth, ownsClasses))
+                    {
+                        WgmmaProduct.Multiply(step++);
+                    }
                 }
                 WgmmaProduct.Finish(step);
             }
@@ -118,7 +135,7 @@ internal static class GradientProductWgmma
         int own = index + (Group.IdxX & 31), tiles = (p.Terms + termsOfTile - 1) / termsOfTile;
         int classTile = ownsClasses != 0 ? tile >> 1 : own, rowTile = ownsClasses != 0 ? own : tile;
         long flags = p.IsKept + 4L * LogitGradientsWgmma.FlagsOfTile * ((long)classTile * p.RowTiles + rowTile);
-        CudaAsm.Emit(ReadFlags, out int kept, flags, own < tiles ? 1 : 0, p.IsKept != 0 ? 1 : 0);
+        CudaAsm.Emit(ReadFlags, out int kept, flags, own < tiles ? 1 : 0);
         return kept;
     }
 
@@ -132,23 +149,21 @@ internal static class GradientProductWgmma
         }
         """;
 
-    // %1 address of the tile's flags, %2 whether there is such a tile, %3 whether there are flags.
+    // %1 address of the tile's flags, %2 whether there is such a tile.
     private const string ReadFlags = """
         {
         .reg .b32 flag<8>;
-        .reg .pred exists, reads, isKept;
+        .reg .pred exists, isKept;
         setp.ne.s32 exists, %2, 0;
-        setp.ne.and.s32 reads, %3, 0, exists;
-        mov.b32 flag0, 1;
-        $for i 1 8
+        $for i 0 8
         mov.b32 flag$(i), 0;
         $end
-        @reads ld.global.v4.b32 {flag0, flag1, flag2, flag3}, [%1];
-        @reads ld.global.v4.b32 {flag4, flag5, flag6, flag7}, [%1+16];
+        @exists ld.global.v4.b32 {flag0, flag1, flag2, flag3}, [%1];
+        @exists ld.global.v4.b32 {flag4, flag5, flag6, flag7}, [%1+16];
         $for i 1 8
         or.b32 flag0, flag0, flag$(i);
         $end
-        setp.ne.and.b32 isKept, flag0, 0, exists;
+        setp.ne.b32 isKept, flag0, 0;
         vote.sync.ballot.b32 %0, isKept, 0xFFFFFFFF;
         }
         """;

@@ -89,13 +89,13 @@ internal static class FlashForwardWgmma
         $let T $pick(IS_BF16,bf16,f16)
         $let STAGES 2
         $let SLABS D/64
-        $let ROWS 64*CONSUMERS
-        $let K_TILES SLABS*ROWS*128
-        $let TILE SLABS*N*128
-        $let V_TILES K_TILES+STAGES*TILE
-        $let BARRIERS V_TILES+STAGES*TILE
-        $let FULL_Q BARRIERS
-        $let FULL_K BARRIERS+8
+        $let WIDTH N
+        $let LEFT_ROWS 64*CONSUMERS
+        $let KEYS SLABS*LEFT_ROWS*128
+        $let STAGE SLABS*N*128
+        $let VALUES KEYS+STAGES*STAGE
+        $let FULL_Q VALUES+STAGES*STAGE
+        $let FULL_K FULL_Q+8
         $let EMPTY_K FULL_K+8*STAGES
         $let FULL_V EMPTY_K+8*STAGES
         $let EMPTY_V FULL_V+8*STAGES
@@ -117,50 +117,18 @@ internal static class FlashForwardWgmma
 
     private const string BeginCopies = """
         .reg .b64 maps;
-        .reg .b32 barrier, tile;
         mov.b64 maps, $(PARAMETERS);
         cvta.param.u64 maps, maps;
         """;
 
-    // %0 head, %1 first row, %2 sequence.
-    private const string QueryCopies = """
-        mbarrier.arrive.expect_tx.shared::cta.b64 _, [shared+$(FULL_Q)], $(SLABS*ROWS*128);
-        add.u32 barrier, shared, $(FULL_Q);
-        $for slab 0 SLABS
-        $for rows 0 CONSUMERS
-        {
-        .reg .b32 row;
-        add.u32 tile, shared, $((slab*CONSUMERS+rows)*64*128);
-        add.s32 row, %1, $(64*rows);
-        cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [maps, {$(64*slab), %0, row, %2}], [barrier];
-        }
-        $end
-        $end
-        """;
-
-    // %0 stage, %1 the parity that a full round before it has, %2 kv head, %3 first key, %4 sequence.
-    private const string Copies = """
-        {
-        .reg .pred free;
-        .reg .b64 map;
-        mad.lo.s32 barrier, %0, 8, shared;
-        WAIT:
-        mbarrier.try_wait.parity.shared::cta.b64 free, [barrier+$(EMPTY)], %1;
-        @!free bra WAIT;
-        mbarrier.arrive.expect_tx.shared::cta.b64 _, [barrier+$(FULL)], $(TILE);
-        add.u32 barrier, barrier, $(FULL);
-        mad.lo.s32 tile, %0, $(TILE), shared;
-        add.u32 tile, tile, $(TILES);
-        add.u64 map, maps, $(MAP);
-        $for slab 0 SLABS
-        cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [map, {$(64*slab), %2, %3, %4}], [barrier];
-        add.u32 tile, tile, $(N*128);
-        $end
-        }
-        """;
-
-    private const string KeyCopies = "$let EMPTY EMPTY_K\n$let FULL FULL_K\n$let TILES K_TILES\n$let MAP 128\n" + Copies;
-    private const string ValueCopies = "$let EMPTY EMPTY_V\n$let FULL FULL_V\n$let TILES V_TILES\n$let MAP 256\n" + Copies;
+    private const string ExpectQueries = "$let BARRIER FULL_Q\n$let BYTES SLABS*LEFT_ROWS*128\n" + SlabTiles.Expect;
+    private const string CopyQueries = "$let ROWS LEFT_ROWS\n$let TILE 0\n$let MAP 0\n" + SlabTiles.Copy;
+    private const string AwaitEmptyKeys = "$let BARRIER EMPTY_K\n" + SlabTiles.Await;
+    private const string ExpectKeys = "$let BARRIER FULL_K\n$let BYTES STAGE\n" + SlabTiles.Expect;
+    private const string CopyKeys = "$let ROWS N\n$let TILE KEYS\n$let MAP 128\n" + SlabTiles.Copy;
+    private const string AwaitEmptyValues = "$let BARRIER EMPTY_V\n" + SlabTiles.Await;
+    private const string ExpectValues = "$let BARRIER FULL_V\n$let BYTES STAGE\n" + SlabTiles.Expect;
+    private const string CopyValues = "$let ROWS N\n$let TILE VALUES\n$let MAP 256\n" + SlabTiles.Copy;
 
     // Keys and values have a thread each: the next keys do not wait until values are free, which is later.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -170,14 +138,23 @@ internal static class FlashForwardWgmma
         int kvHead = Registers.Pin(head / p.GroupSize), key0 = (blocks - 1) * TTile.BlockN;
         if (Group.IdxX == 0)
         {
-            CudaAsm.Emit(QueryCopies, head, row0, batch);
+            CudaAsm.Emit(ExpectQueries, 0);
+            CudaAsm.Emit(CopyQueries, 0, head, row0, batch);
             for (int i = 0; i < blocks; i++, key0 -= TTile.BlockN)
-                CudaAsm.Emit(KeyCopies, i & 1, (i >> 1 & 1) ^ 1, kvHead, key0, batch);
+            {
+                CudaAsm.Emit(AwaitEmptyKeys, i & 1, (i >> 1 & 1) ^ 1);
+                CudaAsm.Emit(ExpectKeys, i & 1);
+                CudaAsm.Emit(CopyKeys, i & 1, kvHead, key0, batch);
+            }
         }
         else if (Group.IdxX == 32)
         {
             for (int i = 0; i < blocks; i++, key0 -= TTile.BlockN)
-                CudaAsm.Emit(ValueCopies, i & 1, (i >> 1 & 1) ^ 1, kvHead, key0, batch);
+            {
+                CudaAsm.Emit(AwaitEmptyValues, i & 1, (i >> 1 & 1) ^ 1);
+                CudaAsm.Emit(ExpectValues, i & 1);
+                CudaAsm.Emit(CopyValues, i & 1, kvHead, key0, batch);
+            }
         }
     }
 
@@ -211,75 +188,13 @@ internal static class FlashForwardWgmma
         }
         """;
 
-    private const string WaitForQueries = """
-        {
-        .reg .pred done;
-        WAIT:
-        mbarrier.try_wait.parity.shared::cta.b64 done, [shared+$(FULL_Q)], 0;
-        @!done bra WAIT;
-        }
-        """;
-
-    // %0 stage, %1 parity. Descriptors: address / 16, then strides / 16 (8 rows of 128 bytes: 64), 128-byte swizzle.
-    private const string MultiplyKeys = """
-        {
-        .reg .pred done;
-        .reg .b32 address, barrier;
-        .reg .b64 keys, a, b;
-        mad.lo.s32 barrier, %0, 8, shared;
-        WAIT:
-        mbarrier.try_wait.parity.shared::cta.b64 done, [barrier+$(FULL_K)], %1;
-        @!done bra WAIT;
-        mad.lo.s32 address, %0, $(TILE), shared;
-        add.u32 address, address, $(K_TILES);
-        shr.u32 address, address, 4;
-        cvt.u64.u32 keys, address;
-        or.b64 keys, keys, 0x4000004000010000;
-        wgmma.fence.sync.aligned;
-        $for k 0 D/16
-        add.u64 a, queries, $((k/4*ROWS*128+(k&3)*32)/16);
-        add.u64 b, keys, $((k/4*N*128+(k&3)*32)/16);
-        wgmma.mma_async.sync.aligned.m64n$(N)k16.f32.$(T).$(T) {$list(s,0,N/2)}, a, b, $pick(k,always,never), 1, 1, 0, 0;
-        $end
-        wgmma.commit_group.sync.aligned;
-        }
-        """;
-
-    // %0 stage, %1 parity. Values are [key, column] with columns together: slabs of 64 columns lie N · 128 bytes apart.
-    private const string MultiplyValues = """
-        {
-        .reg .pred done;
-        .reg .b32 address, barrier;
-        .reg .b64 values, b;
-        mad.lo.s32 barrier, %0, 8, shared;
-        WAIT:
-        mbarrier.try_wait.parity.shared::cta.b64 done, [barrier+$(FULL_V)], %1;
-        @!done bra WAIT;
-        mad.lo.s32 address, %0, $(TILE), shared;
-        add.u32 address, address, $(V_TILES);
-        shr.u32 address, address, 4;
-        cvt.u64.u32 values, address;
-        or.b64 values, values, $(0x4000004000000000+(N*8<<16));
-        wgmma.fence.sync.aligned;
-        $for k 0 N/16
-        add.u64 b, values, $(k*2048/16);
-        wgmma.mma_async.sync.aligned.m64n$(D)k16.f32.$(T).$(T) {$list(o,0,D/2)}, {$list(w,4*k,4)}, b, always, 1, 1, 1;
-        $end
-        wgmma.commit_group.sync.aligned;
-        }
-        """;
-
-    // %0 stage.
-    private const string Release = """
-        {
-        .reg .b32 barrier;
-        mad.lo.s32 barrier, %0, 8, shared;
-        @leads mbarrier.arrive.shared::cta.b64 _, [barrier+$(EMPTY)];
-        }
-        """;
-
-    private const string ReleaseKeys = "$let EMPTY EMPTY_K\n" + Release;
-    private const string ReleaseValues = "$let EMPTY EMPTY_V\n" + Release;
+    private const string AwaitQueries = "$let BARRIER FULL_Q\n" + SlabTiles.Await;
+    private const string AwaitKeys = "$let BARRIER FULL_K\n" + SlabTiles.Await;
+    private const string AwaitValues = "$let BARRIER FULL_V\n" + SlabTiles.Await;
+    private const string MultiplyKeys = "$let SUMS s\n$let LEFT queries\n$let TILE KEYS\n" + SlabTiles.MultiplyRows;
+    private const string MultiplyValues = "$let SUMS o\n$let WEIGHTS w\n$let TILE VALUES\n" + SlabTiles.AddProduct;
+    private const string ReleaseKeys = "$let BARRIER EMPTY_K\n" + SlabTiles.Release;
+    private const string ReleaseValues = "$let BARRIER EMPTY_V\n" + SlabTiles.Release;
 
     // %0 and %1: keys that the upper and the lower row see, less the first key of the block and of the thread.
     private const string Mask = """
@@ -351,9 +266,6 @@ internal static class FlashForwardWgmma
         $end
         """;
 
-    private const string WaitForScores = "wgmma.wait_group.sync.aligned 1;";
-    private const string WaitForAll = "wgmma.wait_group.sync.aligned 0;";
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Consume<TTile>(ref Parameters p, int row0, int consumer, int head, int batch, int blocks) where TTile : struct, IWgmmaTile
     {
@@ -364,9 +276,10 @@ internal static class FlashForwardWgmma
             int limit0 = Registers.Pin(VisibleKeys(ref p, row) - column), limit1 = Registers.Pin(VisibleKeys(ref p, row + 8) - column);
             int masked = Registers.Pin(blocks - VisibleKeys(ref p, row0) / TTile.BlockN);
             int key0 = (blocks - 1) * TTile.BlockN;
-            CudaAsm.Emit(WaitForQueries);
-            CudaAsm.Emit(MultiplyKeys, 0, 0);
-            CudaAsm.Emit(WaitForAll);
+            CudaAsm.Emit(AwaitQueries, 0, 0);
+            CudaAsm.Emit(AwaitKeys, 0, 0);
+            CudaAsm.Emit(MultiplyKeys, 0);
+            CudaAsm.Emit(SlabTiles.WaitForAll);
             CudaAsm.Emit(ReleaseKeys, 0);
             CudaAsm.Emit(Mask, limit0 - key0, limit1 - key0);
             CudaAsm.Emit(Softmax);
@@ -386,8 +299,9 @@ internal static class FlashForwardWgmma
                 MultiplyBlock(i, stage, last);
                 FinishBlock(last);
             }
-            CudaAsm.Emit(MultiplyValues, blocks - 1 & 1, blocks - 1 >> 1 & 1);
-            CudaAsm.Emit(WaitForAll);
+            CudaAsm.Emit(AwaitValues, blocks - 1 & 1, blocks - 1 >> 1 & 1);
+            CudaAsm.Emit(MultiplyValues, blocks - 1 & 1);
+            CudaAsm.Emit(SlabTiles.WaitForAll);
         }
         Store(ref p, row, column, head, batch);
     }
@@ -396,9 +310,11 @@ internal static class FlashForwardWgmma
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void MultiplyBlock(int i, int stage, int last)
     {
-        CudaAsm.Emit(MultiplyKeys, stage, i >> 1 & 1);
-        CudaAsm.Emit(MultiplyValues, last, i - 1 >> 1 & 1);
-        CudaAsm.Emit(WaitForScores);
+        CudaAsm.Emit(AwaitKeys, stage, i >> 1 & 1);
+        CudaAsm.Emit(MultiplyKeys, stage);
+        CudaAsm.Emit(AwaitValues, last, i - 1 >> 1 & 1);
+        CudaAsm.Emit(MultiplyValues, last);
+        CudaAsm.Emit(SlabTiles.WaitForEarlier);
         CudaAsm.Emit(ReleaseKeys, stage);
     }
 
@@ -407,7 +323,7 @@ internal static class FlashForwardWgmma
     private static void FinishBlock(int last)
     {
         CudaAsm.Emit(Softmax);
-        CudaAsm.Emit(WaitForAll);
+        CudaAsm.Emit(SlabTiles.WaitForAll);
         CudaAsm.Emit(ReleaseValues, last);
         CudaAsm.Emit(Rescale);
         CudaAsm.Emit(PackWeights);

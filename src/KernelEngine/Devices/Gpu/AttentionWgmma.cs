@@ -45,7 +45,7 @@ internal sealed class AttentionWgmma() : GpuKernel<AttentionProblem>("attention-
         GpuView output = operands[AttentionProblem.Output], lse = operands[AttentionProblem.Lse];
         device.Launch(entries.For(problem.Type), (long)queryBlocks * problem.NumHeads * problem.BatchSize, new FlashForwardWgmma.Parameters
         {
-            Query = AttentionWgmmaArguments.Map(device, operands[AttentionProblem.Query], RowsOfConsumer),
+            Query = AttentionWgmmaArguments.Map(device, operands[AttentionProblem.Query], blockM),
             Key = AttentionWgmmaArguments.Map(device, operands[AttentionProblem.Key], TTile.BlockN),
             Value = AttentionWgmmaArguments.Map(device, operands[AttentionProblem.Value], TTile.BlockN),
             Output = output.AsTokenAddress(),

@@ -28,6 +28,8 @@ public sealed partial class CudaEntryTests
             Assert.That(Leftover().Matches(kernel.Text).Select(m => m.Value), Is.Empty, "templates and local memory");
             Assert.That(kernel.Text, Does.Contain($".target {entry.Target}\n"));
             Assert.That(kernel.Text, Does.Contain($".maxntid {entry.Threads}"));
+            Assert.That(kernel.Text, Does.Match($@"\.entry\s+{kernel.EntryName}\("));
+            Assert.That(kernel.EntryName.Split('_'), Is.EqualTo(entry.Name.Split('<', ',', '>', ' ').Where(part => part != "")), "what profilers show");
             Assert.That(kernel.Text, Does.Not.Contain(".extern .func"));
             Assert.That(entry.DynamicSharedBytes, Is.AtMost(entry.Target == PtxTarget.Sm90a ? MaxSharedOfSm90 : MaxSharedOfSm80));
         }

@@ -61,7 +61,7 @@ public sealed class PtxLocalSlotsTests
             Assert.That(text, Does.Contain($".version {PtxTarget.IsaVersion}\n.target sm_90a\n.address_size 64\n"));
             Assert.That(text, Does.Contain($".extern .shared .align 1024 .b8 {PtxHeader.DynamicShared}[];"));
             Assert.That(text, Does.Contain(".param .align 64 .b8 _p_1[32]"));
-            Assert.That(PtxHeader.EntryName(text), Is.EqualTo("Kernel_Test"));
+            Assert.That(PtxHeader.Rename(text, "Test_Tile64"), Is.EqualTo(text.Replace("Kernel_Test", "Test_Tile64", StringComparison.Ordinal)));
             Assert.That(PtxHeader.ParameterName(text), Is.EqualTo("_p_1"));
         }
     }

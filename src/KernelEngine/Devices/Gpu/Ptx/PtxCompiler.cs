@@ -66,7 +66,9 @@ internal static partial class PtxCompiler
     /// <summary>The passes after ILGPU.</summary>
     internal static PtxKernel Rewrite(string text, CudaEntry entry)
     {
-        string name = PtxHeader.EntryName(text);
+        // ILGPU's name does not tell tiles and types apart.
+        string name = NotOfName().Replace(entry.Name, "_").TrimEnd('_');
+        text = PtxHeader.Rename(text, name);
         text = PtxHeader.Raise(text, entry.Target, entry.DynamicSharedBytes > 0);
         text = PtxTemplate.Expand(text, PtxHeader.ParameterName(text));
         text = PtxLocalSlots.Promote(text);
@@ -75,6 +77,9 @@ internal static partial class PtxCompiler
 
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_DebugSymbolsMode")]
     private static extern void SetDebugSymbols(ContextProperties properties, DebugSymbolsMode mode);
+
+    [GeneratedRegex(@"\W+")]
+    private static partial Regex NotOfName();
 
     [GeneratedRegex(@"^[ \t]+//.*\n|^\.section\.debug_info.*\n|(?<=^\.target \w+), debug", RegexOptions.Multiline)]
     private static partial Regex Annotation();

@@ -21,9 +21,9 @@ internal static partial class PtxHeader
             : text;
     }
 
-    /// <summary>The name of the entry function.</summary>
-    public static string EntryName(string text) => Entry().Match(text) is { Success: true } match
-        ? match.Groups[1].Value
+    /// <summary>Gives the entry function a name.</summary>
+    public static string Rename(string text, string name) => Entry().Match(text).Groups[1] is { Success: true } old
+        ? string.Concat(text.AsSpan(0, old.Index), name, text.AsSpan(old.Index + old.Length))
         : throw new InvalidOperationException("The code has no .entry.");
 
     /// <summary>The name of the entry's one parameter.</summary>

@@ -11,14 +11,14 @@ public sealed class KvStep : IDisposable
     private readonly KvQueryWindow? _unsummed; // decoding steps whose weights are summed up at once, where that spares decoding
     private readonly DeviceTable<int> _budgets;
     private readonly DeviceTable<float> _sums; // [numHeads, room]: weights of decoding steps, gathered for the next eviction
-    private readonly GrowingTensor _scores, _weights, _mass, _lse;
+    private readonly GrowingTensor _scores, _weights, _lse;
     private Tensor? _kept, _keptCounts;
     private int _summed, _room;
 
     internal KvStep(KvLayer layer, KvPolicy policy, int numHeads)
     {
         (Layer, Policy, NumHeads, _budgets, _sums) = (layer, policy, numHeads, new(layer.Device), new(layer.Device));
-        (_scores, _weights, _mass, _lse) = (new(layer.Device), new(layer.Device), new(layer.Device), new(layer.Device));
+        (_scores, _weights, _lse) = (new(layer.Device), new(layer.Device), new(layer.Device));
         _window = policy.QueryWindow > 0 ? new KvQueryWindow(layer.Device, policy.QueryWindow) : null;
         _unsummed = policy.SumsWeights && IsPostponed ? new KvQueryWindow(layer.Device, MostBefore) : null;
     }
@@ -61,7 +61,7 @@ public sealed class KvStep : IDisposable
 
     /// <summary>Bytes of what is kept for the policy between steps.</summary>
     public long StateBytes => (_window?.Bytes ?? 0) + (_unsummed?.Bytes ?? 0) + (State?.Bytes ?? 0) + _budgets.Bytes + _sums.Bytes
-        + _scores.Bytes + _weights.Bytes + _mass.Bytes + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
+        + _scores.Bytes + _weights.Bytes + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
 
     /// <summary>Whether a cell may lose slots.</summary>
     public bool AppliesTo(int cell) => Policy.AppliesTo(Layer.Index, cell);
@@ -189,7 +189,7 @@ public sealed class KvStep : IDisposable
         Layer.Device.Synchronize();
         _window?.Dispose();
         _unsummed?.Dispose();
-        foreach (IDisposable? tensor in (ReadOnlySpan<IDisposable?>)[_budgets, _sums, _scores, _weights, _mass, _lse, _kept, _keptCounts])
+        foreach (IDisposable? tensor in (ReadOnlySpan<IDisposable?>)[_budgets, _sums, _scores, _weights, _lse, _kept, _keptCounts])
             tensor?.Dispose();
     }
 
@@ -265,9 +265,7 @@ public sealed class KvStep : IDisposable
             _sums.Begin(NumHeads, _room);
             _sums.End();
         }
-        TensorView mass = _mass.Take(DataType.Float32, 1, NumHeads, Layer.Capacity);
-        Layer.Attend(NewQuery, output, NewLse, Options, mass);
-        Layers.ResidualAdd(Sums, mass.Join(0));
+        Layer.Attend(NewQuery, output, NewLse, Options, Sums.Split(0, NumHeads));
         _summed += (int)NewQuery[1];
     }
 

@@ -27,5 +27,5 @@ public sealed unsafe class AttentionDecodeMassReference<T>(string name, DeviceKi
     }
 
     private static AttentionWeightsProblem WeightsOf(in AttentionDecodeMassProblem problem) =>
-        new(problem.Forward, 0, problem.Forward.QueryLength);
+        new(problem.Forward, 0, problem.Forward.QueryLength, problem.AddsMass);
 }

@@ -85,10 +85,17 @@ public sealed unsafe class AttentionWeights<TSimd, TVector>() : CpuKernel<Attent
                 for (int row = firstRow; row < endRow; row += TileRows)
                     RunTile(sequence, head, row, Math.Min(TileRows, endRow - row), key0, keys, columns, transform, panels, queries, scores, sums);
                 if (ColumnMass.IsPresent)
-                    Copy(sums, columns, (float*)ColumnMass.Address(sequence.Batch, head) + sequence.KeyStart + key0);
+                    StoreSums(sums, columns, (float*)ColumnMass.Address(sequence.Batch, head) + sequence.KeyStart + key0);
                 if (Weights.IsPresent && Problem.Forward.RaggedSequences > 0)
                     ClearOtherSequences(sequence, head, key0, columns);
             }
+        }
+
+        private readonly void StoreSums(float* sums, int count, float* target)
+        {
+            for (int j = 0; Problem.AddsMass && j < count; j++)
+                sums[j] += target[j];
+            Copy(sums, count, target);
         }
 
         private readonly void RunTile(

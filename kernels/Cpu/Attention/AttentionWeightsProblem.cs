@@ -7,12 +7,14 @@ namespace KernelEngine;
 /// </code>
 /// What cache policies score keys by (H2O, arXiv:2306.14048; SnapKV, arXiv:2404.14469); without the weights no matrix is
 /// made. A sink's logit is in the log-sum-exp already. Text form: that of the forward pass, which is described whole, and the
-/// rows: <c>q=512 k=512 d=64 causal row=480 rows=32</c>.
+/// rows: <c>q=512 k=512 d=64 causal row=480 rows=32</c>. With <c>add</c> the sums are added to what is there.
 /// </summary>
 /// <param name="Forward">The forward pass, all its query rows.</param>
 /// <param name="FirstRow">The first row that is wanted (<c>row</c>, default 0).</param>
 /// <param name="RowCount">How many (<c>rows</c>, default those from row on).</param>
-public readonly record struct AttentionWeightsProblem(AttentionProblem Forward, int FirstRow, int RowCount) : IProblem<AttentionWeightsProblem>
+/// <param name="AddsMass">Whether the sums are added to what <see cref="ColumnMass"/> holds, not written (<c>add</c>).</param>
+public readonly record struct AttentionWeightsProblem(AttentionProblem Forward, int FirstRow, int RowCount, bool AddsMass = false)
+    : IProblem<AttentionWeightsProblem>
 {
     /// <summary>
     /// Index of the weights, f32 [batchSize, numHeads, rowCount, kvLength], written if present. Smaller indices are those of
@@ -21,7 +23,7 @@ public readonly record struct AttentionWeightsProblem(AttentionProblem Forward, 
     /// </summary>
     public const int Weights = AttentionProblem.Count;
 
-    /// <summary>Index of the sums over the rows, f32 [batchSize, numHeads, kvLength], written if present.</summary>
+    /// <summary>Index of the sums over the rows, f32 [batchSize, numHeads, kvLength], written or added to if present.</summary>
     public const int ColumnMass = Weights + 1;
 
     /// <inheritdoc/>
@@ -44,7 +46,7 @@ public readonly record struct AttentionWeightsProblem(AttentionProblem Forward, 
         Weights => new("weights", OperandRole.Output, DataType.Float32,
             TensorLayout.Contiguous(Forward.BatchSize, Forward.NumHeads, RowCount, Forward.KvLength), "batchSize, numHeads, rowCount, kvLength",
             IsOptional: true),
-        ColumnMass => new("columnMass", OperandRole.Output, DataType.Float32,
+        ColumnMass => new("columnMass", AddsMass ? OperandRole.InOut : OperandRole.Output, DataType.Float32,
             TensorLayout.Contiguous(Forward.BatchSize, Forward.NumHeads, Forward.KvLength), "batchSize, numHeads, kvLength", IsOptional: true),
         _ => throw new ArgumentOutOfRangeException(nameof(index)),
     };
@@ -75,12 +77,14 @@ public readonly record struct AttentionWeightsProblem(AttentionProblem Forward, 
         ArgumentNullException.ThrowIfNull(text);
         var forward = AttentionProblem.Read(text);
         int first = text.TakeSize("row", 0);
-        return new AttentionWeightsProblem(forward, first, text.TakeSize("rows", Math.Max(0, forward.QueryLength - first)));
+        return new AttentionWeightsProblem(
+            forward, first, text.TakeSize("rows", Math.Max(0, forward.QueryLength - first)), text.TakeFlag("add"));
     }
 
     /// <inheritdoc/>
     public string ToText() => ProblemText.Join(
-        Forward.ToText(), ProblemText.Word("row", FirstRow, 0), ProblemText.Word("rows", RowCount, Forward.QueryLength - FirstRow));
+        Forward.ToText(), ProblemText.Word("row", FirstRow, 0), ProblemText.Word("rows", RowCount, Forward.QueryLength - FirstRow),
+        ProblemText.Flag("add", AddsMass));
 
     /// <inheritdoc/>
     public override string ToString() => ToText();

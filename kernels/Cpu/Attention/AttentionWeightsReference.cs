@@ -35,7 +35,10 @@ public sealed unsafe class AttentionWeightsReference<T>(string name, DeviceKinds
                         RunRow(call, sequence, h, i, weights, sums + sequence.KeyStart);
                 }
                 for (int j = 0; columnMass.IsPresent && j < problem.Forward.KvLength; j++)
-                    *((float*)columnMass.Address(batch, h) + j) = float.CreateChecked(sums[j]);
+                {
+                    float* target = (float*)columnMass.Address(batch, h) + j;
+                    *target = float.CreateChecked(problem.AddsMass ? T.CreateChecked(*target) + sums[j] : sums[j]);
+                }
             }
         }
     }

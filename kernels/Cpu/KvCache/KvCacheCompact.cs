@@ -50,14 +50,18 @@ public sealed unsafe class KvCacheCompact() : CpuKernel<KvCacheCompactProblem>("
         {
             int* kept = (int*)Kept.Address(cell), pages = (int*)PageTable.Address(cell);
             int count = KeptCounts.ReadInt32(cell);
-            for (int j = 0; j < count; j++)
+            for (int j = 0, run; j < count; j += run)
             {
-                int slot = kept[j];
-                if (slot == j)
+                // Slots that follow one another, within a page here and there, are one copy.
+                (int page, int row) = Math.DivRem(kept[j], PageSize);
+                (int targetPage, int targetRow) = Math.DivRem(j, PageSize);
+                int most = rowBytes == bytes ? Math.Min(count - j, PageSize - Math.Max(row, targetRow)) : 1;
+                for (run = 1; run < most && kept[j + run] == kept[j] + run;)
+                    run++;
+                if (kept[j] == j)
                     continue;
-                byte* source = data + pages[slot / PageSize] * pageBytes + slot % PageSize * rowBytes;
-                byte* target = data + pages[j / PageSize] * pageBytes + j % PageSize * rowBytes;
-                Buffer.MemoryCopy(source, target, bytes, bytes);
+                byte* source = data + pages[page] * pageBytes + row * rowBytes, target = data + pages[targetPage] * pageBytes + targetRow * rowBytes;
+                Buffer.MemoryCopy(source, target, run * bytes, run * bytes);
             }
         }
     }

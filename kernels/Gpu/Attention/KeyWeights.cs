@@ -35,7 +35,7 @@ internal static class KeyWeights
         public CacheParameters Cache;
         public long LseBatchStride, LseHeadStride, WeightBatchStride, WeightHeadStride, WeightRowStride, MassBatchStride, MassHeadStride;
         public long KeyScaleBatchStride, KeyScaleHeadStride;
-        public int HasWeights, HasColumnMass, HasKeyScale, HeadDim, FirstRow, RowCount, KeyBlocks;
+        public int HasWeights, HasColumnMass, AddsMass, HasKeyScale, HeadDim, FirstRow, RowCount, KeyBlocks;
     }
 
     /// <summary>The kernel; one group for each 64 keys of each head of each sequence, ragged ones one after another.</summary>
@@ -92,7 +92,10 @@ internal static class KeyWeights
             }
         }
         if (p.HasColumnMass != 0 && hasKey)
-            p.ColumnMass[sequence.Batch * p.MassBatchStride + head * p.MassHeadStride + sequence.KeyStart + key] = mass;
+        {
+            long at = sequence.Batch * p.MassBatchStride + head * p.MassHeadStride + sequence.KeyStart + key;
+            p.ColumnMass[at] = p.AddsMass != 0 ? p.ColumnMass[at] + mass : mass;
+        }
     }
 
     // Eight query rows and what they see; rows past the last see nothing.

@@ -110,8 +110,16 @@ public sealed class KvCell
     // Slot j becomes the old slot kept[j], from low to high: no source lies before its target.
     internal void Keep(ReadOnlySpan<int> kept)
     {
-        for (int j = 0; j < kept.Length; j++)
-            (_positions[j], _biases[j], _statistics[j]) = (_positions[kept[j]], _biases[kept[j]], _statistics[kept[j]]);
+        for (int j = 0, run; j < kept.Length; j += run)
+        {
+            for (run = 1; j + run < kept.Length && kept[j + run] == kept[j] + run;)
+                run++;
+            if (kept[j] == j)
+                continue;
+            Array.Copy(_positions, kept[j], _positions, j, run);
+            Array.Copy(_biases, kept[j], _biases, j, run);
+            Array.Copy(_statistics, kept[j], _statistics, j, run);
+        }
         HasDropped |= kept.Length < Length;
         Length = kept.Length;
     }

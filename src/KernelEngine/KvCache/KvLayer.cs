@@ -157,7 +157,7 @@ public sealed partial class KvLayer : IDisposable
     /// <param name="lse">f32 [1, numHeads, newLength], written: natural log of the softmax denominator; the default for none</param>
     /// <param name="options">Scale and soft cap; masks are the cache's own.</param>
     /// <param name="columnMass">
-    /// f32 [1, numHeads, capacity], written: the weight that each slot got from all rows; the default for none.
+    /// f32 [1, numHeads, capacity], added to: the weight that each slot got from all rows; the default for none.
     /// </param>
     /// <param name="isStrict">
     /// Whether a row sees of a ring its own window alone, not what else the ring holds while several tokens are new.
@@ -186,11 +186,11 @@ public sealed partial class KvLayer : IDisposable
         {
             Attention.Forward(query, rows.Key, rows.Value, output, options, lse, inputs);
             if (columnMass.IsPresent)
-                Attention.Weights(query, rows.Key, lse, default, columnMass, options, inputs);
+                Attention.Weights(query, rows.Key, lse, default, columnMass, options, inputs, addsMass: true);
         }
         else if (columnMass.IsPresent)
         {
-            Attention.DecodeMass(query, rows.Key, rows.Value, output, lse, columnMass, options, inputs);
+            Attention.DecodeMass(query, rows.Key, rows.Value, output, lse, columnMass, options, inputs, addsMass: true);
         }
         else
         {

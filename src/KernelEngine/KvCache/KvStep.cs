@@ -11,14 +11,15 @@ public sealed class KvStep : IDisposable
     private readonly KvQueryWindow? _unsummed; // decoding steps whose weights are summed up at once, where that spares decoding
     private readonly DeviceTable<int> _budgets;
     private readonly DeviceTable<float> _sums; // [numHeads, room]: weights of decoding steps, gathered for the next eviction
-    private readonly GrowingTensor _scores, _weights, _mass, _lse;
+    private readonly GrowingTensor _scores, _weights, _lse;
     private Tensor? _kept, _keptCounts;
+    private float[] _hostScores = []; // room for the scores beside the device
     private int _summed, _room;
 
     internal KvStep(KvLayer layer, KvPolicy policy, int numHeads)
     {
         (Layer, Policy, NumHeads, _budgets, _sums) = (layer, policy, numHeads, new(layer.Device), new(layer.Device));
-        (_scores, _weights, _mass, _lse) = (new(layer.Device), new(layer.Device), new(layer.Device), new(layer.Device));
+        (_scores, _weights, _lse) = (new(layer.Device), new(layer.Device), new(layer.Device));
         _window = policy.QueryWindow > 0 ? new KvQueryWindow(layer.Device, policy.QueryWindow) : null;
         _unsummed = policy.SumsWeights && IsPostponed ? new KvQueryWindow(layer.Device, MostBefore) : null;
     }
@@ -61,7 +62,7 @@ public sealed class KvStep : IDisposable
 
     /// <summary>Bytes of what is kept for the policy between steps.</summary>
     public long StateBytes => (_window?.Bytes ?? 0) + (_unsummed?.Bytes ?? 0) + (State?.Bytes ?? 0) + _budgets.Bytes + _sums.Bytes
-        + _scores.Bytes + _weights.Bytes + _mass.Bytes + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
+        + _hostScores.Length * sizeof(float) + _scores.Bytes + _weights.Bytes + _lse.Bytes + SizeOf(_kept) + SizeOf(_keptCounts);
 
     /// <summary>Whether a cell may lose slots.</summary>
     public bool AppliesTo(int cell) => Policy.AppliesTo(Layer.Index, cell);
@@ -129,15 +130,11 @@ public sealed class KvStep : IDisposable
     public void SetScores(Func<int, int, float> score)
     {
         ArgumentNullException.ThrowIfNull(score);
-        int capacity = Layer.Capacity;
-        var scores = new float[Layer.Cells.Count * capacity];
-        for (int h = 0; h < Layer.Cells.Count; h++)
+        SetScores((h, scores) =>
         {
-            for (int slot = 0; slot < Layer.Cells[h].Length; slot++)
-                scores[h * capacity + slot] = score(h, slot);
-        }
-        _ = Scores;
-        _scores.Tensor!.CopyFrom<float>(scores, 0);
+            for (int slot = 0; slot < scores.Length; slot++)
+                scores[slot] = score(h, slot);
+        });
     }
 
     /// <summary>The scores, [numKvHeads, capacity].</summary>
@@ -189,8 +186,19 @@ public sealed class KvStep : IDisposable
         Layer.Device.Synchronize();
         _window?.Dispose();
         _unsummed?.Dispose();
-        foreach (IDisposable? tensor in (ReadOnlySpan<IDisposable?>)[_budgets, _sums, _scores, _weights, _mass, _lse, _kept, _keptCounts])
+        foreach (IDisposable? tensor in (ReadOnlySpan<IDisposable?>)[_budgets, _sums, _scores, _weights, _lse, _kept, _keptCounts])
             tensor?.Dispose();
+    }
+
+    // Scores from the host, all slots of a cell at a time.
+    internal void SetScores(Action<int, Span<float>> fill)
+    {
+        Span<float> scores = HostScores();
+        int capacity = Layer.Capacity;
+        for (int h = 0; h < Layer.Cells.Count; h++)
+            fill(h, scores.Slice(h * capacity, Layer.Cells[h].Length));
+        _ = Scores;
+        _scores.Tensor!.CopyFrom<float>(scores, 0);
     }
 
     // What was learnt of the tokens so far, for a layer that holds a copy of them.
@@ -265,9 +273,7 @@ public sealed class KvStep : IDisposable
             _sums.Begin(NumHeads, _room);
             _sums.End();
         }
-        TensorView mass = _mass.Take(DataType.Float32, 1, NumHeads, Layer.Capacity);
-        Layer.Attend(NewQuery, output, NewLse, Options, mass);
-        Layers.ResidualAdd(Sums, mass.Join(0));
+        Layer.Attend(NewQuery, output, NewLse, Options, Sums.Split(0, NumHeads));
         _summed += (int)NewQuery[1];
     }
 
@@ -314,7 +320,8 @@ public sealed class KvStep : IDisposable
     private void AddToStatistics(TensorView weights)
     {
         KvCells.Score(weights, Layer.Lengths.Join(0), Scores, new KvScoreOptions { Aggregate = KvAggregate.Sum });
-        float[] sums = ReadScores();
+        Span<float> sums = HostScores();
+        _scores.Tensor!.CopyTo(sums, 0);
         int capacity = Layer.Capacity;
         for (int h = 0; h < Layer.Cells.Count; h++)
         {
@@ -322,6 +329,14 @@ public sealed class KvStep : IDisposable
             for (int slot = 0; slot < statistics.Length; slot++)
                 statistics[slot] += sums[h * capacity + slot];
         }
+    }
+
+    private Span<float> HostScores()
+    {
+        int count = Layer.Cells.Count * Layer.Capacity;
+        if (_hostScores.Length < count)
+            _hostScores = new float[count];
+        return _hostScores.AsSpan(0, count);
     }
 
     // Slots move, or weights were taken up: gathering begins anew.

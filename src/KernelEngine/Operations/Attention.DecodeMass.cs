@@ -20,7 +20,7 @@ public static partial class Attention
         [
             "q=1 k=1 d=1", "h=8 kv=2 q=1 k=513 d=64", "b=2 h=6 kv=2 q=3 k=1025 d=40 dv=24 causal",
             "h=4 kv=2 q=1 k=300 d=64 page=32 pool=20 headpages lengths bf16",
-            "h=4 kv=4 q=2 k=129 d=80 causal f16", "h=2 q=1 k=0 d=8",
+            "h=4 kv=4 q=2 k=129 d=80 causal f16", "h=8 kv=2 q=1 k=300 d=64 add", "h=2 q=1 k=0 d=8",
         ],
         Benchmarks = ["h=32 kv=8 q=1 k=32768 d=128", "h=32 kv=8 q=1 k=4096 d=128"],
     };
@@ -31,16 +31,19 @@ public static partial class Attention
     /// <param name="value">[batchSize, kvLength, numKvHeads, valueHeadDim], or a pool of pages</param>
     /// <param name="output">[batchSize, queryLength, numHeads, valueHeadDim], written</param>
     /// <param name="lse">f32 [batchSize, numHeads, queryLength], written: natural log of the softmax denominator</param>
-    /// <param name="columnMass">f32 [batchSize, numHeads, kvLength], written: Σ over rows of exp(score − lse), 0 for unused slots</param>
+    /// <param name="columnMass">
+    /// f32 [batchSize, numHeads, kvLength], written or added to: Σ over rows of exp(score − lse), 0 for unused slots
+    /// </param>
     /// <param name="options">Masks and scale; null for none and 1/√headDim.</param>
     /// <param name="inputs">Optional tensors; sequences are not ragged.</param>
+    /// <param name="addsMass">Whether the sums are added to what columnMass holds.</param>
     /// <exception cref="ArgumentException">Shapes, types, devices or the integers of an operand do not fit one another.</exception>
     public static void DecodeMass(
         TensorView query, TensorView key, TensorView value, TensorView output, TensorView lse, TensorView columnMass,
-        AttentionOptions? options = null, in AttentionInputs inputs = default)
+        AttentionOptions? options = null, in AttentionInputs inputs = default, bool addsMass = false)
     {
         AttentionProblem forward = CreateProblem(query, key, value, options ?? AttentionOptions.Default, inputs);
-        query.Storage!.Device.Run(DecodeMassOperation, new AttentionDecodeMassProblem(forward), [
+        query.Storage!.Device.Run(DecodeMassOperation, new AttentionDecodeMassProblem(forward, addsMass), [
             query, key, value, output, lse, inputs.AlibiSlopes, inputs.Bias, inputs.Mask, inputs.BlockMask, inputs.SinkLogits,
             inputs.HeadWindows, inputs.QueryOffsets, inputs.KvOffsets, inputs.KvLengths, inputs.PageTable, inputs.SlotBias,
             inputs.KeyScale, inputs.ValueScale, inputs.HeadGain, inputs.HeadOffset, columnMass]);

@@ -13,5 +13,9 @@ public sealed class AttentionDecodeMassCases : IOperationCases<AttentionDecodeMa
         "q=2 k=600 d=8 left=2 sinks=300 causal", "q=3 k=90 d=16 causal chunk=32", "q=3 k=65 d=16 softcap=15", "b=2 h=3 q=2 k=50 d=16 alibi", "b=2 h=2 q=3 k=70 d=8 bias=bhqk",
         "b=2 h=2 q=3 k=270 d=8 mask=bhqk causal", "q=5 k=3 d=8 mask=q", "b=2 h=2 q=6 k=300 d=8 block=16 causal", "h=2 q=2 k=30 d=8 causal sink gain offset",
         "b=2 h=4 kv=2 q=3 k=290 d=8 lengths slotbias", "b=2 h=4 kv=2 q=1 k=70 d=16 page=8 pool=11 headpages lengths causal", "h=2 q=2 k=50 d=16 kvtype=i8 causal",
+        "q=1 k=1 d=8 add", "h=8 kv=2 q=1 k=3000 d=64 add", "h=6 kv=3 q=4 k=700 d=16 causal left=300 sinks=5 add", "h=3 q=2 k=0 d=8 add", "b=2 h=2 q=0 k=9 d=8 add",
+        "b=2 h=4 kv=2 q=3 k=290 d=8 lengths slotbias add", "h=2 q=1 k=600 d=16 kvtype=i8 add", "b=2 h=2 q=2 k=40 d=16 f16 add",
+        // Scores that rise from block to block: what was kept before is scaled. One head that is cut over threads, by many rows as well.
+        "h=2 q=2 k=900 d=16 alibi causal", "h=1 q=1 k=9000 d=64 alibi add", "h=3 kv=1 q=30 k=2000 d=40 alibi causal add", "q=70 k=600 d=64 causal",
     ];
 }

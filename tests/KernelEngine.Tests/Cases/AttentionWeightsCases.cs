@@ -23,5 +23,8 @@ public sealed class AttentionWeightsCases : IOperationCases<AttentionWeightsProb
         // Ragged batches, cached lengths, pages, narrow storage.
         "h=2 q=50 k=90 d=16 ragged=4", "h=4 kv=2 q=100 k=300 d=8 causal ragged=7 left=20 sinks=2", "b=3 h=2 q=10 k=50 d=8 lengths causal", "b=2 h=4 kv=2 q=5 k=290 d=8 lengths slotbias",
         "b=2 h=4 kv=2 q=9 k=70 d=16 page=16 pool=11 causal", "b=2 h=4 kv=2 q=9 k=70 d=16 page=8 pool=11 headpages lengths causal row=3 rows=4", "h=2 q=9 k=50 d=16 kvtype=i8 causal",
+        // Mass added to what is there.
+        "h=6 kv=2 q=9 k=300 d=24 causal add", "h=2 q=70 k=90 d=16 causal row=3 rows=9 add", "q=3 k=9 d=8 rows=0 add", "h=2 q=50 k=90 d=16 ragged=4 add",
+        "b=2 h=4 kv=2 q=5 k=290 d=8 lengths slotbias add",
     ];
 }

@@ -20,7 +20,7 @@ internal sealed class AttentionDecodeMassRows() : GpuKernel<AttentionDecodeMassP
         in AttentionDecodeMassProblem problem, ReadOnlySpan<GpuView> operands, ArrayView<byte> workspace, GpuDevice device)
     {
         _attention.Launch(problem.Forward, operands, workspace, device);
-        var weights = new AttentionWeightsProblem(problem.Forward, 0, problem.Forward.QueryLength);
+        var weights = new AttentionWeightsProblem(problem.Forward, 0, problem.Forward.QueryLength, problem.AddsMass);
         GpuView columnMass = operands[AttentionDecodeMassProblem.ColumnMass];
         _weights.Launch(weights, [.. operands[..AttentionProblem.Count], default, columnMass], workspace, device);
     }

@@ -64,6 +64,7 @@ internal sealed class AttentionWeightsKeys() : GpuKernel<AttentionWeightsProblem
             HasKeyScale = keyScale.IsPresent ? 1 : 0,
             HasWeights = weights.IsPresent ? 1 : 0,
             HasColumnMass = columnMass.IsPresent ? 1 : 0,
+            AddsMass = problem.AddsMass ? 1 : 0,
             HeadDim = forward.HeadDim,
             FirstRow = problem.FirstRow,
             RowCount = problem.RowCount,

@@ -22,11 +22,12 @@ public sealed class HeavyHitters(KvBudget budget, double recentShare = 0.5) : Sc
     protected override void Score(KvStep step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        step.SetScores((h, slot) =>
+        IReadOnlyList<KvCell> cells = step.Layer.Cells;
+        int[] recents = [.. cells.Select(cell => Math.Max(0, cell.Length - (int)(_recentShare * Budget.MeanSlots(step.Layer, cell.Length))))];
+        step.SetScores((h, scores) =>
         {
-            KvCell cell = step.Layer.Cells[h];
-            int recent = (int)(_recentShare * Budget.MeanSlots(step.Layer, cell.Length));
-            return slot >= cell.Length - recent ? float.PositiveInfinity : cell.Statistics[slot];
+            cells[h].Statistics.CopyTo(scores);
+            scores[recents[h]..].Fill(float.PositiveInfinity);
         });
     }
 }

@@ -117,7 +117,7 @@ public sealed unsafe partial class FlashDecode<TSimd, TVector>
         private static void Ask(byte* row, int bytes)
         {
             for (int at = 0; at < bytes; at += 64)
-                Vectors.Prefetch(row + at);
+                Vectors.PrefetchFar(row + at);
         }
 
         // Two keys at a time halve the loads of queries.

@@ -73,7 +73,7 @@ public sealed unsafe partial class FlashDecode<TSimd, TVector>
 
         // sums[r] += Σ_j weights[r, j] · v_j, some rows of values after another: memory is read in order, and of rows that are
         // longer than what the registers hold sums for, the other columns come from the first-level cache. `asks` for what is
-        // ahead in the list: the first to read the block does.
+        // ahead in the list, each column for itself, which spreads the asking: the first to read the block does.
         private readonly void AddValues<TSource, TCareful>(float* weights, int rows, byte** values, int count, bool asks, float* sums)
             where TSource : struct, ISource<TVector>
             where TCareful : struct, ISource<TVector>
@@ -92,40 +92,37 @@ public sealed unsafe partial class FlashDecode<TSimd, TVector>
             where TCareful : struct, ISource<TVector>
         {
             int w = TSimd.Width, size = Problem.ValueHeadDim, width = Plan.ValueWidth;
-            int column = 0, bytesAhead = asks ? size * TSource.Size : 0;
+            int column = 0;
             if (rows <= 2)
             {
-                for (; column <= size - 8 * w; column += 8 * w, bytesAhead = 0)
-                    AddRows<TSource, TCareful, Counts.Eight>(weights, rows, values, count, column, bytesAhead, sums + column, width);
+                for (; column <= size - 8 * w; column += 8 * w)
+                    AddRows<TSource, TCareful, Counts.Eight>(weights, rows, values, count, column, asks, sums + column, width);
             }
-            for (; column <= size - 4 * w; column += 4 * w, bytesAhead = 0)
-                AddRows<TSource, TCareful, Counts.Four>(weights, rows, values, count, column, bytesAhead, sums + column, width);
-            for (; column < size; column += w, bytesAhead = 0)
-            {
-                AddRows<TSource, TCareful, Counts.One>(
-                    weights, rows, values, count, Math.Min(column, size - w), bytesAhead, sums + column, width);
-            }
+            for (; column <= size - 4 * w; column += 4 * w)
+                AddRows<TSource, TCareful, Counts.Four>(weights, rows, values, count, column, asks, sums + column, width);
+            for (; column < size; column += w)
+                AddRows<TSource, TCareful, Counts.One>(weights, rows, values, count, Math.Min(column, size - w), asks, sums + column, width);
         }
 
         private static void AddRows<TSource, TCareful, TCount>(
-            float* weights, int rows, byte** values, int count, long column, int bytesAhead, float* sums, int width)
+            float* weights, int rows, byte** values, int count, long column, bool asks, float* sums, int width)
             where TSource : struct, ISource<TVector>
             where TCareful : struct, ISource<TVector>
             where TCount : struct, ICount
         {
-            if (!AddColumns<TSource, TCount>(weights, rows, values, count, column, bytesAhead, sums, width))
-                AddColumns<TCareful, TCount>(weights, rows, values, count, column, bytesAhead, sums, width);
+            if (!AddColumns<TSource, TCount>(weights, rows, values, count, column, asks, sums, width))
+                AddColumns<TCareful, TCount>(weights, rows, values, count, column, asks, sums, width);
         }
 
         // The fourth row may be one that does not exist: its weights and sums are no one's.
         private static bool AddColumns<TSource, TCount>(
-            float* weights, int rows, byte** values, int count, long column, int bytesAhead, float* sums, int width)
+            float* weights, int rows, byte** values, int count, long column, bool asks, float* sums, int width)
             where TSource : struct, ISource<TVector>
             where TCount : struct, ICount => rows switch
             {
-                1 => AddTwo<TSource, Counts.One, TCount>(weights, values, count, column, bytesAhead, sums, width),
-                2 => AddTwo<TSource, Counts.Two, TCount>(weights, values, count, column, bytesAhead, sums, width),
-                _ => AddFour<TSource, TCount>(weights, values, count, column, bytesAhead, sums, width),
+                1 => AddTwo<TSource, Counts.One, TCount>(weights, values, count, column, asks, sums, width),
+                2 => AddTwo<TSource, Counts.Two, TCount>(weights, values, count, column, asks, sums, width),
+                _ => AddFour<TSource, TCount>(weights, values, count, column, asks, sums, width),
             };
 
         // Values shorter than a vector.
@@ -145,12 +142,12 @@ public sealed unsafe partial class FlashDecode<TSimd, TVector>
         // One or two rows; up to eight vectors of each stay in registers.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
         private static bool AddTwo<TSource, TRowCount, TCount>(
-            float* p, byte** rows, int count, long column, int bytesAhead, float* sums, int width)
+            float* p, byte** rows, int count, long column, bool asks, float* sums, int width)
             where TSource : struct, ISource<TVector>
             where TRowCount : struct, ICount
             where TCount : struct, ICount
         {
-            int w = TSimd.Width;
+            int w = TSimd.Width, bytesAhead = asks ? TCount.Value * w * TSource.Size : 0;
             float* o = sums;
             float* o1 = TRowCount.Value > 1 ? o + width : o;
             TVector a0 = TSimd.Load(o), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
@@ -169,7 +166,7 @@ public sealed unsafe partial class FlashDecode<TSimd, TVector>
             for (int j = 0; j < count; j++)
             {
                 byte* values = rows[j];
-                Ask(rows[j + Ahead], bytesAhead);
+                Ask(rows[j + Ahead] + column * TSource.Size, bytesAhead);
                 TVector x = TSimd.Broadcast(p[j]), y = x;
                 if (TRowCount.Value > 1) y = TSimd.Broadcast(p[ScoreStride + j]);
                 TVector v = Load<TSource>(values, column, ref seen);
@@ -217,11 +214,11 @@ public sealed unsafe partial class FlashDecode<TSimd, TVector>
 
         // Four rows; one or four vectors of each stay in registers.
         [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-        private static bool AddFour<TSource, TCount>(float* p, byte** rows, int count, long column, int bytesAhead, float* sums, int width)
+        private static bool AddFour<TSource, TCount>(float* p, byte** rows, int count, long column, bool asks, float* sums, int width)
             where TSource : struct, ISource<TVector>
             where TCount : struct, ICount
         {
-            int w = TSimd.Width;
+            int w = TSimd.Width, bytesAhead = asks ? TCount.Value * w * TSource.Size : 0;
             float* o = sums, o1 = o + width, o2 = o1 + width, o3 = o2 + width;
             float* p1 = p + ScoreStride, p2 = p1 + ScoreStride, p3 = p2 + ScoreStride;
             TVector a0 = TSimd.Load(o), a1 = a0, a2 = a0, a3 = a0, b0 = TSimd.Load(o1), b1 = b0, b2 = b0, b3 = b0;
@@ -238,7 +235,7 @@ public sealed unsafe partial class FlashDecode<TSimd, TVector>
             {
                 byte* values = rows[j];
                 TVector x = TSimd.Broadcast(p[j]), y = TSimd.Broadcast(p1[j]), z = TSimd.Broadcast(p2[j]), u = TSimd.Broadcast(p3[j]);
-                Ask(rows[j + Ahead], bytesAhead);
+                Ask(rows[j + Ahead] + column * TSource.Size, bytesAhead);
                 TVector v = Load<TSource>(values, column, ref seen);
                 a0 = TSimd.MultiplyAdd(x, v, a0);
                 b0 = TSimd.MultiplyAdd(y, v, b0);

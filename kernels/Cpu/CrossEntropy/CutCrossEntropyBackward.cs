@@ -11,22 +11,20 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 /// the same number of threads.
 /// With a filter, the classes for which, in a block of up to 96 positions, every |dx| is below ε times its label's factor take no part
 /// in the block's products: the others are gathered, so that what is left out need not lie together. The sums of the bias take all.
-/// Workspace for all threads: 2 · hiddenSize · classes of a block (3, where gradClassifier does not take the sums itself), positions of
-/// a range · (hiddenSize + classes of a block), 192 · hiddenSize floats a thread (together less than 8 MiB a thread), 24 bytes a
-/// position, 4 a class with an order, and gradHidden in float32 where it is narrow.
+/// Workspace for all threads: 3 · hiddenSize · classes of a block, positions of a range · (hiddenSize + classes of a block), 192 ·
+/// hiddenSize floats a thread (together less than 8 MiB a thread), 24 bytes a position, 4 a class with an order, and gradHidden in float32 where it is narrow.
 /// Cost: 6 · positions · vocabSize · hiddenSize FLOPs.
 /// </summary>
 public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel<CrossEntropyBackwardProblem>($"cross-entropy-backward/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
     where TVector : unmanaged
 {
-    private const int TileRows = MatrixTile<TSimd, TVector>.Rows;
     private const int UnitClasses = GradientProducts<TSimd, TVector>.UnitClasses;
     private const int FilteredRows = 96; // of a block where a filter leaves out classes: finer blocks leave out more
     private const int ClassStep = 192; // whole panels and whole units
     private const int MaxBlockClasses = 384;
     private const long ClassFloats = 1_200_000; // a thread, for three of a block's classes
-    private const long PositionFloats = 640_000; // a thread, for a range's hidden rows and gradients
+    private const long PositionFloats = 620_000; // a thread, for a range's hidden rows and gradients
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => TSimd.WhyUnavailable;
@@ -59,7 +57,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                 Positions = (int*)memory,
                 ClassPanels = (float*)(memory + plan.ClassPanels),
                 HiddenPanels = (float*)(memory + plan.HiddenPanels),
-                ClassSums = plan.HasClassSums ? (float*)(memory + plan.ClassSums) : null,
+                ClassSums = (float*)(memory + plan.ClassSums),
                 BiasSums = (float*)(memory + plan.BiasSums),
                 HiddenSums = plan.HasHiddenSums && operands[CrossEntropyBackwardProblem.GradHidden].IsPresent ? (float*)(memory + plan.HiddenSums) : null,
                 BlockClasses = plan.BlockClasses,
@@ -69,10 +67,9 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
         };
         body.ReadPositions(operands);
         body.RunPhase(Phase.Clear, workers);
-        for (int class0 = 0; class0 < problem.Forward.VocabSize; class0 += plan.BlockClasses)
+        for (body.Class0 = 0; body.Class0 < problem.Forward.VocabSize; body.Class0 += plan.BlockClasses)
         {
-            body.Products.Class0 = class0;
-            body.Classes = Math.Min(plan.BlockClasses, problem.Forward.VocabSize - class0);
+            body.Classes = Math.Min(plan.BlockClasses, problem.Forward.VocabSize - body.Class0);
             body.RunPhase(Phase.PackClasses, workers);
             body.First = 0;
             do
@@ -101,7 +98,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
     private readonly struct Plan
     {
         public readonly int BlockClasses, BlockRows, BlockPositions, GradientStride;
-        public readonly bool HasHiddenSums, HasClassSums;
+        public readonly bool HasHiddenSums;
         public readonly long RowGradients, TransposedPanels, ClassPanels, HiddenPanels, ClassSums, BiasSums, Bias, Weights, Gradients, Compact, Kept, Places, HiddenSums, ThreadBegin;
         public readonly long Scratch, Largest, Gather, ThreadBytes;
 
@@ -115,16 +112,15 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             BlockRows = LogitTile<TSimd, TVector>.RowsFor(problem.HiddenSize);
             BlockRows = hasFilter ? Math.Min(BlockRows, FilteredRows) : BlockRows;
             GradientStride = BlockClasses + 16; // rows do not share cache sets
-            BlockPositions = (int)Math.Clamp(threads * PositionFloats / (width + GradientStride) / TileRows * TileRows, BlockRows, Math.Max(BlockRows, positions));
+            BlockPositions = (int)Math.Clamp(threads * PositionFloats / (width + GradientStride) / BlockRows * BlockRows, BlockRows, Math.Max(BlockRows, positions));
             HasHiddenSums = backward.GetOperand(CrossEntropyBackwardProblem.GradHidden).Type != DataType.Float32;
-            HasClassSums = GradientProducts<TSimd, TVector>.NeedsClassSums(problem, backward.HasOrder);
             long at = 0;
             _ = Take(ref at, sizeof(int) * (long)positions);
             RowGradients = Take(ref at, (long)positions * sizeof(CrossEntropyRowGradient<float>));
             TransposedPanels = Take(ref at, (long)BlockClasses * problem.HiddenSize * sizeof(float));
             ClassPanels = Take(ref at, (long)BlockClasses * width * sizeof(float));
             HiddenPanels = Take(ref at, (long)BlockPositions * width * sizeof(float));
-            ClassSums = Take(ref at, HasClassSums ? (long)BlockClasses * width * sizeof(float) : 0);
+            ClassSums = Take(ref at, (long)BlockClasses * width * sizeof(float));
             BiasSums = Take(ref at, BlockClasses * sizeof(float));
             Bias = Take(ref at, BlockClasses * sizeof(float));
             Weights = Take(ref at, BlockClasses * sizeof(float));
@@ -156,7 +152,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
         public GradientProducts<TSimd, TVector> Products;
         public byte* Workspace;
         public int Counted; // positions that count
-        public int Classes; // of the block at hand
+        public int Class0, Classes; // the block of classes at hand
         public int First, Rows; // the range of positions at hand
         private Phase _phase;
         private int _claimed;
@@ -167,8 +163,6 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
 
         // The places of the classes in the order.
         private readonly int* Places => (int*)(Workspace + Plan.Places);
-
-        private readonly int Class0 => Products.Class0;
 
         private readonly bool HasFilter => Problem.FilterEpsilon > 0;
 
@@ -232,7 +226,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
             float* panel = (float*)(Workspace + Plan.TransposedPanels) + (long)first * call.Problem.HiddenSize;
             LogitTile<TSimd, TVector>.PackPanel(call, Products.Order, Class0 + first, count, scratch, panel);
             if (Products.GradHidden.IsPresent)
-                Products.PackClasses(first, count, scratch);
+                Products.PackClasses(Class0, first, count, scratch);
             LogitTile<TSimd, TVector>.LoadBias(call, Products.Order, Class0 + first, count, (float*)(Workspace + Plan.Bias) + first);
             float* weights = (float*)(Workspace + Plan.Weights) + first;
             for (int n = 0; n < count; n++)
@@ -299,7 +293,7 @@ public sealed unsafe class CutCrossEntropyBackward<TSimd, TVector>() : CpuKernel
                 Products.AddKept(kept + begin, end - begin, Compact + (long)first * Plan.GradientStride + begin, Plan.GradientStride, first, last - first);
             }
             if (First + Rows >= Counted)
-                Products.WriteClassifier(class0, classes);
+                Products.WriteClassifier(Class0, class0, classes);
         }
 
         private readonly void ToGradients(int counted, float* logits, float* largest)

@@ -8,8 +8,8 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 /// gradHidden[position] += Σ_class dx · classifier[class]      gradClassifier[class] += Σ_position dx · hidden[position]
 /// </code>
 /// Factors lie as panels of tile columns, [classes, columns] and [positions, columns]. The first product goes to the rows of
-/// gradHidden themselves where those are float32, else to float32 sums of all positions; the second to the rows of gradClassifier
-/// where those are float32 and whole vectors, else to sums of the block of classes, which are written when their positions are through.
+/// gradHidden themselves where those are float32, else to float32 sums of all positions; the second to sums of the block of
+/// classes, which are written when their positions are through.
 /// </summary>
 internal unsafe struct GradientProducts<TSimd, TVector>
     where TSimd : struct, ISimd<TVector>
@@ -33,7 +33,7 @@ internal unsafe struct GradientProducts<TSimd, TVector>
     /// <summary>Panels of the hidden rows, <see cref="BlockPositions"/> · <see cref="Width"/> floats.</summary>
     public float* HiddenPanels;
 
-    /// <summary>Sums of gradClassifier, [<see cref="BlockClasses"/>, <see cref="Width"/>], or null where it takes them itself (<see cref="NeedsClassSums"/>).</summary>
+    /// <summary>Sums of gradClassifier, [<see cref="BlockClasses"/>, <see cref="Width"/>].</summary>
     public float* ClassSums;
 
     /// <summary>Sums of gradBias, [<see cref="BlockClasses"/>].</summary>
@@ -44,17 +44,10 @@ internal unsafe struct GradientProducts<TSimd, TVector>
 
     public int BlockClasses, BlockPositions;
 
-    /// <summary>The place of the block's first class in the order.</summary>
-    public int Class0;
-
     private static int Columns => MatrixTile<TSimd, TVector>.Columns;
 
     /// <summary>Floats of a hidden row, whole vectors.</summary>
     public readonly int Width => Rows<TSimd, TVector>.Padded(Call.Problem.HiddenSize);
-
-    /// <summary>Whether gradClassifier cannot take the sums of a block of neighbouring classes itself.</summary>
-    public static bool NeedsClassSums(in CrossEntropyProblem problem, bool hasOrder) =>
-        hasOrder || problem.Type != DataType.Float32 || problem.HiddenSize % TSimd.Width != 0;
 
     /// <summary>Sets gradients of hidden rows to 0: those of <paramref name="worker"/>.</summary>
     public readonly void Clear(int counted, int worker, int workers)
@@ -68,12 +61,12 @@ internal unsafe struct GradientProducts<TSimd, TVector>
             new Span<float>(HiddenSums + i * Width, Width).Clear();
     }
 
-    /// <summary>Packs the rows of some classes, from place <paramref name="first"/> of the block on.</summary>
-    public readonly void PackClasses(int first, int count, float* row)
+    /// <summary>Packs the rows of some classes, from place <paramref name="first"/> of the block that begins at <paramref name="class0"/> on.</summary>
+    public readonly void PackClasses(int class0, int first, int count, float* row)
     {
         for (int n = first; n < first + count; n++)
         {
-            byte* source = Call.Classifier.Address(LogitTile<TSimd, TVector>.ClassAt(Order, Class0 + n));
+            byte* source = Call.Classifier.Address(LogitTile<TSimd, TVector>.ClassAt(Order, class0 + n));
             if (Call.Classifier.Type == DataType.Float32 && Width == Call.Problem.HiddenSize)
             {
                 Spread((float*)source, ClassPanels, BlockClasses, n);
@@ -155,7 +148,7 @@ internal unsafe struct GradientProducts<TSimd, TVector>
             {
                 TransposedMatrixTile<TSimd, TVector>.MultiplyAdd(
                     gradients + n, stride, Math.Min(ClassRows, classes - n), panel, panelWidth, panelWidth, rows,
-                    ClassRow(class0 + n) + column, ClassStride);
+                    ClassSums + (long)(class0 + n) * width + column, width);
             }
         }
     }
@@ -181,7 +174,7 @@ internal unsafe struct GradientProducts<TSimd, TVector>
                 new Span<float>(tile, ClassRows * Columns).Clear();
                 TransposedMatrixTile<TSimd, TVector>.MultiplyAdd(gradients + n, stride, count, panel, panelWidth, panelWidth, rows, tile, Columns);
                 for (int i = 0; i < count; i++)
-                    Rows<TSimd, TVector>.Add(tile + i * Columns, panelWidth, ClassRow(kept[n + i]) + column);
+                    Rows<TSimd, TVector>.Add(tile + i * Columns, panelWidth, ClassSums + (long)kept[n + i] * width + column);
             }
         }
     }
@@ -199,29 +192,28 @@ internal unsafe struct GradientProducts<TSimd, TVector>
     /// <summary>Begins the sums of some classes of the block.</summary>
     public readonly void ClearClassifier(int class0, int classes)
     {
-        for (int n = class0; GradClassifier.IsPresent && n < class0 + classes; n++)
-            new Span<float>(ClassRow(n), Width).Clear();
+        new Span<float>(ClassSums + (long)class0 * Width, classes * Width).Clear();
         new Span<float>(BiasSums + class0, UnitClasses).Clear();
     }
 
     /// <summary>Continues the sums of some classes where an earlier range of positions left them in a float32 gradient.</summary>
-    public readonly void ReadClassifier(int class0, int classes)
+    public readonly void ReadClassifier(int block0, int class0, int classes)
     {
-        for (int n = class0; ClassSums != null && GradClassifier.IsPresent && n < class0 + classes; n++)
+        for (int n = class0; GradClassifier.IsPresent && n < class0 + classes; n++)
         {
             float* target = ClassSums + (long)n * Width;
-            Rows<TSimd, TVector>.Widen(GradClassifier.Address(Class0 + n), DataType.Float32, Call.Problem.HiddenSize, target);
+            Rows<TSimd, TVector>.Widen(GradClassifier.Address(block0 + n), DataType.Float32, Call.Problem.HiddenSize, target);
             new Span<float>(target + Call.Problem.HiddenSize, Width - Call.Problem.HiddenSize).Clear();
         }
     }
 
-    /// <summary>Writes the sums of some classes of the block.</summary>
-    public readonly void WriteClassifier(int class0, int classes)
+    /// <summary>Writes the sums of some classes of the block that begins at place <paramref name="block0"/> of the order.</summary>
+    public readonly void WriteClassifier(int block0, int class0, int classes)
     {
         for (int n = class0; n < class0 + classes; n++)
         {
-            int index = LogitTile<TSimd, TVector>.ClassAt(Order, Class0 + n);
-            if (ClassSums != null && GradClassifier.IsPresent)
+            int index = LogitTile<TSimd, TVector>.ClassAt(Order, block0 + n);
+            if (GradClassifier.IsPresent)
                 Rows<TSimd, TVector>.Narrow(ClassSums + (long)n * Width, Call.Problem.HiddenSize, GradClassifier.Address(index), GradClassifier.Type);
             if (GradBias.IsPresent)
                 Element.Write(GradBias.Address(index), 0, GradBias.Type, BiasSums[n]);
@@ -235,11 +227,6 @@ internal unsafe struct GradientProducts<TSimd, TVector>
         for (long i = first; HiddenSums != null && i < last; i++)
             Rows<TSimd, TVector>.Narrow(HiddenSums + i * Width, Call.Problem.HiddenSize, GradHidden.Address(HiddenRow((int)i)), GradHidden.Type);
     }
-
-    // Where the sums of a class of the block are.
-    private readonly float* ClassRow(int n) => ClassSums != null ? ClassSums + (long)n * Width : (float*)GradClassifier.Address(Class0 + n);
-
-    private readonly long ClassStride => ClassSums != null ? Width : GradClassifier.Layout.Stride(0);
 
     private readonly int HiddenRow(int counted) => Call.Problem.Loss.HiddenRow(Positions[counted]);
 

@@ -107,7 +107,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
     private readonly struct Plan
     {
         public readonly int Rows, Kept; // positions of a range; those among them whose logits lie here and not in gradClassifier
-        public readonly bool HasHiddenSums, HasClassSums, KeepsClassSums;
+        public readonly bool HasHiddenSums, KeepsClassSums;
         public readonly long States, RowGradients, Bias, Weights, Means, BiasSums, ClassPanels, ClassSums, HiddenSums, Hidden, HiddenPanels;
         public readonly long Logits, LastLogits, Gradients, ThreadBegin, Scratch, ThreadBytes;
 
@@ -118,7 +118,6 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             int hiddenStride = LogitTile<TSimd, TVector>.HiddenStride(forward.HiddenSize);
             long vocabSize = ((long)forward.VocabSize + BlockClasses - 1) / BlockClasses * BlockClasses;
             HasHiddenSums = forward.Type != DataType.Float32;
-            HasClassSums = GradientProducts<TSimd, TVector>.NeedsClassSums(forward, hasOrder: false);
             const int TileRows = MatrixTile<TSimd, TVector>.Rows;
             long at = 0;
             _ = Take(ref at, sizeof(int) * (long)positions);
@@ -127,7 +126,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             Means = Take(ref at, vocabSize * sizeof(float));
             BiasSums = Take(ref at, vocabSize * sizeof(float));
             ClassPanels = Take(ref at, BlockClasses * (long)width * sizeof(float));
-            ClassSums = Take(ref at, HasClassSums ? BlockClasses * (long)width * sizeof(float) : 0);
+            ClassSums = Take(ref at, BlockClasses * (long)width * sizeof(float));
             HiddenSums = Take(ref at, HasHiddenSums ? (long)positions * width * sizeof(float) : 0);
             long own = 0;
             _ = Take(ref own, (long)LogitClasses * forward.HiddenSize * sizeof(float));
@@ -188,10 +187,9 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
         public bool WantsProduct, WantsBest;
         public int Counted; // positions that count
         public int First, Rows; // the range of positions at hand
+        public int Class0; // the block of classes at hand
         private Phase _phase;
         private int _claimed;
-
-        private readonly int Class0 => Products.Class0;
 
         private readonly CrossEntropyProblem Problem => Products.Call.Problem;
 
@@ -247,9 +245,9 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             RunPhase(Phase.LoadHidden, workers);
             RunPhase(Phase.Logits, workers);
             RunPhase(Phase.Softmax, workers);
-            for (Products.Class0 = 0; Class0 < Problem.VocabSize; Products.Class0 += BlockClasses)
+            for (Class0 = 0; Class0 < Problem.VocabSize; Class0 += BlockClasses)
             {
-                Products.ClassSums = !Plan.HasClassSums ? null : (float*)(Workspace + Plan.ClassSums) + (Plan.KeepsClassSums ? (long)Class0 * Products.Width : 0);
+                Products.ClassSums = (float*)(Workspace + Plan.ClassSums) + (Plan.KeepsClassSums ? (long)Class0 * Products.Width : 0);
                 Products.BiasSums = (float*)(Workspace + Plan.BiasSums) + Class0;
                 RunPhase(Phase.PrepareClasses, workers);
                 RunPhase(Phase.Products, workers);
@@ -343,7 +341,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                 if (claim >= blocks)
                 {
                     int n = (claim - blocks) * Columns;
-                    Products.PackClasses(n, Math.Min(Columns, classes - n), scratch);
+                    Products.PackClasses(Class0, n, Math.Min(Columns, classes - n), scratch);
                     continue;
                 }
                 for (int row = claim * GradientRows; row < Math.Min(Rows, (claim + 1) * GradientRows); row++)
@@ -384,7 +382,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             if (First == 0)
                 Products.ClearClassifier(class0, classes);
             else if (!Plan.KeepsClassSums)
-                Products.ReadClassifier(class0, classes);
+                Products.ReadClassifier(Class0, class0, classes);
             for (int block = 0; block < blocks.Count; block++)
             {
                 (int first, int last) = blocks[block];
@@ -393,7 +391,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                 Products.AddBias(class0, classes, dx, GradientStride, last - first);
             }
             if (First + Rows >= Counted || !Plan.KeepsClassSums)
-                Products.WriteClassifier(class0, classes);
+                Products.WriteClassifier(Class0, class0, classes);
         }
 
         private readonly void WriteMeans(int worker, int workers)

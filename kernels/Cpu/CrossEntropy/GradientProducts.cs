@@ -67,6 +67,11 @@ internal unsafe struct GradientProducts<TSimd, TVector>
         for (int n = first; n < first + count; n++)
         {
             byte* source = Call.Classifier.Address(LogitTile<TSimd, TVector>.ClassAt(Order, class0 + n));
+            if (Call.Classifier.Type == DataType.Float32 && Width == Call.Problem.HiddenSize)
+            {
+                Spread((float*)source, ClassPanels, BlockClasses, n);
+                continue;
+            }
             Rows<TSimd, TVector>.Widen(source, Call.Classifier.Type, Call.Problem.HiddenSize, row);
             new Span<float>(row + Call.Problem.HiddenSize, Width - Call.Problem.HiddenSize).Clear();
             Spread(row, ClassPanels, BlockClasses, n);

@@ -4,12 +4,14 @@ namespace KernelEngine.Kernels.Cpu.CrossEntropy;
 
 /// <summary>
 /// Loss and gradients of cross-entropy with three products instead of four: the logits of as many positions as the caller allows memory
-/// for are kept, become their own gradients in place once their log-sum-exp is known, and go into both products
-/// (<see cref="GradientProducts{TSimd, TVector}"/>). Threads claim blocks of classes for the logits, positions for the softmax, and
-/// then, one block of classes after another, positions for gradHidden and classes for gradClassifier: each sum is one thread's, in
-/// a fixed order, and depends on the number of positions kept and of threads alone.
-/// Workspace: what the problem allows, and per thread the panels of 256 classes. Cost: 6 · positions · vocabSize · hiddenSize FLOPs; the classifier is read twice for each
-/// range of positions, and its gradient read and written once.
+/// for are kept until their log-sum-exp is known, and then, one block of classes after another, become gradients that go into both
+/// products (<see cref="GradientProducts{TSimd, TVector}"/>). Logits lie block by block, [block][position][384 classes]. Where a few
+/// positions are too many for the memory, theirs lie in the rows of gradClassifier, each block's in what it will overwrite itself: all
+/// positions are then one range. Threads claim blocks of classes for the logits, positions for the softmax and the gradients, then
+/// positions for gradHidden and classes for gradClassifier: each sum is one thread's, in a fixed order, and depends on the
+/// number of positions kept and of threads alone.
+/// Workspace: what the problem allows, and per thread the panels of 192 classes. Cost: 6 · positions · vocabSize · hiddenSize FLOPs; the
+/// classifier is read twice for each range of positions, and its gradient read and written once.
 /// </summary>
 public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<CrossEntropyTrainingProblem>($"cross-entropy-training/cpu-{TSimd.Name}")
     where TSimd : struct, ISimd<TVector>
@@ -18,7 +20,9 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
     private const int BlockRows = LogitTile<TSimd, TVector>.BlockRows;
     private const int UnitClasses = GradientProducts<TSimd, TVector>.UnitClasses;
     private const int BlockClasses = 384; // whole panels and whole units
-    private const int LogitClasses = 256; // of a claim; their panels stay in the second-level cache
+    private const int GradientStride = BlockClasses + 16; // rows do not share cache sets
+    private const int GradientRows = 24; // of a claim
+    private const int LogitClasses = BlockClasses / 2; // of a claim; their panels stay in the second-level cache
     private const int FewestRows = 48; // with fewer positions at a time, reading the classifier over and over costs more than the logits
 
     /// <inheritdoc/>
@@ -28,20 +32,21 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
 
     /// <inheritdoc/>
     public override string? WhyUnsupported(in CrossEntropyTrainingProblem problem) =>
-        new Plan(problem).KeepsEnough(problem) ? null : $"keeps the logits of at least {FewestRows} positions in memory, for which {problem.WorkspaceMiB} MiB are not enough";
+        new Plan(problem, canBorrow: false).KeepsEnough(problem) ? null : $"keeps the logits of at least {FewestRows} positions in memory, for which {problem.WorkspaceMiB} MiB are not enough";
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in CrossEntropyTrainingProblem problem, int threads)
     {
-        var plan = new Plan(problem);
-        return checked(plan.ThreadBegin + threads * plan.ThreadBytes);
+        Plan plan = new(problem, canBorrow: false), borrowing = new(problem, canBorrow: true);
+        return checked(Math.Max(plan.ThreadBegin, borrowing.ThreadBegin) + threads * plan.ThreadBytes);
     }
 
     /// <inheritdoc/>
     public override void Run(in CrossEntropyTrainingProblem problem, ReadOnlySpan<RawView> operands, void* workspace, WorkerPool workers)
     {
         CrossEntropyProblem forward = problem.Forward;
-        var plan = new Plan(problem);
+        RawView gradClassifier = operands[CrossEntropyTrainingProblem.GradClassifier];
+        var plan = new Plan(problem, canBorrow: gradClassifier.IsPresent && gradClassifier.Layout.Stride(0) == forward.HiddenSize);
         byte* memory = (byte*)workspace;
         var body = new Body
         {
@@ -51,7 +56,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             {
                 Call = new CrossEntropyCall(forward, operands),
                 GradHidden = operands[CrossEntropyTrainingProblem.GradHidden],
-                GradClassifier = operands[CrossEntropyTrainingProblem.GradClassifier],
+                GradClassifier = gradClassifier,
                 GradBias = operands[CrossEntropyTrainingProblem.GradBias],
                 Positions = (int*)memory,
                 ClassPanels = (float*)(memory + plan.ClassPanels),
@@ -63,7 +68,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             MeanLogit = operands[CrossEntropyProblem.MeanLogit],
             WantsProduct = operands[CrossEntropyProblem.Entropy].IsPresent,
             WantsBest = operands[CrossEntropyProblem.BestClass].IsPresent || operands[CrossEntropyProblem.Accuracy].IsPresent,
-            RowGradients = new CrossEntropyGradients<double>(problem.Backward, operands[..CrossEntropyProblem.InputCount]),
+            GivenGradients = new CrossEntropyGradients<double>(problem.Backward, operands[..CrossEntropyProblem.InputCount]),
         };
         body.ReadInputs();
         body.RunPhase(Phase.Clear, workers);
@@ -93,7 +98,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
         LoadHidden,
         Logits,
         Softmax,
-        PackClasses,
+        PrepareClasses,
         Products,
         Finish,
     }
@@ -101,19 +106,19 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
     // Where buffers lie in the workspace, in bytes: what threads share, then each thread's own.
     private readonly struct Plan
     {
-        public readonly int Rows, LogitStride;
+        public readonly int Rows, Kept; // positions of a range; those among them whose logits lie here and not in gradClassifier
         public readonly bool HasHiddenSums, KeepsClassSums;
-        public readonly long States, Bias, Weights, Means, BiasSums, ClassPanels, ClassSums, HiddenSums, Hidden, HiddenPanels, Logits, ThreadBegin;
-        public readonly long Scratch, ThreadBytes;
+        public readonly long States, RowGradients, Bias, Weights, Means, BiasSums, ClassPanels, ClassSums, HiddenSums, Hidden, HiddenPanels;
+        public readonly long Logits, LastLogits, Gradients, ThreadBegin, Scratch, ThreadBytes;
 
-        public Plan(in CrossEntropyTrainingProblem problem)
+        public Plan(in CrossEntropyTrainingProblem problem, bool canBorrow)
         {
             CrossEntropyProblem forward = problem.Forward;
             int width = Rows<TSimd, TVector>.Padded(forward.HiddenSize), positions = forward.Loss.Positions;
             int hiddenStride = LogitTile<TSimd, TVector>.HiddenStride(forward.HiddenSize);
             long vocabSize = ((long)forward.VocabSize + BlockClasses - 1) / BlockClasses * BlockClasses;
-            LogitStride = checked((int)(vocabSize + 16)); // rows do not share cache sets
             HasHiddenSums = forward.Type != DataType.Float32;
+            const int TileRows = MatrixTile<TSimd, TVector>.Rows;
             long at = 0;
             _ = Take(ref at, sizeof(int) * (long)positions);
             Bias = Take(ref at, forward.HasBias ? vocabSize * sizeof(float) : 0);
@@ -128,8 +133,18 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             Scratch = Take(ref own, Math.Max(width, LogitTile<TSimd, TVector>.PackFloats) * (long)sizeof(float));
             ThreadBytes = own;
             long allowed = problem.WorkspaceMiB * (1L << 20) - at;
-            long rowBytes = (hiddenStride + (long)width + LogitStride) * sizeof(float) + sizeof(CrossEntropyState<float>);
+            long borrowedBytes = (hiddenStride + (long)width + GradientStride + BlockClasses) * sizeof(float)
+                + sizeof(CrossEntropyState<float>) + sizeof(CrossEntropyRowGradient<float>);
+            long rowBytes = borrowedBytes + (vocabSize - BlockClasses) * sizeof(float);
             long rows = Math.Clamp(allowed / rowBytes, 0, positions);
+            long room = (long)forward.HiddenSize * forward.Type.SizeInBytes() / sizeof(float); // positions whose logits fit into a block's gradient
+            if (canBorrow && rows < positions && positions - rows <= room && rowBytes > borrowedBytes)
+            {
+                // The fewest positions elsewhere with which all are one range.
+                long kept = (allowed - positions * borrowedBytes) / (rowBytes - borrowedBytes) / TileRows * TileRows;
+                if (kept > 0 && positions - kept <= room)
+                    (Kept, rows) = ((int)kept, positions);
+            }
             // Sums in a narrow gradient would be rounded with every range of positions: they are kept in float32, for all classes.
             KeepsClassSums = HasHiddenSums && rows < positions;
             if (KeepsClassSums)
@@ -140,12 +155,15 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                 HiddenSums = Take(ref at, (long)positions * width * sizeof(float));
                 rows = Math.Clamp((problem.WorkspaceMiB * (1L << 20) - at) / rowBytes, 0, positions);
             }
-            const int TileRows = MatrixTile<TSimd, TVector>.Rows;
             Rows = (int)(rows < positions ? rows / TileRows * TileRows : rows);
+            Kept = Kept > 0 ? Kept : Rows;
             States = Take(ref at, Rows * (long)sizeof(CrossEntropyState<float>));
+            RowGradients = Take(ref at, Rows * (long)sizeof(CrossEntropyRowGradient<float>));
             Hidden = Take(ref at, Rows * (long)hiddenStride * sizeof(float));
             HiddenPanels = Take(ref at, Rows * (long)width * sizeof(float));
-            Logits = Take(ref at, Rows * (long)LogitStride * sizeof(float));
+            Logits = Take(ref at, Kept * vocabSize * sizeof(float));
+            LastLogits = Take(ref at, (Rows - Kept) * (long)BlockClasses * sizeof(float));
+            Gradients = Take(ref at, Rows * (long)GradientStride * sizeof(float));
             ThreadBegin = at;
         }
 
@@ -164,7 +182,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
         public Plan Plan;
         public byte* Workspace;
         public GradientProducts<TSimd, TVector> Products;
-        public CrossEntropyGradients<double> RowGradients;
+        public CrossEntropyGradients<double> GivenGradients;
         public RawView MeanLogit;
         public bool WantsProduct, WantsBest;
         public int Counted; // positions that count
@@ -183,7 +201,19 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
 
         private readonly CrossEntropyState<float>* States => (CrossEntropyState<float>*)(Workspace + Plan.States);
 
-        private readonly float* LogitsOf(int row) => (float*)(Workspace + Plan.Logits) + (long)row * Plan.LogitStride;
+        private readonly CrossEntropyRowGradient<float>* RowGradients => (CrossEntropyRowGradient<float>*)(Workspace + Plan.RowGradients);
+
+        private readonly float* GradientsOf(int row) => (float*)(Workspace + Plan.Gradients) + (long)row * GradientStride;
+
+        // The logits of a position and the classes of a block from class0 on. The last block may have less room in gradClassifier than others.
+        private readonly float* LogitsOf(int row, int class0)
+        {
+            (int block, int place) = Math.DivRem(class0, BlockClasses);
+            float* logits = row < Plan.Kept ? (float*)(Workspace + Plan.Logits) + (long)block * Plan.Kept * BlockClasses
+                : Problem.VocabSize - class0 + place > BlockClasses ? (float*)Products.GradClassifier.Address(class0 - place)
+                : (float*)(Workspace + Plan.LastLogits);
+            return logits + (row < Plan.Kept ? row : row - Plan.Kept) * (long)BlockClasses + place;
+        }
 
         private readonly float* HiddenOf(int row) => (float*)(Workspace + Plan.Hidden) + (long)row * LogitTile<TSimd, TVector>.HiddenStride(Problem.HiddenSize);
 
@@ -219,7 +249,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             {
                 Products.ClassSums = (float*)(Workspace + Plan.ClassSums) + (Plan.KeepsClassSums ? (long)Class0 * Products.Width : 0);
                 Products.BiasSums = (float*)(Workspace + Plan.BiasSums) + Class0;
-                RunPhase(Phase.PackClasses, workers);
+                RunPhase(Phase.PrepareClasses, workers);
                 RunPhase(Phase.Products, workers);
             }
         }
@@ -243,11 +273,10 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                     break;
                 case Phase.Softmax:
                     for (int row = Claim(); row < Rows; row = Claim())
-                        Differentiate(row);
+                        AddLogits(row);
                     break;
-                case Phase.PackClasses:
-                    for (int n = Claim() * Columns; n < classes && Products.GradHidden.IsPresent; n = Claim() * Columns)
-                        Products.PackClasses(Class0, n, Math.Min(Columns, classes - n), (float*)(own + Plan.Scratch));
+                case Phase.PrepareClasses:
+                    PrepareClaims(classes, (float*)(own + Plan.Scratch));
                     break;
                 case Phase.Products:
                     MultiplyClaims(classes, new PositionBlocks(Rows, BlockRows, workers));
@@ -274,20 +303,21 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                 LogitTile<TSimd, TVector>.PackPanel(
                     Products.Call, default, class0 + n, Math.Min(Columns, count - n), scratch, panels + (long)n * Problem.HiddenSize);
             }
-            for (int row = 0; row < Rows; row += BlockRows)
+            for (int row = 0, rows; row < Rows; row += rows)
             {
-                int rows = Math.Min(BlockRows, Rows - row);
-                LogitTile<TSimd, TVector>.Multiply(HiddenOf(row), rows, Problem.HiddenSize, panels, count, LogitsOf(row) + class0, Plan.LogitStride);
+                rows = Math.Min(BlockRows, (row < Plan.Kept ? Math.Min(Plan.Kept, Rows) : Rows) - row); // what lies in one place
+                LogitTile<TSimd, TVector>.Multiply(HiddenOf(row), rows, Problem.HiddenSize, panels, count, LogitsOf(row, class0), BlockClasses);
                 for (int r = row; r < row + rows; r++)
                 {
-                    LogitTile<TSimd, TVector>.Transform(Problem, LogitsOf(r) + class0, count, Bias == null ? null : Bias + class0);
+                    float* logits = LogitsOf(r, class0);
+                    LogitTile<TSimd, TVector>.Transform(Problem, logits, count, Bias == null ? null : Bias + class0);
                     if (MeanLogit.IsPresent)
-                        LogitState<TSimd, TVector>.AddTo(Means + class0, LogitsOf(r) + class0, Rows<TSimd, TVector>.Padded(count));
+                        LogitState<TSimd, TVector>.AddTo(Means + class0, logits, Rows<TSimd, TVector>.Padded(count));
                 }
             }
         }
 
-        private readonly void Differentiate(int row)
+        private readonly void AddLogits(int row)
         {
             int position = Products.Positions[First + row], label = Products.Call.TargetIndex(position);
             bool hasWeights = Problem.Loss.LabelSmoothing > 0;
@@ -296,11 +326,35 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             for (int class0 = 0; class0 < Problem.VocabSize; class0 += BlockClasses)
             {
                 LogitState<TSimd, TVector>.Add(
-                    ref state, LogitsOf(row) + class0, Math.Min(BlockClasses, Problem.VocabSize - class0), class0, label - class0,
+                    ref state, LogitsOf(row, class0), Math.Min(BlockClasses, Problem.VocabSize - class0), class0, label - class0,
                     hasWeights ? Weights + class0 : null, WantsProduct, WantsBest);
             }
-            CrossEntropyRowGradient<float> gradient = RowGradients.Of(position, state.ToDouble().Lse).ToSingle();
-            LogitGradient<TSimd, TVector>.Differentiate(Problem, gradient, LogitsOf(row), Problem.VocabSize, label, Weights);
+            RowGradients[row] = GivenGradients.Of(position, state.ToDouble().Lse).ToSingle();
+        }
+
+        // Claims rows of logits, which become gradients, first, then panels of the classifier.
+        private void PrepareClaims(int classes, float* scratch)
+        {
+            int blocks = (Rows + GradientRows - 1) / GradientRows, panels = Products.GradHidden.IsPresent ? (classes + Columns - 1) / Columns : 0;
+            for (int claim = Claim(); claim < blocks + panels; claim = Claim())
+            {
+                if (claim >= blocks)
+                {
+                    int n = (claim - blocks) * Columns;
+                    Products.PackClasses(Class0, n, Math.Min(Columns, classes - n), scratch);
+                    continue;
+                }
+                for (int row = claim * GradientRows; row < Math.Min(Rows, (claim + 1) * GradientRows); row++)
+                    Differentiate(row, classes);
+            }
+        }
+
+        private readonly void Differentiate(int row, int classes)
+        {
+            float* dx = GradientsOf(row);
+            Rows<TSimd, TVector>.Widen(LogitsOf(row, Class0), DataType.Float32, classes, dx);
+            int label = Products.Call.TargetIndex(Products.Positions[First + row]) - Class0;
+            LogitGradient<TSimd, TVector>.Differentiate(Problem, RowGradients[row], dx, classes, label, Weights + Class0);
         }
 
         // Claims blocks of positions first, then units of classes.
@@ -316,7 +370,7 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
                 }
                 else if (Products.GradHidden.IsPresent && blocks[claim] is var (first, last) && first < last)
                 {
-                    Products.AddHidden(First + first, last - first, LogitsOf(first) + Class0, Plan.LogitStride, classes);
+                    Products.AddHidden(First + first, last - first, GradientsOf(first), GradientStride, classes);
                 }
             }
         }
@@ -332,9 +386,9 @@ public sealed unsafe class KeptLogitsTraining<TSimd, TVector>() : CpuKernel<Cros
             for (int block = 0; block < blocks.Count; block++)
             {
                 (int first, int last) = blocks[block];
-                float* dx = LogitsOf(first) + Class0 + class0;
-                Products.AddClassifier(class0, classes, dx, Plan.LogitStride, first, last - first);
-                Products.AddBias(class0, classes, dx, Plan.LogitStride, last - first);
+                float* dx = GradientsOf(first) + class0;
+                Products.AddClassifier(class0, classes, dx, GradientStride, first, last - first);
+                Products.AddBias(class0, classes, dx, GradientStride, last - first);
             }
             if (First + Rows >= Counted || !Plan.KeepsClassSums)
                 Products.WriteClassifier(Class0, class0, classes);

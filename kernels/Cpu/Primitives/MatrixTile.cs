@@ -81,6 +81,8 @@ internal static unsafe class MatrixTile<TSimd, TVector>
         float* a3 = rows > 3 ? a2 + aStride : a2;
         float* a4 = rows > 4 ? a3 + aStride : a3;
         float* a5 = rows > 5 ? a4 + aStride : a4;
+        if (accumulate)
+            Vectors.PrefetchRows(c, cStride, rows, TCount.Value * w);
         TVector c00 = TSimd.Zero, c01 = TSimd.Zero, c02 = TSimd.Zero, c03 = TSimd.Zero;
         TVector c10 = TSimd.Zero, c11 = TSimd.Zero, c12 = TSimd.Zero, c13 = TSimd.Zero;
         TVector c20 = TSimd.Zero, c21 = TSimd.Zero, c22 = TSimd.Zero, c23 = TSimd.Zero;

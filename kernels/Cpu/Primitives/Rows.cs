@@ -124,8 +124,12 @@ internal static unsafe class Rows<TSimd, TVector>
     public static void Transpose(float* source, long stride, int rows, long depth, float* panel, int width, int panelStride)
     {
         // A slice of the panel stays in the first-level cache while every group of rows writes its part of each line.
+        // The next slice is on its way meanwhile: no prefetcher of the processor follows that many rows at once.
         for (long k0 = 0; k0 < depth; k0 += TransposeDepth)
+        {
+            Vectors.PrefetchRows(source + k0 + TransposeDepth, stride, rows, (int)Math.Min(TransposeDepth, Math.Max(0, depth - k0 - TransposeDepth)));
             TransposeSlice(source + k0, stride, rows, Math.Min(TransposeDepth, depth - k0), panel + k0 * panelStride, width, panelStride);
+        }
     }
 
     private static void TransposeSlice(float* source, long stride, int rows, long depth, float* panel, int width, int panelStride)

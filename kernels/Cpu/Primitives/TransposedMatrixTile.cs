@@ -55,6 +55,7 @@ internal static unsafe class TransposedMatrixTile<TSimd, TVector>
         where TCount : struct, ICount
     {
         int w = TSimd.Width;
+        Vectors.PrefetchRows(c, cStride, rows, TCount.Value * w);
         TVector c00 = TSimd.Zero, c01 = TSimd.Zero, c02 = TSimd.Zero, c03 = TSimd.Zero;
         TVector c10 = TSimd.Zero, c11 = TSimd.Zero, c12 = TSimd.Zero, c13 = TSimd.Zero;
         TVector c20 = TSimd.Zero, c21 = TSimd.Zero, c22 = TSimd.Zero, c23 = TSimd.Zero;

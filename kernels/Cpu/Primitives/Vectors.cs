@@ -10,6 +10,8 @@ namespace KernelEngine.Kernels.Cpu.Primitives;
 /// </summary>
 internal static class Vectors
 {
+    private const int LineFloats = 16;
+
     /// <summary>a0 b0 a1 b1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> UnpackLow(Vector128<float> a, Vector128<float> b) =>
@@ -48,5 +50,16 @@ internal static class Vectors
     {
         if (Sse.IsSupported)
             Sse.Prefetch1(address);
+    }
+
+    /// <summary>Asks for some rows of floats that are wanted soon, beginning with the line of each row's first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe void PrefetchRows(float* first, long stride, int rows, int count)
+    {
+        for (int r = 0; r < rows; r++, first += stride)
+        {
+            for (int i = 0; i < count; i += LineFloats)
+                Prefetch((byte*)(first + i));
+        }
     }
 }

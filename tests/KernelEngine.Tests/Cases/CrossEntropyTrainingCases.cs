@@ -13,6 +13,8 @@ public sealed class CrossEntropyTrainingCases : IOperationCases<CrossEntropyTrai
         "n=30 v=130 d=20 bias softcap=30 temperature=2 workspace=8", "n=30 v=130 d=20 sum workspace=8", "n=30 v=130 d=20 divisor workspace=8",
         "n=30 v=130 d=20 smoothing=0.2 classweights workspace=8", "n=30 v=130 d=20 zloss=0.01 tokenweights workspace=8", "n=30 v=130 d=20 ignore=5 workspace=8",
         "n=200 v=1160 d=20 bias softcap=25 temperature=0.9 smoothing=0.1 zloss=0.001 classweights tokenweights bf16 workspace=2",
+        // Logits of some positions lie in the classifier's gradient: with a whole last block of classes, with part of one, in narrow rows.
+        "n=120 v=4992 d=64 workspace=2", "n=120 v=5000 d=64 bias smoothing=0.1 workspace=2", "n=92 v=5000 d=64 bf16 softcap=25 workspace=2",
         "n=30 v=50 d=20 seq=6 shift=1 workspace=8", "n=40 v=50 d=20 seq=8 shift=2 tokenweights bias",
     ];
 }

@@ -10,8 +10,11 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// </summary>
 internal static class BackwardMma
 {
-    /// <summary>Rows that a group owns: query rows of one kernel, keys of the other. A warp owns 32 of them.</summary>
-    public const int Rows = 128;
+    /// <summary>Rows that a group owns: query rows of one kernel, keys of the other.</summary>
+    public static int Rows<TTile>() where TTile : struct, IBackwardMmaTile => 4 * WarpRows<TTile>();
+
+    /// <summary>Rows that a warp owns, or a pair of warps.</summary>
+    public static int WarpRows<TTile>() where TTile : struct, IBackwardMmaTile => 16 * TTile.RowTiles;
 
     /// <summary>The arguments. Strides are in elements.</summary>
     internal struct Parameters
@@ -25,7 +28,7 @@ internal static class BackwardMma
         public long LseBatchStride, LseHeadStride;
         public SequenceParameters Sequences;
         public int NumHeads, GroupSize;
-        public int Blocks;                // of 128 query rows or keys
+        public int Blocks;                // of query rows or keys
         public float SoftmaxScale;        // positive
     }
 
@@ -39,7 +42,8 @@ internal static class BackwardMma
         CudaAsm.Emit("$let D %0", TTile.HeadDim);
         CudaAsm.Emit("$let M %0", TTile.BlockM);
         CudaAsm.Emit("$let N %0", TTile.BlockN);
-        CudaAsm.Emit("$let OWN %0", Rows);
+        CudaAsm.Emit("$let TILES %0", TTile.RowTiles);
+        CudaAsm.Emit("$let OWN %0", Rows<TTile>());
         CudaAsm.Emit("$let GUARDED %0", TTile.HeadDim / 8 < TTile.ThreadsOfRow ? 1 : 0);
         CudaAsm.Emit("$let IS_BF16 %0", TElement.IsBFloat16);
         CudaAsm.Emit("$let T $pick(IS_BF16,bf16,f16)\n$let PITCH 2*D+16");
@@ -49,22 +53,22 @@ internal static class BackwardMma
     public const string Limits = "mov.b32 begin, %0;\nmov.b32 end, %1;";
 
     /// <summary>
-    /// x(FROM ..) = 32 rows at LEFT · WIDTH rows at RIGHT, transposed: over headDim. Thread t of a warp holds, of rows
+    /// x(FROM ..) = a warp's rows at LEFT · WIDTH rows at RIGHT, transposed: over headDim. Thread t of a warp holds, of rows
     /// 16 · tile + t / 4 and 8 below, columns 8 · j + 2 · (t % 4) and the next.
     /// </summary>
     public const string MultiplyRows = """
         {
-        .reg .b32 a<8>, b<4>;
-        $for i 0 WIDTH
+        .reg .b32 a<$(4*TILES)>, b<4>;
+        $for i 0 TILES*WIDTH/2
         mov.f32 x$(FROM+i), 0f00000000;
         $end
         $for k 0 D/16
-        $for t 0 2
+        $for t 0 TILES
         ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$list(a,4*t,4)}, [$(LEFT)+$(LEFT_AT+t*16*PITCH+k*32)];
         $end
         $for n 0 WIDTH/16
         ldmatrix.sync.aligned.m8n8.x4.shared.b16 {b0, b1, b2, b3}, [$(RIGHT)+$(RIGHT_AT+n*16*PITCH+k*32)];
-        $for t 0 2
+        $for t 0 TILES
         $for h 0 2
         mma.sync.aligned.m16n8k16.row.col.f32.$(T).$(T).f32 {$list(x,FROM+4*(t*WIDTH/8+2*n+h),4)}, {$list(a,4*t,4)}, {$list(b,2*h,2)}, {$list(x,FROM+4*(t*WIDTH/8+2*n+h),4)};
         $end
@@ -74,14 +78,14 @@ internal static class BackwardMma
         }
         """;
 
-    /// <summary>sums += w · WIDTH rows at RIGHT, with w 32 rows of weights or of scores' gradients.</summary>
+    /// <summary>sums += w · WIDTH rows at RIGHT, with w a warp's rows of weights or of scores' gradients.</summary>
     public const string AddProduct = """
         {
         .reg .b32 b<4>;
         $for k 0 WIDTH/16
         $for n 0 D/16
         ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {b0, b1, b2, b3}, [$(RIGHT)+$(RIGHT_AT+k*16*PITCH+n*32)];
-        $for t 0 2
+        $for t 0 TILES
         $for h 0 2
         mma.sync.aligned.m16n8k16.row.col.f32.$(T).$(T).f32 {$list(o,4*(t*D/8+2*n+h),4)}, {$list(w,t*WIDTH/4+4*k,4)}, {$list(b,2*h,2)}, {$list(o,4*(t*D/8+2*n+h),4)};
         $end
@@ -98,7 +102,7 @@ internal static class BackwardMma
         .reg .b32 pair;
         .reg .b64 to;
         mov.b64 to, %0;
-        $for r 0 4
+        $for r 0 2*TILES
         setp.gt.s32 exists, %2, $(8*r);
         $let AT 4*(r/2)*(D/8)+2*(r&1)
         $for j 0 D/8

@@ -4,6 +4,7 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 internal readonly struct BackwardMmaTile64 : IBackwardMmaTile
 {
     public static int HeadDim => 64;
+    public static int RowTiles => 2;
     public static int ThreadsOfRow => 8;
     public static int BlockM => 128;
     public static int BlockN => 64;
@@ -13,6 +14,7 @@ internal readonly struct BackwardMmaTile64 : IBackwardMmaTile
 internal readonly struct BackwardMmaTile96 : IBackwardMmaTile
 {
     public static int HeadDim => 96;
+    public static int RowTiles => 2;
     public static int ThreadsOfRow => 16;
     public static int BlockM => 64;
     public static int BlockN => 48;
@@ -22,7 +24,18 @@ internal readonly struct BackwardMmaTile96 : IBackwardMmaTile
 internal readonly struct BackwardMmaTile128 : IBackwardMmaTile
 {
     public static int HeadDim => 128;
+    public static int RowTiles => 2;
     public static int ThreadsOfRow => 16;
     public static int BlockM => 64;
+    public static int BlockN => 32;
+}
+
+/// <summary>Head dimension 256: 64 keys by 32 query rows, then 64 query rows by 32 keys. The sums of 16 rows fill a warp's registers.</summary>
+internal readonly struct BackwardMmaTile256 : IBackwardMmaTile
+{
+    public static int HeadDim => 256;
+    public static int RowTiles => 1;
+    public static int ThreadsOfRow => 32;
+    public static int BlockM => 32;
     public static int BlockN => 32;
 }

@@ -7,16 +7,16 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 
 /// <summary>
 /// <see cref="FlashGradKeyValue"/> on the tensor cores of Ampere and later (Dao 2023, arXiv:2307.08691, algorithm 2), both
-/// gradients at once: 16-bit operands, float32 sums. One group owns 128 keys of one key/value head and loops over the blocks of
-/// BlockM query rows that see some of them, of every query head of that head. Each of four pairs of warps owns 32 keys:
+/// gradients at once: 16-bit operands, float32 sums. One group owns 64 · RowTiles keys of one key/value head and loops over the
+/// blocks of BlockM query rows that see some of them, of every query head of that head. Four pairs of warps own a quarter each:
 /// <code>
 /// first warp:   xᵀ = key · queryᵀ             pᵀ = exp(scale · x − lse)      gradValue += pᵀ · gradOutput
 /// second warp:  yᵀ = value · gradOutputᵀ      dᵀ = pᵀ · (y − δ)              gradKey += dᵀ · query
 /// </code>
 /// Transposed, what a warp computes is a left operand in its registers already: only pᵀ goes through shared memory, from the
 /// first warp to the second, in the order of registers and in 16 bits. No two groups add to the same number.
-/// Shared memory: keys and values; two stages of query, gradOutput, lse and δ; weights:
-/// (256 + 4 · BlockM) · (2 · headDim + 16) + 16 · BlockM + 256 · BlockM bytes. 8 · rows · keys · headDim FLOPs.
+/// Shared memory: keys and values; two stages of query, gradOutput, lse and δ; weights: with ‘own’ the keys of the group
+/// (2 · own + 4 · BlockM) · (2 · headDim + 16) + 16 · BlockM + 2 · own · BlockM bytes. 8 · rows · keys · headDim FLOPs.
 /// Rows past the end count as zero; hidden keys weigh 0, so infinities and NaNs of a row reach all keys of a block that it meets.
 /// </summary>
 internal static class FlashGradKeyValueMma
@@ -26,22 +26,24 @@ internal static class FlashGradKeyValueMma
 
     /// <summary>Shared memory of a group.</summary>
     public static int SharedBytes<TTile>() where TTile : struct, IBackwardMmaTile =>
-        (2 * BackwardMma.Rows + 4 * TTile.BlockM) * BackwardMma.Pitch<TTile>() + (16 + 2 * BackwardMma.Rows) * TTile.BlockM;
+        (2 * BackwardMma.Rows<TTile>() + 4 * TTile.BlockM) * BackwardMma.Pitch<TTile>()
+            + (16 + 2 * BackwardMma.Rows<TTile>()) * TTile.BlockM;
 
-    /// <summary>The kernel; one group for each block of 128 keys of each key/value head of each sequence.</summary>
+    /// <summary>The kernel; one group for each block of keys of each key/value head of each sequence.</summary>
     public static void FlashAttentionGradKeyValueMma<TTile, TElement, TSequences>(BackwardMma.Parameters p)
         where TTile : struct, IBackwardMmaTile
         where TElement : struct, ITensorCoreElement
         where TSequences : struct, ISequences
     {
         BackwardMma.Constants<TTile, TElement>();
+        int ownRows = BackwardMma.Rows<TTile>(), warpRows = BackwardMma.WarpRows<TTile>();
         // The first key blocks are seen by the most queries: they start first.
-        var own = SequenceBlock.OfKeys<TSequences>(ref p.Sequences, Grid.IdxX % p.Blocks, BackwardMma.Rows);
+        var own = SequenceBlock.OfKeys<TSequences>(ref p.Sequences, Grid.IdxX % p.Blocks, ownRows);
         int key0 = Registers.Pin(own.First), numKvHeads = p.NumHeads / p.GroupSize;
         if (TSequences.AreRagged != 0 && key0 >= own.KvLength)
             return;
         int kvHead = Registers.Pin(Grid.IdxX / p.Blocks % numKvHeads), batch = Registers.Pin(Grid.IdxX / p.Blocks / numKvHeads);
-        int keyEnd = key0 + BackwardMma.Rows < own.KvLength ? key0 + BackwardMma.Rows : own.KvLength;
+        int keyEnd = key0 + ownRows < own.KvLength ? key0 + ownRows : own.KvLength;
         int firstBlock = Registers.Pin(
             ScoreRange.Within((long)key0 - own.Diagonal - p.Sequences.WindowRight, own.QueryLength) / TTile.BlockM);
         int endBlock = Registers.Pin(
@@ -50,14 +52,15 @@ internal static class FlashGradKeyValueMma
         int step = Threads / TTile.ThreadsOfRow, pitch = BackwardMma.Pitch<TTile>();
         int piece = Group.IdxX & TTile.ThreadsOfRow - 1, copyRow = Group.IdxX / TTile.ThreadsOfRow;
         int lane = Group.IdxX & 31, warp = Registers.Uniform(Group.IdxX >> 5);
-        int pair = warp & 3, isGradient = warp >> 2, warpRow = 32 * pair;
+        int pair = warp & 3, isGradient = warp >> 2, warpRow = warpRows * pair;
         int row = MatrixLanes.Row(lane) * pitch + 2 * MatrixLanes.Column(lane), column = MatrixLanes.ResultColumn(lane);
         CudaAsm.Emit("$let STEP %0", step);
         CudaAsm.Emit(
-            LaneAddresses, row + warpRow * pitch + isGradient * BackwardMma.Rows * pitch,
+            LaneAddresses, row + warpRow * pitch + isGradient * ownRows * pitch,
             MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane) + isGradient * TTile.BlockM * pitch,
             row + (1 - isGradient) * TTile.BlockM * pitch, 4 * (column + isGradient * TTile.BlockM),
-            copyRow * pitch + piece * 16, lane * 16 + pair * 64 * TTile.BlockM, pair + 1, isGradient, p.SoftmaxScale * 1.44269504f, piece);
+            copyRow * pitch + piece * 16, lane * 16 + pair * (2 * warpRows) * TTile.BlockM, pair + 1, isGradient,
+            p.SoftmaxScale * 1.44269504f, piece);
 
         if (firstBlock < endBlock)
         {
@@ -65,7 +68,7 @@ internal static class FlashGradKeyValueMma
             int key = key0 + warpRow + MatrixLanes.ResultRow(lane);
             CudaAsm.Emit(BackwardMma.Limits, ScoreRange.Bounded((long)key - own.Diagonal - p.Sequences.WindowRight - column),
                 ScoreRange.Bounded((long)key - own.Diagonal + p.Sequences.WindowLeft + 1 - column));
-            int fullFrom = Registers.Pin(ScoreRange.Bounded((long)key0 + BackwardMma.Rows - 1 - own.Diagonal - p.Sequences.WindowRight));
+            int fullFrom = Registers.Pin(ScoreRange.Bounded((long)key0 + ownRows - 1 - own.Diagonal - p.Sequences.WindowRight));
             int fullTo = Registers.Pin(ScoreRange.Bounded((long)key0 - own.Diagonal + p.Sequences.WindowLeft + 1));
             long query = Registers.Pin(p.Query.At(batch, own.QueryStart + copyRow, 0) + 16 * piece);
             long gradOutput = Registers.Pin(p.GradOutput.At(batch, own.QueryStart + copyRow, 0) + 16 * piece);
@@ -149,13 +152,14 @@ internal static class FlashGradKeyValueMma
     // %9 the thread's piece of a row.
     private const string LaneAddresses = """
         $let WIDTH M
+        $let ROWS 2*TILES
         $let STAGES 2*OWN*PITCH
         $let STATISTICS 2*M*PITCH
         $let STAGE STATISTICS+8*M
         $let WEIGHTS STAGES+2*STAGE
-        .reg .f32 x<$(M)>;
-        .reg .f32 o<$(D)>;
-        .reg .b32 w<$(M/2)>;
+        .reg .f32 x<$(TILES*M/2)>;
+        .reg .f32 o<$(TILES*D/2)>;
+        .reg .b32 w<$(TILES*M/4)>;
         .reg .b32 shared, leftLane, rightLane, sumLane, statisticLane, copyLane, statisticCopy, weightLane, pairBarrier;
         .reg .b32 right, sum, statistics, stage, begin, end, last;
         .reg .f32 scale;
@@ -177,7 +181,7 @@ internal static class FlashGradKeyValueMma
         mov.f32 scale, %8;
         mov.b32 stage, $(STAGE);
         mov.b32 last, 0x7FFFFFFF;
-        $for i 0 D
+        $for i 0 TILES*D/2
         mov.f32 o$(i), 0f00000000;
         $end
         """;
@@ -212,7 +216,7 @@ internal static class FlashGradKeyValueMma
         """;
 
     private const string Multiply = "$let FROM 0\n$let LEFT leftLane\n$let LEFT_AT 0\n$let RIGHT right\n$let RIGHT_AT 0\n" + BackwardMma.MultiplyRows;
-    private const string Mask = "$let X x\n$let ROWS 4\n" + ScoreRange.Mask;
+    private const string Mask = "$let X x\n" + ScoreRange.Mask;
     private const string Add = "$let RIGHT sum\n$let RIGHT_AT 0\n" + BackwardMma.AddProduct;
 
     // The first warp makes weights of its scores and hands them to the second, which makes gradients of scores of its products.
@@ -231,7 +235,7 @@ internal static class FlashGradKeyValueMma
         mul.ftz.f32 c$(e), c$(e), 0fBFB8AA3B;
         selp.f32 c$(e), 0fFF800000, c$(e), none;
         $end
-        $for r 0 4
+        $for r 0 ROWS
         $let AT 4*((r/2)*(M/8)+j)+2*(r&1)
         $for e 0 2
         fma.rn.ftz.f32 x$(AT+e), x$(AT+e), scale, c$(e);
@@ -240,19 +244,19 @@ internal static class FlashGradKeyValueMma
         cvt.rn.$(T)x2.f32 w$(AT/2), x$(AT+1), x$(AT);
         $end
         $end
-        $for i 0 M/8
+        $for i 0 TILES*M/16
         st.shared.v4.b32 [weightLane+$(512*i)], {$list(w,4*i,4)};
         $end
         bar.arrive pairBarrier, 64;
         bra Transformed;
         TakeWeights:
         bar.sync pairBarrier, 64;
-        $for i 0 M/8
+        $for i 0 TILES*M/16
         ld.shared.v4.b32 {$list(w,4*i,4)}, [weightLane+$(512*i)];
         $end
         $for j 0 M/8
         ld.shared.v2.f32 {c0, c1}, [statistics+$(32*j)];
-        $for r 0 4
+        $for r 0 ROWS
         $let AT 4*((r/2)*(M/8)+j)+2*(r&1)
         $if IS_BF16
         shl.b32 p0, w$(AT/2), 16;

@@ -11,9 +11,10 @@ namespace KernelEngine.Kernels.Gpu.Attention;
 /// <code>
 /// x = query · keyᵀ     y = gradOutput · valueᵀ     d = exp(scale · x − lse) · (y − δ)     gradQuery += d · key
 /// </code>
-/// One group owns 128 query rows of one head, 32 to a warp, and loops over blocks of BlockN keys, the next of which is copied
-/// meanwhile. All of x, y, d and the sums stays in registers. Shared memory: query and gradOutput, two stages of keys and
-/// values, lse and δ: (256 + 4 · BlockN) · (2 · headDim + 16) + 4096 bytes. 6 · rows · keys · headDim FLOPs.
+/// One group owns 64 · RowTiles query rows of one head, a quarter to a warp, and loops over blocks of BlockN keys, the next of
+/// which is copied meanwhile. All of x, y, d and the sums stays in registers. Shared memory: query and gradOutput, two stages of
+/// keys and values, lse and δ: with ‘own’ the rows of the group (2 · own + 4 · BlockN) · (2 · headDim + 16) + 32 · own bytes.
+/// 6 · rows · keys · headDim FLOPs.
 /// Hidden keys weigh 0, so infinities and NaNs in keys and values of a block reach all its rows.
 /// </summary>
 internal static class FlashGradQueryMma
@@ -26,33 +27,34 @@ internal static class FlashGradQueryMma
 
     /// <summary>Shared memory of a group.</summary>
     public static int SharedBytes<TTile>() where TTile : struct, IBackwardMmaTile =>
-        (2 * BackwardMma.Rows + 4 * TTile.BlockN) * BackwardMma.Pitch<TTile>() + 32 * Threads;
+        (2 * BackwardMma.Rows<TTile>() + 4 * TTile.BlockN) * BackwardMma.Pitch<TTile>() + 32 * BackwardMma.Rows<TTile>();
 
-    /// <summary>The kernel; one group for each block of 128 query rows of each head of each sequence.</summary>
+    /// <summary>The kernel; one group for each block of query rows of each head of each sequence.</summary>
     public static void FlashAttentionGradQueryMma<TTile, TElement, TSequences>(BackwardMma.Parameters p)
         where TTile : struct, IBackwardMmaTile
         where TElement : struct, ITensorCoreElement
         where TSequences : struct, ISequences
     {
         BackwardMma.Constants<TTile, TElement>();
+        int ownRows = BackwardMma.Rows<TTile>();
         // The last query blocks see the most keys: they start first.
-        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.Blocks - 1 - Grid.IdxX % p.Blocks, BackwardMma.Rows);
+        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.Blocks - 1 - Grid.IdxX % p.Blocks, ownRows);
         int row0 = Registers.Pin(own.First);
         if (TSequences.AreRagged != 0 && row0 >= own.QueryLength)
             return;
         int head = Registers.Pin(Grid.IdxX / p.Blocks % p.NumHeads), batch = Registers.Pin(Grid.IdxX / p.Blocks / p.NumHeads);
         int kvHead = Registers.Pin(head / p.GroupSize);
         int firstBlock = Registers.Pin(own.FirstKey(ref p.Sequences, row0) / TTile.BlockN);
-        int endBlock = Registers.Pin((own.EndKey(ref p.Sequences, row0 + BackwardMma.Rows - 1) + TTile.BlockN - 1) / TTile.BlockN);
+        int endBlock = Registers.Pin((own.EndKey(ref p.Sequences, row0 + ownRows - 1) + TTile.BlockN - 1) / TTile.BlockN);
 
         int step = Threads / TTile.ThreadsOfRow, pitch = BackwardMma.Pitch<TTile>();
         int piece = Group.IdxX & TTile.ThreadsOfRow - 1, copyRow = Group.IdxX / TTile.ThreadsOfRow;
-        int lane = Group.IdxX & 31, warpRow = 32 * Registers.Uniform(Group.IdxX >> 5);
+        int lane = Group.IdxX & 31, warpRow = BackwardMma.WarpRows<TTile>() * Registers.Uniform(Group.IdxX >> 5);
         int place = MatrixLanes.Row(lane) * pitch + 2 * MatrixLanes.Column(lane);
         CudaAsm.Emit("$let STEP %0", step);
         CudaAsm.Emit(
             LaneAddresses, place + warpRow * pitch, MatrixLanes.TransposedRow(lane) * pitch + 2 * MatrixLanes.TransposedColumn(lane),
-            place, copyRow * pitch + piece * 16, 16 * Group.IdxX, p.SoftmaxScale * 1.44269504f, piece);
+            place, copyRow * pitch + piece * 16, 8 * TTile.RowTiles * Group.IdxX, p.SoftmaxScale * 1.44269504f, piece);
         int row = row0 + warpRow + MatrixLanes.ResultRow(lane), column = MatrixLanes.ResultColumn(lane);
         if (firstBlock < endBlock)
         {
@@ -60,7 +62,7 @@ internal static class FlashGradQueryMma
             LoadStatistics(ref p, ref own, row, head, batch);
             CudaAsm.Emit(LimitsOfKeys, ScoreRange.Bounded(row + (long)own.Diagonal - p.Sequences.WindowLeft - column),
                 ScoreRange.Bounded(row + (long)own.Diagonal + p.Sequences.WindowRight + 1 - column), own.KvLength - column);
-            int fullFrom = Registers.Pin(own.FirstKey(ref p.Sequences, row0 + BackwardMma.Rows - 1));
+            int fullFrom = Registers.Pin(own.FirstKey(ref p.Sequences, row0 + ownRows - 1));
             int fullTo = Registers.Pin(own.EndKey(ref p.Sequences, row0));
             long key = Registers.Pin(p.Key.At(batch, own.KeyStart + copyRow, kvHead) + 16 * piece);
             long value = Registers.Pin(p.Value.At(batch, own.KeyStart + copyRow, kvHead) + 16 * piece);
@@ -87,7 +89,7 @@ internal static class FlashGradQueryMma
                 CudaAsm.Emit(Add);
             }
         }
-        Store<TSequences>(ref p);
+        Store<TTile, TSequences>(ref p);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -105,12 +107,13 @@ internal static class FlashGradQueryMma
 
     // Everything is computed once more from the group's index, read again: no register is kept for it through the loop.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TSequences>(ref BackwardMma.Parameters p) where TSequences : struct, ISequences
+    private static void Store<TTile, TSequences>(ref BackwardMma.Parameters p)
+        where TTile : struct, IBackwardMmaTile where TSequences : struct, ISequences
     {
         CudaAsm.Emit("mov.u32 %0, %%ctaid.x;", out int group);
         CudaAsm.Emit("mov.u32 %0, %%tid.x;", out int thread);
-        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.Blocks - 1 - group % p.Blocks, BackwardMma.Rows);
-        int row = own.First + (thread & ~31) + MatrixLanes.ResultRow(thread & 31);
+        var own = SequenceBlock.OfQueries<TSequences>(ref p.Sequences, p.Blocks - 1 - group % p.Blocks, BackwardMma.Rows<TTile>());
+        int row = own.First + (thread & ~31) / (32 / BackwardMma.WarpRows<TTile>()) + MatrixLanes.ResultRow(thread & 31);
         int head = group / p.Blocks % p.NumHeads, batch = group / p.Blocks / p.NumHeads;
         CudaAsm.Emit(BackwardMma.StoreRows,
             p.GradQuery.At(batch, own.QueryStart + row, head) + 2 * MatrixLanes.ResultColumn(thread & 31),
@@ -121,11 +124,13 @@ internal static class FlashGradQueryMma
     // %4 in lse and δ, %5 scale, %6 the thread's piece of a row.
     private const string LaneAddresses = """
         $let WIDTH N
+        $let ROWS 2*TILES
+        $let Y TILES*N/2
         $let STAGES 2*OWN*PITCH
         $let STAGE 2*N*PITCH
-        .reg .f32 x<$(2*N)>;
-        .reg .f32 o<$(D)>;
-        .reg .b32 w<$(N/2)>;
+        .reg .f32 x<$(TILES*N)>;
+        .reg .f32 o<$(TILES*D/2)>;
+        .reg .b32 w<$(TILES*N/4)>;
         .reg .f32 scale;
         .reg .b32 shared, leftLane, rightLane, sumLane, copyLane, statisticLane, right, sum, stage, begin, end, last;
         .reg .pred copies;
@@ -141,7 +146,7 @@ internal static class FlashGradQueryMma
         add.u32 statisticLane, statisticLane, $(STAGES+2*STAGE);
         mov.f32 scale, %5;
         mov.b32 stage, $(STAGE);
-        $for i 0 D
+        $for i 0 TILES*D/2
         mov.f32 o$(i), 0f00000000;
         $end
         """;
@@ -165,9 +170,9 @@ internal static class FlashGradQueryMma
     // see nothing, whose lse is −∞, and rows past the end weigh nothing. Each thread keeps its own in shared memory: registers are few.
     private const string Statistics = """
         {
-        .reg .f32 shift<4>, delta<4>;
+        .reg .f32 shift<$(ROWS)>, delta<$(ROWS)>;
         .reg .pred exists, none;
-        $for r 0 4
+        $for r 0 ROWS
         setp.gt.s32 exists, %2, $(8*r);
         mov.f32 shift$(r), 0fFF800000;
         mov.f32 delta$(r), 0f00000000;
@@ -177,35 +182,35 @@ internal static class FlashGradQueryMma
         mul.ftz.f32 shift$(r), shift$(r), 0fBFB8AA3B;
         selp.f32 shift$(r), 0fFF800000, shift$(r), none;
         $end
-        st.shared.v4.f32 [statisticLane], {$list(shift,0,4)};
-        st.shared.v4.f32 [statisticLane+2048], {$list(delta,0,4)};
+        st.shared.v$(ROWS).f32 [statisticLane], {$list(shift,0,ROWS)};
+        st.shared.v$(ROWS).f32 [statisticLane+$(16*OWN)], {$list(delta,0,ROWS)};
         }
         """;
 
     private const string MultiplyKeys =
         "$let FROM 0\n$let LEFT leftLane\n$let LEFT_AT 0\n$let RIGHT right\n$let RIGHT_AT 0\n" + BackwardMma.MultiplyRows;
 
-    private const string MultiplyValues = "$let FROM N\n$let LEFT_AT OWN*PITCH\n$let RIGHT_AT N*PITCH\n" + BackwardMma.MultiplyRows;
+    private const string MultiplyValues = "$let FROM Y\n$let LEFT_AT OWN*PITCH\n$let RIGHT_AT N*PITCH\n" + BackwardMma.MultiplyRows;
 
-    private const string Mask = "$let X x\n$let ROWS 4\n" + ScoreRange.Mask;
+    private const string Mask = "$let X x\n" + ScoreRange.Mask;
 
     private const string Add = "$let RIGHT sum\n$let RIGHT_AT 0\n" + BackwardMma.AddProduct;
 
     private const string Transform = """
         {
-        .reg .f32 shift<4>, delta<4>;
-        ld.shared.v4.f32 {$list(shift,0,4)}, [statisticLane];
-        ld.shared.v4.f32 {$list(delta,0,4)}, [statisticLane+2048];
+        .reg .f32 shift<$(ROWS)>, delta<$(ROWS)>;
+        ld.shared.v$(ROWS).f32 {$list(shift,0,ROWS)}, [statisticLane];
+        ld.shared.v$(ROWS).f32 {$list(delta,0,ROWS)}, [statisticLane+$(16*OWN)];
         $for j 0 N/8
-        $for r 0 4
+        $for r 0 ROWS
         $let AT 4*((r/2)*(N/8)+j)+2*(r&1)
         $for e 0 2
         fma.rn.ftz.f32 x$(AT+e), x$(AT+e), scale, shift$(r);
         ex2.approx.ftz.f32 x$(AT+e), x$(AT+e);
-        sub.ftz.f32 x$(N+AT+e), x$(N+AT+e), delta$(r);
-        mul.ftz.f32 x$(N+AT+e), x$(N+AT+e), x$(AT+e);
+        sub.ftz.f32 x$(Y+AT+e), x$(Y+AT+e), delta$(r);
+        mul.ftz.f32 x$(Y+AT+e), x$(Y+AT+e), x$(AT+e);
         $end
-        cvt.rn.$(T)x2.f32 w$(AT/2), x$(N+AT+1), x$(N+AT);
+        cvt.rn.$(T)x2.f32 w$(AT/2), x$(Y+AT+1), x$(Y+AT);
         $end
         $end
         }

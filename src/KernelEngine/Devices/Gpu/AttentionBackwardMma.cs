@@ -15,16 +15,21 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
     private readonly SequenceEntries<BackwardMma.Parameters> _keyValue64 = KeyValue<BackwardMmaTile64>();
     private readonly SequenceEntries<BackwardMma.Parameters> _keyValue96 = KeyValue<BackwardMmaTile96>();
     private readonly SequenceEntries<BackwardMma.Parameters> _keyValue128 = KeyValue<BackwardMmaTile128>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _keyValue256 = KeyValue<BackwardMmaTile256>();
     private readonly SequenceEntries<BackwardMma.Parameters> _query64 = Query<BackwardMmaTile64>();
     private readonly SequenceEntries<BackwardMma.Parameters> _query96 = Query<BackwardMmaTile96>();
     private readonly SequenceEntries<BackwardMma.Parameters> _query128 = Query<BackwardMmaTile128>();
+    private readonly SequenceEntries<BackwardMma.Parameters> _query256 = Query<BackwardMmaTile256>();
 
     // For tensors whose rows do not begin on 16 bytes.
     private readonly AttentionBackwardTiled _portable = new();
 
     /// <inheritdoc/>
     public override IReadOnlyList<GpuEntry> Entries =>
-        [.. _keyValue64.All, .. _keyValue96.All, .. _keyValue128.All, .. _query64.All, .. _query96.All, .. _query128.All];
+    [
+        .. _keyValue64.All, .. _keyValue96.All, .. _keyValue128.All, .. _keyValue256.All,
+        .. _query64.All, .. _query96.All, .. _query128.All, .. _query256.All,
+    ];
 
     /// <inheritdoc/>
     public override string? WhyUnavailable => CudaDriver.WhyCannotRun(PtxTarget.Sm80);
@@ -39,8 +44,8 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
         return !AttentionArguments.HasSequencesAlone(forward)
                 ? "computes gradients of attention with causality, windows and ragged sequences alone"
             : forward.Type == DataType.Float32 || forward.KvType != forward.Type ? "multiplies 16-bit queries with keys of the same type"
-            : forward.HeadDim != forward.ValueHeadDim || forward.HeadDim is not (64 or 96 or 128)
-                ? "computes head dimensions 64, 96 and 128"
+            : forward.HeadDim != forward.ValueHeadDim || forward.HeadDim is not (64 or 96 or 128 or 256)
+                ? "computes head dimensions 64, 96, 128 and 256"
             : !(forward.Scale > 0) ? "needs a positive scale"
             : null;
     }
@@ -65,24 +70,32 @@ internal sealed class AttentionBackwardMma() : GpuKernel<AttentionBackwardProble
             AttentionBackwardTiled.LaunchDelta(problem, operands, workspace.Cast<float>(), device);
             parameters.Delta = GpuView.AddressOf(workspace);
         }
+        if (forward.HeadDim == BackwardMmaTile64.HeadDim)
+            Launch<BackwardMmaTile64>(_keyValue64, _query64, forward, parameters, device);
+        else if (forward.HeadDim == BackwardMmaTile96.HeadDim)
+            Launch<BackwardMmaTile96>(_keyValue96, _query96, forward, parameters, device);
+        else if (forward.HeadDim == BackwardMmaTile128.HeadDim)
+            Launch<BackwardMmaTile128>(_keyValue128, _query128, forward, parameters, device);
+        else
+            Launch<BackwardMmaTile256>(_keyValue256, _query256, forward, parameters, device);
+    }
+
+    private static void Launch<TTile>(
+        SequenceEntries<BackwardMma.Parameters> keyValue, SequenceEntries<BackwardMma.Parameters> query, in AttentionProblem forward,
+        BackwardMma.Parameters parameters, GpuDevice device) where TTile : struct, IBackwardMmaTile
+    {
+        int rows = BackwardMma.Rows<TTile>();
         if (parameters.GradKey.Address != 0 || parameters.GradValue.Address != 0)
         {
-            parameters.Blocks = checked((int)AttentionArguments.Blocks(forward, forward.KvLength, BackwardMma.Rows));
-            CudaEntry<BackwardMma.Parameters> entry = OfHeadDim(forward, _keyValue64, _keyValue96, _keyValue128);
-            device.Launch(entry, (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
+            parameters.Blocks = checked((int)AttentionArguments.Blocks(forward, forward.KvLength, rows));
+            device.Launch(keyValue.For(forward), (long)parameters.Blocks * forward.NumKvHeads * forward.BatchSize, parameters);
         }
         if (parameters.GradQuery.Address != 0)
         {
-            parameters.Blocks = checked((int)AttentionArguments.Blocks(forward, forward.QueryLength, BackwardMma.Rows));
-            CudaEntry<BackwardMma.Parameters> entry = OfHeadDim(forward, _query64, _query96, _query128);
-            device.Launch(entry, (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
+            parameters.Blocks = checked((int)AttentionArguments.Blocks(forward, forward.QueryLength, rows));
+            device.Launch(query.For(forward), (long)parameters.Blocks * forward.NumHeads * forward.BatchSize, parameters);
         }
     }
-
-    private static CudaEntry<BackwardMma.Parameters> OfHeadDim(
-        in AttentionProblem forward, SequenceEntries<BackwardMma.Parameters> tile64, SequenceEntries<BackwardMma.Parameters> tile96,
-        SequenceEntries<BackwardMma.Parameters> tile128) => (forward.HeadDim == BackwardMmaTile64.HeadDim ? tile64
-            : forward.HeadDim == BackwardMmaTile96.HeadDim ? tile96 : tile128).For(forward);
 
     private static BackwardMma.Parameters CreateParameters(in AttentionProblem forward, ReadOnlySpan<GpuView> operands)
     {

@@ -8,7 +8,7 @@ namespace KernelEngine.Kernels.Gpu.Primitives.Ptx;
 /// Products of 16-bit matrices on the tensor cores of Ampere and later, tile by tile: a <see cref="ProductTile"/> in the registers of 8
 /// warps, 64 rows × 64 columns in each, from 32 columns of depth at a time. Four such steps are in shared memory: one is multiplied while
 /// three are copied. An operand may lie with its depth together (rows of a left operand, columns of a right one), or across it.
-/// A step takes the multiprocessor's tensor cores 1024 cycles, and shared memory 512 to read it and 192 to write it.
+/// A step takes an A100's tensor cores 1024 cycles, and shared memory 512 to read it and 192 to write it.
 /// Shared memory: 96 KiB. Rows of 64 bytes have their 16-byte pieces swizzled by half the row modulo 4, longer ones by the row modulo 8,
 /// so that the eight rows that ldmatrix reads at once lie in different banks.
 /// </summary>

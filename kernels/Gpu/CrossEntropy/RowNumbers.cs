@@ -4,7 +4,7 @@ using KernelEngine.Kernels.Gpu.Primitives;
 namespace KernelEngine.Kernels.Gpu.CrossEntropy;
 
 /// <summary>
-/// What <see cref="LogitGradientsWgmma"/> needs of each row, from <see cref="RowGradient"/>: lse · log2 e, the factors of p and of the
+/// What <see cref="LogitGradientTile"/> needs of each row, from <see cref="RowGradient"/>: lse · log2 e, the factors of p and of the
 /// label divided by the temperature, and the label's place in the classifier as the bits of an integer. Rows that do not count, and
 /// those past the end, have lse +∞ and factors 0: their gradients are 0. One thread a row.
 /// </summary>

@@ -15,7 +15,7 @@ public static partial class CrossEntropy
         new CutCrossEntropyBackward<Simd256, Vector256<float>>(),
         new CutCrossEntropyBackward<Simd128, Vector128<float>>())
     {
-        GpuKernels = GpuDevices.AreIncluded ? [new CrossEntropyBackwardWgmma(), new CrossEntropyBackwardTiled()] : [],
+        GpuKernels = GpuDevices.AreIncluded ? [new CrossEntropyBackwardWgmma(), new CrossEntropyBackwardMma(), new CrossEntropyBackwardTiled()] : [],
         Examples =
         [
             "n=1 v=1 d=1", "n=5 v=257 d=64 gradlse", "n=33 v=100 d=100 bias softcap=20 bf16", "n=12 v=130 d=33 seq=6 shift=1 none f16",

@@ -29,6 +29,8 @@ public static partial class CrossEntropy
                 new CrossEntropyTwice(
                     "cross-entropy-training/cuda-wgmma", DeviceKinds.Cuda, new CrossEntropyWgmma(), new CrossEntropyBackwardWgmma()),
                 new CrossEntropyTwice(
+                    "cross-entropy-training/cuda-mma", DeviceKinds.Cuda, new CrossEntropyMma(), new CrossEntropyBackwardMma()),
+                new CrossEntropyTwice(
                     "cross-entropy-training/ilgpu-tiled", DeviceKinds.Ilgpu, new CrossEntropyTiled(), new CrossEntropyBackwardTiled()),
             ] : [],
         Examples =

@@ -19,7 +19,7 @@ public static partial class CrossEntropy
         new CutCrossEntropy<Simd256, Vector256<float>>(),
         new CutCrossEntropy<Simd128, Vector128<float>>())
     {
-        GpuKernels = GpuDevices.AreIncluded ? [new CrossEntropyWgmma(), new CrossEntropyTiled()] : [],
+        GpuKernels = GpuDevices.AreIncluded ? [new CrossEntropyWgmma(), new CrossEntropyMma(), new CrossEntropyTiled()] : [],
         Examples =
         [
             "n=1 v=1 d=1", "n=5 v=257 d=64", "n=33 v=100 d=200 bias softcap=20 bf16", "n=12 v=130 d=33 seq=6 shift=1 none f16",

@@ -5,7 +5,7 @@ using ILGPU.Runtime.Cuda;
 namespace KernelEngine.Kernels.Gpu.Primitives.Ptx;
 
 /// <summary>
-/// Products of 16-bit matrices on the tensor cores of Hopper, tile by tile: 128 rows × 256 columns in the registers of two warp groups,
+/// Products of 16-bit matrices on the tensor cores of Hopper, tile by tile: a <see cref="ProductTile"/> in the registers of two warp groups,
 /// from 64 columns of depth at a time, of which four are in shared memory. One thread of a third warp group asks the copy engine for
 /// them. An operand may lie with its depth together (rows of a left operand, columns of a right one), or across it.
 /// A kernel's arguments begin with the tensor maps of both operands; boxes are 64 elements by <see cref="LeftRows"/> or
@@ -13,12 +13,6 @@ namespace KernelEngine.Kernels.Gpu.Primitives.Ptx;
 /// </summary>
 internal static class WgmmaProduct
 {
-    /// <summary>Rows of a tile.</summary>
-    public const int BlockM = 128;
-
-    /// <summary>Columns of a tile.</summary>
-    public const int BlockN = 256;
-
     /// <summary>Depth of a step.</summary>
     public const int Depth = 64;
 
@@ -26,15 +20,15 @@ internal static class WgmmaProduct
     public const int Threads = 384;
 
     /// <summary>Shared memory of a group.</summary>
-    public const int SharedBytes = Stages * (BlockM + BlockN) * 2 * Depth + 128;
+    public const int SharedBytes = Stages * (ProductTile.BlockM + ProductTile.BlockN) * 2 * Depth + 128;
 
     private const int Stages = 4;
 
     /// <summary>Rows of a box of the left operand.</summary>
-    public static int LeftRows(bool isTransposed) => isTransposed ? Depth : BlockM;
+    public static int LeftRows(bool isTransposed) => isTransposed ? Depth : ProductTile.BlockM;
 
     /// <summary>Rows of a box of the right operand.</summary>
-    public static int RightRows(bool isTransposed) => isTransposed ? Depth : BlockN;
+    public static int RightRows(bool isTransposed) => isTransposed ? Depth : ProductTile.BlockN;
 
     /// <summary>Lays out shared memory and makes the barriers; returns the warp group: 0 copies, 1 and 2 multiply.</summary>
     /// <param name="leftTransposed">1 where the left operand is stored [depth, row], else 0.</param>
@@ -75,7 +69,7 @@ internal static class WgmmaProduct
     public static void CopyTiles(int row, int column, int endColumn, int depth)
     {
         int step = 0;
-        for (; column < endColumn; column += BlockN)
+        for (; column < endColumn; column += ProductTile.BlockN)
         {
             for (int place = 0; place < depth; place += Depth)
                 Copy(step++, row, column, place, place);
@@ -128,6 +122,8 @@ internal static class WgmmaProduct
     // holds all rows; across it, one slab holds 64 of them, and there are several.
     private const string Layout = """
         $let T $pick(IS_BF16,bf16,f16)
+        $let ROWS 2
+        $let PAIRS 32
         $let STAGES 4
         $let LEFT_TILE 128*128
         $let STAGE 128*128+256*128

@@ -50,6 +50,15 @@ internal readonly struct GpuView(ArrayView<byte> data, long byteOffset, DataType
         HasQuads = HasQuads ? 1 : 0,
     };
 
+    /// <summary>As inline code sees a matrix of 16 bits: [rows, columns].</summary>
+    public MatrixAddress AsMatrixAddress() => new()
+    {
+        Address = Address,
+        Stride = Layout.Stride(0),
+        Rows = (int)Layout[0],
+        Columns = (int)Layout[1],
+    };
+
     /// <summary>True when every row begins on four elements and is a multiple of four long. Storages begin on 16 bytes.</summary>
     public bool HasQuads => HasRowsOf(4);
 

@@ -2,8 +2,8 @@ using KernelEngine.Kernels.Gpu.Primitives.Ptx;
 
 namespace KernelEngine;
 
-/// <summary>What the kernels of cross-entropy on Hopper's tensor cores have in common.</summary>
-internal static class CrossEntropyWgmmaArguments
+/// <summary>What the kernels of cross-entropy on tensor cores have in common.</summary>
+internal static class CrossEntropyTensorCoreArguments
 {
     private const int BoxColumns = 64;
 
@@ -18,7 +18,7 @@ internal static class CrossEntropyWgmmaArguments
         : problem.HiddenSize == 0 || problem.Loss.Positions == 0 || problem.VocabSize == 0 ? "needs rows and classes"
         : null;
 
-    /// <summary>Whether the copy engine can move a matrix's rows: they begin on 16 bytes.</summary>
+    /// <summary>Whether 16 bytes at a time, and the copy engine, can move a matrix's rows: they begin on 16 bytes.</summary>
     public static bool CanCopy(GpuView matrix) =>
         matrix.HasRowsOf(8) && (matrix.Layout[0] <= 1 || matrix.Layout.Stride(0) is >= 1 and < 1L << 39);
 

@@ -36,7 +36,9 @@ internal abstract class CrossEntropyBackwardOnTensorCores(string name, PtxTarget
 
     /// <inheritdoc/>
     public override string? WhyUnsupported(in CrossEntropyBackwardProblem problem) =>
-        CrossEntropyTensorCoreArguments.WhyUnsupported(problem.Forward) ?? (problem.HasGradEntropy ? "computes no gradient of the entropy" : null);
+        CrossEntropyTensorCoreArguments.WhyUnsupported(problem.Forward)
+        ?? (problem.HasGradEntropy ? "computes no gradient of the entropy"
+            : problem.Forward.IsShard ? "rounds the gradients of logits to 16 bits, which the float32 sums of a shard are not to show" : null);
 
     /// <inheritdoc/>
     public override long GetWorkspaceBytes(in CrossEntropyBackwardProblem problem, GpuDevice device) =>

@@ -118,23 +118,20 @@ internal static class FlashGradQueryWgmma
         CudaAsm.Emit(SlabTiles.WaitForAll);
         StartEven(0);
         FinishEven(0, limit0, limit1);
-        for (; i + 1 < blocks; i += 2)
+        for (; i < blocks; i += 2)
         {
             CudaAsm.Emit(AddKeys, i - 1 & 3);
             StartOdd(i);
             FinishOdd(i, limit0 + i * TTile.BlockN, limit1 + i * TTile.BlockN);
             CudaAsm.Emit(ReleaseKeys, i - 1 & 3);
-            CudaAsm.Emit(AddKeys, i & 3);
-            StartEven(i + 1);
-            FinishEven(i + 1, limit0 + (i + 1) * TTile.BlockN, limit1 + (i + 1) * TTile.BlockN);
-            CudaAsm.Emit(ReleaseKeys, i & 3);
-        }
-        if (i < blocks)
-        {
-            CudaAsm.Emit(AddKeys, i - 1 & 3);
-            StartOdd(i);
-            FinishOdd(i, limit0 + i * TTile.BlockN, limit1 + i * TTile.BlockN);
-            CudaAsm.Emit(ReleaseKeys, i - 1 & 3);
+            int next = i + 1;
+            if (next < blocks)
+            {
+                CudaAsm.Emit(AddKeys, i & 3);
+                StartEven(next);
+                FinishEven(next, limit0 + next * TTile.BlockN, limit1 + next * TTile.BlockN);
+                CudaAsm.Emit(ReleaseKeys, i & 3);
+            }
         }
         CudaAsm.Emit(AddKeys, blocks - 1 & 3);
         CudaAsm.Emit(SlabTiles.WaitForAll);
